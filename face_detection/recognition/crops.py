@@ -1,0 +1,98 @@
+"""Cut faces out of a picture the way the embedding network wants them. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from recognition.faces import Box, Face
+
+# The mean face of the LFW development pictures, made symmetric: left eye, right eye, nose, left and right
+# mouth corner, as x + iy about the centre of a square whose side is the longer side of MTCNN's box.
+MEAN_FACE = np.array([-0.172 - 0.115j, 0.172 - 0.115j, 0.085j, -0.154 + 0.252j, 0.154 + 0.252j])
+
+# The part that is cut out, in sides of that square. Narrower than high, so that the crop is a little
+# stretched sideways, as the detector's boxes were when FaceNet was trained. Both figures were chosen on LFW's
+# development pairs: against a level square crop they raise TMR at FMR 1e-4 by 0.012 +- 0.007.
+HEIGHT = 1.02
+WIDTH = 0.9 * HEIGHT
+
+# Part of the gallery's fingerprint: raise it when a change here moves the vectors.
+VERSION = "1"
+
+
+def crop_faces(picture: NDArray[np.uint8], faces: Sequence[Face], side: int) -> NDArray[np.uint8]:
+    """Cut out every face, upright and at one scale, by its landmarks.
+
+    Args:
+        picture: uint8 (H, W, 3), RGB, in full resolution.
+        faces: n faces of that picture.
+        side: of the crops, in pixels.
+
+    Returns:
+        uint8 (n, side, side, 3), RGB. What lies outside the picture repeats its border.
+    """
+    crops = np.empty((len(faces), side, side, 3), dtype=np.uint8)
+    for number, face in enumerate(faces):
+        crops[number] = _crop(picture, *_pose(face), side)
+    return crops
+
+
+def _pose(face: Face) -> tuple[complex, complex]:
+    """Return scale and turn, as one complex number, and centre of the mean face fitted to a face's landmarks.
+
+    The similarity transform with the least squared distances (Umeyama, IEEE PAMI 13(4), 1991), which in the
+    complex plane is a linear regression: landmarks = turn * MEAN_FACE + centre. Landmarks that the detector
+    did not find, not finite, are left out.
+    """
+    found = np.isfinite(face.landmarks).all(axis=1)
+    if found.sum() < 2:
+        return _pose_of_box(face.box)
+    landmarks = face.landmarks[found, 0].astype(np.float64) + 1j * face.landmarks[found, 1]
+    mean = MEAN_FACE[found].mean()
+    template = MEAN_FACE[found] - mean
+    turn = complex(np.vdot(template, landmarks - landmarks.mean()) / np.vdot(template, template))
+    if abs(turn) < 1:  # all landmarks in one place: only the box says where the face is
+        return _pose_of_box(face.box)
+    return turn, complex(landmarks.mean()) - turn * complex(mean)
+
+
+def _pose_of_box(box: Box) -> tuple[complex, complex]:
+    return complex(max(box.w, box.h, 1)), complex(box.x + box.w / 2, box.y + box.h / 2)
+
+
+def _crop(picture: NDArray[np.uint8], turn: complex, centre: complex, side: int) -> NDArray[np.uint8]:
+    shrink = int(abs(turn) * HEIGHT / side)
+    if shrink > 1:
+        picture, turn, centre = _shrunk_around(picture, turn, centre, shrink)
+    # Pixel (u, v) of the crop shows the place origin + u * right + v * down of the picture; the centre of a
+    # pixel lies half a pixel from its corner, in both.
+    right, down = turn * WIDTH / side, 1j * turn * HEIGHT / side
+    origin = centre - (side - 1) / 2 * (right + down) - (0.5 + 0.5j)
+    warp = np.array([[right.real, down.real, origin.real], [right.imag, down.imag, origin.imag]])
+    return cv2.warpAffine(
+        picture,
+        warp,
+        (side, side),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    ).astype(np.uint8, copy=False)
+
+
+def _shrunk_around(
+    picture: NDArray[np.uint8], turn: complex, centre: complex, shrink: int
+) -> tuple[NDArray[np.uint8], complex, complex]:
+    """Average blocks of shrink x shrink pixels around a face, so that the warp after it skips no pixel."""
+    height, width = picture.shape[:2]
+    reach = abs(turn) * HEIGHT * 0.72 + 2 * shrink  # half a diagonal, and a little
+    left, top = (int(max(at - reach, 0)) // shrink * shrink for at in (centre.real, centre.imag))
+    left, top = min(left, width - shrink), min(top, height - shrink)
+    columns = min(int(centre.real + reach) - left, width - left) // shrink
+    rows = min(int(centre.imag + reach) - top, height - top) // shrink
+    columns, rows = max(columns, 1), max(rows, 1)
+    part = picture[top : top + rows * shrink, left : left + columns * shrink]
+    small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return small, turn / shrink, (centre - complex(left, top)) / shrink

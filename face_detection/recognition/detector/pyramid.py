@@ -1,0 +1,85 @@
+"""The image pyramid: one picture at falling sizes, so that a 12 pixel window meets faces of every size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+CELL_PX = 12  # the window of P-Net: Zhang et al. 2016, figure 2
+FACTOR = 0.709  # about sqrt(1/2), halves the area from level to level: the authors' code and the package
+USUAL_MIN_FACE_PX = 20  # the smallest face for which the package's count of levels was made
+SMALL_FACTOR = 0.16  # below it an integral image is quicker than cv2.resize; measured
+INTEGRAL_PX = (1 << 31) // 255  # beyond it the sums would not fit 32 bits
+
+Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+
+def bounded(picture: NDArray[np.uint8], max_side_px: int) -> NDArray[np.uint8]:
+    """The (H, W, 3) picture, area-shrunk if its longer side has more than max_side_px."""
+    height, width = picture.shape[:2]
+    longer = max(height, width)
+    if longer <= max_side_px:
+        return picture
+    size = (max(1, round(width * max_side_px / longer)), max(1, round(height * max_side_px / longer)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def scales(height: int, width: int, min_face_px: int) -> list[float]:
+    """The factors by which a (height, width) picture is shrunk, largest first; none if it is too small.
+
+    The first turns a face of min_face_px into P-Net's 12 pixels. Their count is the package's,
+    round(log(shorter / 12) / log(1 / 0.709) - 1), for its 20 px; for another min_face_px it is that of a
+    picture in which such faces have 20 px. The last level's shorter side has between 12 and 17 px.
+    """
+    shorter = min(height, width) * USUAL_MIN_FACE_PX / min_face_px
+    count = round(-(math.log(shorter / CELL_PX) / math.log(FACTOR) + 1))
+    return [CELL_PX / min_face_px * FACTOR**level for level in range(count)]
+
+
+def levels(picture: NDArray[np.uint8], factors: list[float], apply: Mapper) -> list[NDArray[np.float32]]:
+    """The (H, W, 3) picture, area-averaged to (int(H * f), int(W * f), 3) float32 for every factor f <= 1.
+
+    Each level is made from the full picture and not rounded: rounded or repeatedly shrunk levels move the
+    proposals enough to change which of several near-equal boxes wins. `apply` is map, or a pool's map.
+    """
+    height, width = picture.shape[:2]
+    pixels = picture.astype(np.float32)
+    sums: NDArray[np.int32] | None = None
+    if height * width < INTEGRAL_PX and factors and factors[-1] < SMALL_FACTOR:
+        sums = np.asarray(cv2.integral(picture, sdepth=cv2.CV_32S), dtype=np.int32)
+
+    def level(factor: float) -> NDArray[np.float32]:
+        if sums is not None and factor < SMALL_FACTOR:
+            return _averaged(sums, int(height * factor), int(width * factor))
+        size = (int(width * factor), int(height * factor))
+        return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+    return list(apply(level, factors))
+
+
+def _averaged(sums: NDArray[np.int32], height: int, width: int) -> NDArray[np.float32]:
+    """Area average from an integral image (H + 1, W + 1, 3): its cost falls with the size of the result.
+
+    Between pixel corners the integral of a picture of constant pixels is bilinear, so this is exact:
+    Crow, Summed-area tables for texture mapping, SIGGRAPH 1984.
+    """
+    full = (sums.shape[0] - 1) * (sums.shape[1] - 1)
+    row, part = _edges(sums.shape[0] - 1, height)
+    lines = sums[row] + part[:, None, None] * (sums[row + 1] - sums[row])
+    lines = np.diff(lines, axis=0)
+    column, part = _edges(sums.shape[1] - 1, width)
+    cells = lines[:, column]
+    cells += part[:, None] * (lines[:, column + 1] - cells)
+    return np.asarray(np.diff(cells, axis=1) * (height * width / full), dtype=np.float32)
+
+
+def _edges(size: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The edges of count equal parts of size pixels: whole pixels before each, and the part of the next."""
+    at = np.arange(count + 1, dtype=np.float64) * (size / count)
+    whole: NDArray[np.intp] = np.minimum(at.astype(np.intp), size - 1)
+    return whole, np.asarray(at - whole, dtype=np.float64)

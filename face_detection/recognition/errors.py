@@ -1,0 +1,75 @@
+"""One small class per failure. `code` goes into the answer; the HTTP status is the business of routes.py."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RecognitionError(Exception):
+    """Base of all expected failures. `detail` says what exactly, and where, in words for the caller."""
+
+    code: ClassVar[str]
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidRequest(RecognitionError):
+    """The body is not what the route takes."""
+
+    code = "invalid_request"
+
+
+class InvalidImage(RecognitionError):
+    """The bytes are not a picture that can be read."""
+
+    code = "invalid_image"
+
+
+class ImageTooLarge(RecognitionError):
+    """The picture has more pixels than MAX_IMAGE_PIXELS."""
+
+    code = "image_too_large"
+
+
+class NoFace(RecognitionError):
+    """No face was found where one is needed."""
+
+    code = "no_face"
+
+
+class NotFound(RecognitionError):
+    """There is no such sample."""
+
+    code = "not_found"
+
+
+class UnsupportedMediaType(RecognitionError):
+    """The body is neither JSON nor multipart."""
+
+    code = "unsupported_media_type"
+
+
+class Overloaded(RecognitionError):
+    """More requests are waiting than the process can take on."""
+
+    code = "overloaded"
+
+
+class EmbeddingUnavailable(RecognitionError):
+    """The embedding service is down, slow past its time limit, or speaks nonsense."""
+
+    code = "embedding_unavailable"
+
+
+class GalleryUnavailable(RecognitionError):
+    """The database cannot be reached, or is locked past its time limit."""
+
+    code = "gallery_unavailable"
+
+
+class GalleryModelMismatch(RecognitionError):
+    """The gallery holds vectors of another model, which cannot be compared with this one's."""
+
+    code = "gallery_model_mismatch"

@@ -1,0 +1,224 @@
+"""The use cases: enrol samples, recognise faces. Knows pictures, faces and vectors; neither HTTP nor SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognition import crops, images
+from recognition.admission import Admission
+from recognition.errors import ImageTooLarge, InvalidImage, NoFace, NotFound, RecognitionError
+from recognition.faces import Enrolment, Face, Match, Model, Sample
+
+CROPS_PER_CALL = 32  # of the embedding service, during an enrolment of many pictures
+
+Detector = Callable[[NDArray[np.uint8]], list[Face]]
+
+
+class Embedder(Protocol):
+    """Turns crops into vectors."""
+
+    def model(self) -> Model:
+        """Describe the model."""
+        ...
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""
+        ...
+
+
+class Gallery(Protocol):
+    """Keeps samples and finds the nearest ones."""
+
+    def upsert(self, new: Sequence[Sample], vectors: NDArray[np.float32], fingerprint: str) -> None:
+        """Store samples with their vectors, all or none."""
+        ...
+
+    def get(self, sample_id: str) -> Sample | None:
+        """Return one sample, or None."""
+        ...
+
+    def delete(self, sample_id: str) -> bool:
+        """Remove one sample; returns whether it was there."""
+        ...
+
+    def clear(self) -> None:
+        """Remove every sample."""
+        ...
+
+    def nearest(self, probes: NDArray[np.float32], k: int, fingerprint: str) -> list[list[Match]]:
+        """Find the k nearest samples of each probe."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """One face of a picture, and what the gallery says of it.
+
+    matches: the nearest samples, at most top_k, all nearer than the threshold; empty for an unknown face.
+    distance: to the nearest sample, matching or not; None if the gallery is empty.
+    model: the scale of these distances.
+    """
+
+    face: Face
+    matches: list[Match]
+    distance: float | None
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentReport:
+    """Ids in the order sent: each is in `enrolled` or a key of `failed`, never in both."""
+
+    enrolled: list[str]
+    failed: dict[str, RecognitionError]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Detector, embedder and gallery put to use.
+
+    max_image_pixels: bounds every picture.
+    enrolment_threads: how many pictures of one enrolment are decoded and searched for faces at once.
+    admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it.
+    """
+
+    detector: Detector
+    embedder: Embedder
+    gallery: Gallery
+    max_image_pixels: int
+    enrolment_threads: int
+    admission: Admission
+
+    def recognise(
+        self, picture: bytes, *, max_distance: float | None = None, top_k: int = 1, limit: int = 0
+    ) -> list[Recognition]:
+        """Find the faces of a picture and the samples they match, largest face first.
+
+        Args:
+            picture: an encoded picture.
+            max_distance: a match is nearer than this; None takes the model's own threshold.
+            top_k: how many matches a face may have, at least 1.
+            limit: how many faces to look at, the largest ones; 0 means all.
+
+        Raises:
+            InvalidImage, ImageTooLarge, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
+        """
+        with self.admission():
+            pixels = images.decode(picture, self.max_image_pixels)
+            faces = by_size(self.detector(pixels))[: limit or None]
+            if not faces:
+                return []
+            model = self.embedder.model()
+            vectors = self.embedder.embed(crops.crop_faces(pixels, faces, model.input_size))
+            found = self.gallery.nearest(vectors, top_k, _fingerprint(model))
+        threshold = model.threshold if max_distance is None else max_distance
+        return [
+            _recognition(face, nearest, threshold, model) for face, nearest in zip(faces, found, strict=True)
+        ]
+
+    def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
+        """Store the largest face of each picture as a sample; an id sent again replaces its sample.
+
+        Of equal ids the last one counts. A picture that fails leaves what was stored under its id untouched.
+        All samples that succeed are on disk when this returns; on an exception none are stored.
+
+        Raises:
+            EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
+        """
+        wanted: dict[str, Enrolment] = {}
+        for enrolment in enrolments:
+            wanted.pop(enrolment.id, None)  # the last of equal ids counts, in its place
+            wanted[enrolment.id] = enrolment
+        with self.admission():
+            return self._enrol(list(wanted.values()))
+
+    def _enrol(self, wanted: list[Enrolment]) -> EnrolmentReport:
+        """Do the work of `enrol`; the ids differ from each other."""
+        if not wanted:
+            return EnrolmentReport([], {})
+        model = self.embedder.model()
+        now = datetime.now(UTC)
+        new: list[Sample] = []
+        failed: dict[str, RecognitionError] = {}
+        vectors: list[NDArray[np.float32]] = []
+        waiting: list[NDArray[np.uint8]] = []
+        # Faces are found in threads of their own while this one waits for the vectors of those before.
+        pool = ThreadPoolExecutor(self.enrolment_threads)
+        try:
+            cut = partial(self._largest_face, side=model.input_size)
+            for enrolment, crop in zip(wanted, pool.map(cut, wanted), strict=True):
+                if isinstance(crop, RecognitionError):
+                    failed[enrolment.id] = crop
+                    continue
+                new.append(_sample(enrolment, now))
+                waiting.append(crop)
+                if len(waiting) == CROPS_PER_CALL:
+                    vectors.append(self.embedder.embed(np.stack(waiting)))
+                    waiting.clear()
+        finally:
+            pool.shutdown(cancel_futures=True)
+        if waiting:
+            vectors.append(self.embedder.embed(np.stack(waiting)))
+        if new:
+            self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
+        return EnrolmentReport([sample.id for sample in new], failed)
+
+    def sample(self, sample_id: str) -> Sample:
+        """Return one sample.
+
+        Raises:
+            NotFound, GalleryUnavailable.
+        """
+        found = self.gallery.get(sample_id)
+        if found is None:
+            raise NotFound("There is no sample with this id.")
+        return found
+
+    def delete(self, sample_id: str) -> None:
+        """Remove one sample.
+
+        Raises:
+            NotFound, GalleryUnavailable.
+        """
+        if not self.gallery.delete(sample_id):
+            raise NotFound("There is no sample with this id.")
+
+    def _largest_face(self, enrolment: Enrolment, side: int) -> NDArray[np.uint8] | RecognitionError:
+        try:
+            pixels = images.decode(images.from_base64(enrolment.image), self.max_image_pixels)
+        except (InvalidImage, ImageTooLarge) as e:
+            return e
+        faces = by_size(self.detector(pixels))
+        if not faces:
+            return NoFace("No face was found in the picture.")
+        crop: NDArray[np.uint8] = crops.crop_faces(pixels, faces[:1], side)[0]
+        return crop
+
+
+def by_size(faces: Sequence[Face]) -> list[Face]:
+    """Sort faces by the area of their boxes, largest first; equal ones by confidence."""
+    return sorted(faces, key=lambda face: (face.box.area, face.confidence), reverse=True)
+
+
+def _recognition(face: Face, nearest: Sequence[Match], threshold: float, model: Model) -> Recognition:
+    matches = [match for match in nearest if match.distance < threshold]
+    return Recognition(face, matches, nearest[0].distance if nearest else None, model)
+
+
+def _sample(enrolment: Enrolment, now: datetime) -> Sample:
+    return Sample(
+        enrolment.id, enrolment.name, enrolment.metadata, enrolment.action, created=now, modified=now
+    )
+
+
+def _fingerprint(model: Model) -> str:
+    """Name what makes a vector of a picture: the model, and how its crops were cut."""
+    return f"{model.fingerprint}-{crops.VERSION}"

@@ -1,0 +1,1 @@
+"""Turns face crops into vectors: crops -> network input (preprocess) -> vectors (network) -> .npy or JSON."""

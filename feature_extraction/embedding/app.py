@@ -1,0 +1,41 @@
+"""Wiring: builds the Flask application from its parts, and nothing else."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from embedding import routes
+from embedding.config import Settings, stop
+from embedding.deepface_models import ModelUnavailable
+from embedding.network import Network, load
+
+
+def create_app(settings: Settings, *, network: Network) -> Flask:
+    """Build the application around a loaded network. It holds no global state."""
+    app = Flask("embedding", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
+    routes.register(app, network, settings.max_image_pixels)
+    return app
+
+
+def load_network(settings: Settings) -> Network:
+    """Load EMBEDDING_MODEL, or say why it cannot be loaded and leave.
+
+    Raises:
+        SystemExit: with the status at which gunicorn's master stops.
+    """
+    try:
+        return load(
+            settings.embedding_model,
+            settings.models_dir,
+            threads=settings.embedding_threads,
+            deepface_home=settings.deepface_home,
+        )
+    except ModelUnavailable as e:
+        stop(str(e))
+
+
+def production_app(settings: Settings) -> Flask:
+    """Build the application with the real network. Called in each worker, after the fork."""
+    return create_app(settings, network=load_network(settings))

@@ -1,0 +1,88 @@
+"""Settings, read once from the environment. The only place that knows environment variables."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(gt=0)]
+ModelName = Literal[
+    "Facenet",
+    "Facenet512",
+    "VGG-Face",
+    "OpenFace",
+    "DeepFace",
+    "DeepID",
+    "ArcFace",
+    "Dlib",
+    "SFace",
+    "GhostFaceNet",
+    "Buffalo_L",
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every field is the environment variable of the same name in capitals; the README explains each."""
+
+    feature_extraction_host: str = "0.0.0.0"
+    feature_extraction_port: Port = 5000
+    workers: Positive = 2
+    threads: Positive = 32
+    embedding_model: ModelName = "Facenet"
+    embedding_threads: Positive = 1
+    models_dir: Path = ROOT / "models"
+    deepface_home: Path | None = None
+    max_body_bytes: Positive = 64 * 1024 * 1024
+    max_image_pixels: Positive = 64_000_000
+
+
+class SettingsError(Exception):
+    """A setting has a value that cannot be used; the text names the variable."""
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from `environ`. An empty variable counts as not set.
+
+    Raises:
+        SettingsError: a value is of the wrong form.
+    """
+    names = [field.name for field in fields(Settings)]
+    given = {name: environ[name.upper()] for name in names if environ.get(name.upper(), "").strip()}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic converts the text
+    except ValidationError as e:
+        faults = (f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in e.errors())
+        raise SettingsError("; ".join(faults)) from e
+
+
+def from_environment() -> Settings:
+    """Read the process's own environment, or say what is wrong with it and leave.
+
+    Raises:
+        SystemExit: as `stop` does.
+    """
+    try:
+        return read(os.environ)
+    except SettingsError as e:
+        stop(str(e))
+
+
+def stop(reason: str) -> NoReturn:
+    """Say why the service cannot start, and leave.
+
+    Raises:
+        SystemExit: with the status at which gunicorn's master stops instead of starting workers for ever.
+    """
+    print(f"feature_extraction cannot start: {reason}", file=sys.stderr)
+    sys.exit(3)

@@ -1,0 +1,108 @@
+"""Loads the embedding network: a callable that turns face crops into vectors, and what is known about it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from embedding import deepface_models, preprocess
+from embedding.catalogue import MODELS
+
+BATCH = 4  # faces at once: twice as many are hardly faster, and cost 60 MB more
+
+PREPARED = {"Facenet": "facenet", "Facenet512": "facenet512"}  # what prepare_models.py has made ONNX files of
+
+# float32 (n, S, S, 3) -> float32 (n, d); may be called from several threads
+Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A loaded embedding model.
+
+    embed: uint8 (n, S, S, 3) RGB -> float32 (n, dimension); n may be 0. May be called from several threads.
+    input_size: S, in pixels.
+    threshold: the largest distance, exclusive, that still counts as the same person.
+    distance_range: smallest and largest possible distance.
+    fingerprint: names model, weights and preprocessing.
+    """
+
+    name: str
+    dimension: int
+    input_size: int
+    threshold: float
+    distance_range: tuple[float, float]
+    fingerprint: str
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def load(name: str, models_dir: Path, *, threads: int, deepface_home: Path | None = None) -> Network:
+    """Load a model of the catalogue: on ONNX Runtime if it was prepared for it, else through deepface.
+
+    Args:
+        models_dir: where prepare_models.py has put its files.
+        threads: that one call may use.
+        deepface_home: the folder of deepface's `.deepface/weights`; None looks in models_dir and the user's.
+
+    Raises:
+        OSError: the prepared files are not there.
+        ModelUnavailable: deepface cannot load it.
+    """
+    model = MODELS[name]
+    if name in PREPARED:
+        manifest = json.loads((models_dir / "manifest.json").read_text(encoding="utf-8"))
+        about = manifest["networks"][PREPARED[name]]
+        forward, weights = run_onnx(models_dir / about["file"], threads), about["weights"]["values_sha256"]
+    else:
+        forward, weights = deepface_models.load(
+            name, models_dir=models_dir, deepface_home=deepface_home, threads=threads
+        )
+    before, behind = model.preprocessing.network_input, model.preprocessing.merged
+
+    def embed(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        parts = [np.empty((0, model.dimension), dtype=np.float32)]
+        for start in range(0, len(crops), BATCH):
+            outputs = behind(forward(before(crops[start : start + BATCH])))
+            parts.append(preprocess.scaled(outputs, model.length))
+        return np.concatenate(parts)
+
+    return Network(
+        name=name,
+        dimension=model.dimension,
+        input_size=model.input_size,
+        threshold=model.threshold,
+        distance_range=(0.0, 2 * model.length),
+        fingerprint=fingerprint(name, weights, model.preprocessing.version),
+        embed=embed,
+    )
+
+
+def load_facenet(models_dir: Path, *, threads: int) -> Network:
+    """Load the default model: `load` with its name."""
+    return load("Facenet", models_dir, threads=threads)
+
+
+def run_onnx(file: Path, threads: int) -> Forward:
+    """Load an ONNX file of one input and one output. Raises OSError."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    input_name = session.get_inputs()[0].name
+    return lambda pixels: session.run(None, {input_name: pixels})[0]
+
+
+def fingerprint(name: str, weights_sha256: str, preprocessing: str) -> str:
+    """Name a model by what makes its vectors: 32 hexadecimal digits.
+
+    `weights_sha256` is over the weights' values and not over a file's bytes, so that two machines that
+    converted the same weights with different tools can share a gallery.
+    """
+    return hashlib.sha256(f"{name}\n{weights_sha256}\n{preprocessing}".encode()).hexdigest()[:32]

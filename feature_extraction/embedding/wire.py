@@ -1,0 +1,80 @@
+"""Bodies to arrays and back: .npy and JSON. Pure functions."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from embedding.errors import InvalidRequest
+
+
+class _Face(BaseModel):
+    model_config = ConfigDict(strict=True)
+    id: str
+
+
+_FACES = TypeAdapter(list[_Face])
+
+
+def parse_crops(body: bytes, side: int) -> NDArray[np.uint8]:
+    """Read one .npy array of crops. The header is checked before anything of its claimed size is made.
+
+    Returns:
+        uint8 (n, side, side, 3).
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    stream = io.BytesIO(body)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, by_columns, dtype = read_header(stream)
+    except (
+        Exception
+    ) as e:  # the header is parsed as a Python literal: ValueError, SyntaxError, RecursionError, ...
+        raise InvalidRequest("The body is not a .npy array.") from e
+    if dtype != np.uint8 or by_columns or len(shape) != 4 or shape[1:] != (side, side, 3):
+        raise InvalidRequest(
+            f"The array must be uint8 (n, {side}, {side}, 3) in C order, not {dtype} {shape}."
+        )
+    if len(body) - stream.tell() != math.prod(shape):
+        raise InvalidRequest("The array has not as many bytes as its header says.")
+    return np.frombuffer(body, dtype=np.uint8, offset=stream.tell()).reshape(shape)
+
+
+def render_vectors(vectors: NDArray[np.float32]) -> bytes:
+    """Write float32 (n, d) as one .npy array."""
+    stream = io.BytesIO()
+    np.save(stream, vectors, allow_pickle=False)
+    return stream.getvalue()
+
+
+def parse_face_ids(face_data: str) -> list[str]:
+    """Read the form field `face_data`, a JSON array of {"id"}.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    try:
+        return [face.id for face in _FACES.validate_json(face_data)]
+    except ValidationError as e:
+        raise InvalidRequest('face_data must be a JSON array of {"id": "..."}.') from e
+
+
+def check_same_number(ids: Sequence[str], pictures: Sequence[bytes]) -> None:
+    """See to it that there is one picture for each id.
+
+    Raises:
+        InvalidRequest: there is not.
+    """
+    if len(ids) != len(pictures):
+        raise InvalidRequest(f"face_data names {len(ids)} faces, but {len(pictures)} files image were sent.")

@@ -1,0 +1,18 @@
+"""Parts of prepare_models.py: `download` fetches weights and photographs, `convert` makes the ONNX files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+WEIGHTS = Path(".deepface/weights")  # where deepface looks, below its DEEPFACE_HOME
+
+
+class PrepareError(Exception):
+    """The models cannot be prepared, for the one reason that the message gives."""
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,277 @@
+"""Converts the networks from Keras to ONNX and compares each with its original.
+
+Only here are tensorflow, deepface, mtcnn and tf2onnx imported, and only when there is something to convert.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.resources
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from preparation import WEIGHTS, PrepareError, sha256_of
+
+OPSET = 17  # of the ONNX files; every onnxruntime that supports Python 3.11 reads it
+DOWNLOADED = {"source": "deepface's download", "license": "MIT"}
+LARGEST_DIFFERENCE = 1e-4  # between an output value of Keras and of ONNX Runtime; some 2e-6 is usual
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A Keras network to convert.
+
+    package, model: who defines it: a model name of deepface, or a stage class of mtcnn.
+    input_name, output_names: how the ONNX file calls its input, float32 (n, side, side, 3), and its outputs.
+    input_size: side, in pixels; None when height and width are free.
+    dimension: length of a vector; None for a detector's network.
+    weights: the file in deepface's weights folder; "" for mtcnn's, which the package brings.
+    """
+
+    name: str
+    package: str
+    model: str
+    input_name: str
+    output_names: tuple[str, ...]
+    input_size: int | None
+    dimension: int | None = None
+    weights: str = ""
+
+
+FACENET = Network("facenet", "deepface", "Facenet", "crops", ("vectors",), 160, 128, "facenet_weights.h5")
+NETWORKS = (
+    FACENET,
+    Network("pnet", "mtcnn", "StagePNet", "pictures", ("regression", "probability"), None),
+    Network("rnet", "mtcnn", "StageRNet", "patches", ("regression", "probability"), 24),
+    Network("onet", "mtcnn", "StageONet", "patches", ("regression", "landmarks", "probability"), 48),
+)
+
+# Made only when EMBEDDING_MODEL names them.
+CHOSEN = {
+    "Facenet512": Network(
+        "facenet512", "deepface", "Facenet512", "crops", ("vectors",), 160, 512, "facenet512_weights.h5"
+    ),
+}
+
+
+def convert_all(
+    home: Path, networks: Sequence[Network], sources: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Make the networks' ONNX files in `home` and compare them with Keras.
+
+    Args:
+        home: has deepface's weight files in WEIGHTS; deepface downloads to there what is missing.
+        sources: by name of the network, where those files are from, for the manifest.
+
+    Returns:
+        the manifest's entries of these networks.
+
+    Raises:
+        PrepareError: a package is missing, weights do not fit, a conversion failed, or the results differ.
+        OSError: disk full and the like.
+    """
+    from tqdm import tqdm
+
+    os.environ.update(
+        TF_CPP_MIN_LOG_LEVEL="3",
+        CUDA_VISIBLE_DEVICES="-1",  # a GPU would compute slightly other values and gains nothing here
+        TF_USE_LEGACY_KERAS="1",  # deepface needs Keras 2, so mtcnn uses it too
+        DEEPFACE_HOME=str(home),
+        DEEPFACE_BACKEND_ENGINE="tensorflow",
+    )
+    log = home / "conversion.log"
+    made = {}
+    step = ""
+    try:
+        with quiet(log) as terminal, tqdm(total=3 * len(networks), file=terminal, unit="step") as bar:
+
+            def begin(text: str) -> None:
+                nonlocal step
+                step = text
+                bar.set_description(f"{text:27}")
+
+            for network in networks:
+                source = sources.get(network.name, DOWNLOADED)
+                made[network.name] = convert(network, home, source, begin, bar.update)
+            bar.set_description(f"{'models are converted':27}")
+    except (PrepareError, OSError, KeyboardInterrupt):
+        raise
+    except ImportError as error:
+        hint = "run `pip install -r requirements.txt`"
+        raise PrepareError(f"the package {error.name} cannot be imported; {hint}") from error
+    except Exception as error:
+        sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-4000:])
+        reason = (str(error).splitlines() or [""])[0]
+        raise PrepareError(f"cannot {step}: {type(error).__name__}: {reason}") from error
+    finally:
+        log.unlink(missing_ok=True)
+    return made
+
+
+def convert(
+    network: Network,
+    home: Path,
+    source: dict[str, Any],
+    begin: Callable[[str], None],
+    done: Callable[[], object],
+) -> dict[str, Any]:
+    """Write one network's ONNX file into `home` and return its entry in the manifest.
+
+    begin(what) and done() are called around each of the three steps.
+
+    Raises:
+        PrepareError: the weights do not load, or the results differ by more than LARGEST_DIFFERENCE.
+    """
+    begin(f"load {network.name}'s weights")
+    import tensorflow
+    import tf2onnx
+
+    keras = tensorflow.keras
+    model, weights = load(network, home, source)
+    done()
+
+    begin(f"convert {network.name}")
+    shape = (network.input_size, network.input_size, 3)
+    pixels = keras.Input(shape, name=network.input_name)
+    results = model.call(pixels)
+    # tf2onnx names the outputs after the layers that make them, hence a layer that only has a name.
+    named = [
+        keras.layers.Activation("linear", name=name)(result)
+        for name, result in zip(network.output_names, _as_list(results), strict=True)
+    ]
+    functional = keras.Model(pixels, named)
+    signature = [tensorflow.TensorSpec((None, *shape), tensorflow.float32, name=network.input_name)]
+    path = home / f"{network.name}.onnx"
+    # No optimizers: each of tf2onnx's passes copies all weights, which doubles the time of all this, and ONNX
+    # Runtime folds and fuses the same nodes when it loads the file: the result is as fast.
+    tf2onnx.convert.from_keras(functional, signature, opset=OPSET, optimizers={}, output_path=str(path))
+    done()
+
+    begin(f"compare {network.name}")
+    difference = compare(network, path, functional)
+    done()
+    return {
+        "file": path.name,
+        "sha256": sha256_of(path),
+        "input_size": network.input_size,
+        "dimension": network.dimension,
+        "inputs": [network.input_name],
+        "outputs": list(network.output_names),
+        "weights": weights | {"values_sha256": values_sha256(model.get_weights())},
+        "converter": {
+            name: importlib.metadata.version(name)
+            for name in ("tf2onnx", "tensorflow", "tf_keras", "onnx", network.package)
+        }
+        | {"opset": OPSET},
+        "largest_difference": difference,
+    }
+
+
+def load(network: Network, home: Path, source: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a network as a Keras model with its weights, and what the manifest says about the weight file.
+
+    Raises:
+        PrepareError: deepface can neither load nor download the weights.
+    """
+    if network.package == "deepface":
+        from deepface import DeepFace
+
+        try:
+            model = DeepFace.build_model(network.model).model
+        except ValueError as error:  # deepface's own, around the cause
+            if missing := re.search(r"downloading \S+ from (\S+)", str(error)):
+                fault = f"downloaded from {missing[1].rstrip(',.')}"
+            else:
+                fault = f"taken from {source['source']}: {error.__cause__ or error}"
+            remedy = (
+                "FACENET_WEIGHTS=/path/to/facenet_weights.h5 names a file to take instead"
+                if network is FACENET
+                else f"put the file at <MODELS_DIR>/{WEIGHTS / network.weights}"
+            )
+            raise PrepareError(f"{network.model}'s weights cannot be {fault}; {remedy}") from error
+        return model, source | {"sha256": sha256_of(home / WEIGHTS / network.weights)}
+    from mtcnn import stages
+
+    with importlib.resources.as_file(importlib.resources.files("mtcnn")) as folder:
+        # By its full path, or mtcnn would prefer a file of that name in the current folder.
+        file = folder / "assets" / "weights" / f"{network.name}.lz4"
+        model = getattr(stages, network.model)(weights=str(file)).model
+        return model, {
+            "source": f"package mtcnn, {file.name}",
+            "version": importlib.metadata.version("mtcnn"),
+            "license": "MIT",
+            "sha256": sha256_of(file),
+        }
+
+
+def compare(network: Network, path: Path, model: Any) -> float:
+    """Run an ONNX file and the Keras model on the same random inputs, always the same ones.
+
+    Returns:
+        the largest absolute difference between two output values
+
+    Raises:
+        PrepareError: it is above LARGEST_DIFFERENCE, or not a number.
+    """
+    import numpy as np
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(0)
+    # Two batch sizes, and for a network of free size two oblong pictures.
+    sides = [(network.input_size,) * 2] * 2 if network.input_size else [(12, 40), (67, 51)]
+    differences = []
+    for n, (height, width) in zip((1, 3), sides, strict=True):
+        pixels = random.normal(size=(n, height, width, 3)).astype(np.float32)
+        results = session.run(list(network.output_names), {network.input_name: pixels})
+        expected = [np.asarray(value) for value in _as_list(model(pixels, training=False))]
+        differences += [np.abs(a - b).max() for a, b in zip(results, expected, strict=True)]
+    largest = float(np.max(differences))
+    if not largest <= LARGEST_DIFFERENCE:
+        raise PrepareError(
+            f"{network.name}: the results of ONNX Runtime and Keras differ by {largest:.2g}, "
+            f"more than {LARGEST_DIFFERENCE:g}"
+        )
+    return largest
+
+
+def values_sha256(weights: list[Any]) -> str:
+    """Name weights by their values alone: SHA-256 over each array's shape and float32 little-endian bytes.
+
+    Files that store the same values differently, and other versions of the tools, give the same name.
+    """
+    digest = hashlib.sha256()
+    for array in weights:
+        digest.update(f"{tuple(map(int, array.shape))}\n".encode("ascii"))
+        digest.update(array.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[TextIO]:
+    """Send what this process writes, TensorFlow's C++ too, into a file; yield the real stderr meanwhile."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    try:
+        with log.open("wb") as sink, os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal:
+            os.dup2(sink.fileno(), 1)
+            os.dup2(sink.fileno(), 2)
+            yield terminal
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in enumerate(saved, start=1):
+            os.dup2(copy, number)
+            os.close(copy)

@@ -1,0 +1,158 @@
+"""Talks to a running face_detection service: enrol a folder of pictures, recognise one, clear.
+
+Without a command it enrols the demo photographs and recognises others of the same people:
+
+    python3 test_request.py
+    python3 test_request.py enrol FOLDER
+    python3 test_request.py recognise PICTURE
+    python3 test_request.py clear
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+from tqdm import tqdm
+
+DEMO = Path(os.environ.get("MODELS_DIR", Path(__file__).resolve().parent / "models")) / "demo"
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+BATCH = 16  # pictures in one request
+TIMEOUT_S = 120
+
+
+def main() -> int:
+    """Run the command line. Returns 0, or 1 if something was refused or not recognised."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--host", default="http://127.0.0.1:6337", help="address of the service (%(default)s)"
+    )
+    parser.add_argument(
+        "--min-distance", type=float, default=9.0, help="the largest distance of a match (%(default)s)"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="enrol | recognise | clear")
+    enrol_command = commands.add_parser("enrol", help="enrol a folder: FOLDER/NAME/*.jpg, or FOLDER/NAME.jpg")
+    enrol_command.add_argument("folder", type=Path)
+    recognise_command = commands.add_parser("recognise", help="say who is in a picture")
+    recognise_command.add_argument("picture", type=Path)
+    commands.add_parser("clear", help="remove every enrolled sample")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "enrol":
+            return enrol(arguments.host, arguments.folder)
+        if arguments.command == "recognise":
+            return show(recognise(arguments.host, arguments.picture, arguments.min_distance))
+        if arguments.command == "clear":
+            print(answer_of(requests.post(f"{arguments.host}/clear-samples", timeout=TIMEOUT_S))["success"])
+            return 0
+        return demo(arguments.host, arguments.min_distance)
+    except requests.ConnectionError:
+        print(f"Nothing answers at {arguments.host}; is the service running (make run)?", file=sys.stderr)
+    except (requests.RequestException, OSError, ValueError) as e:
+        print(e, file=sys.stderr)
+    return 1
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures below a folder, in a stable order. Raises ValueError if there are none."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise ValueError(f"There are no pictures in {folder}.")
+    return found
+
+
+def name_of(path: Path, folder: Path) -> str:
+    """Name the person of a picture: its own folder, or the file's name when it lies in `folder` itself."""
+    return path.stem if path.parent == folder else path.parent.name
+
+
+def enrol(host: str, folder: Path) -> int:
+    """Enrol the pictures below a folder, some at a time, and list what was refused."""
+    pictures = pictures_in(folder)
+    refused: dict[str, Any] = {}
+    with tqdm(total=len(pictures), desc="enrolling", unit="picture") as bar:
+        for start in range(0, len(pictures), BATCH):
+            some = pictures[start : start + BATCH]
+            body = [
+                {
+                    "id": path.relative_to(folder).as_posix(),
+                    "name": name_of(path, folder),
+                    "image": base64.b64encode(path.read_bytes()).decode("ascii"),
+                }
+                for path in some
+            ]
+            refused |= answer_of(requests.post(f"{host}/update-samples", json=body, timeout=TIMEOUT_S))[
+                "errors"
+            ]
+            bar.update(len(some))
+    print(f"{len(pictures) - len(refused)} of {len(pictures)} pictures enrolled.")
+    for sample_id, error in refused.items():
+        print(f"  {sample_id}: {error['detail']}")
+    return 1 if refused else 0
+
+
+def recognise(host: str, picture: Path, min_distance: float) -> list[dict[str, Any]]:
+    """Send one picture; returns its faces, unknown ones too, largest first."""
+    body = {
+        "image": base64.b64encode(picture.read_bytes()).decode("ascii"),
+        "min_distance": min_distance,
+        "include_unknown": True,
+    }
+    faces: list[dict[str, Any]] = answer_of(
+        requests.post(f"{host}/face-recognition", json=body, timeout=TIMEOUT_S)
+    )
+    return faces
+
+
+def show(faces: list[dict[str, Any]]) -> int:
+    """Print the faces of one picture, a line each."""
+    for face in faces:
+        who = f"{face['name']} ({face['id']})" if face["id"] else "unknown"
+        distance = "" if face["distance"] is None else f"  distance {face['distance']:.2f}"
+        print(f"{who}  at {face['bbox']}{distance}")
+    if not faces:
+        print("No face was found.")
+    return 0
+
+
+def demo(host: str, min_distance: float) -> int:
+    """Enrol the training photographs, recognise the others, and print who was recognised."""
+    enrol(host, DEMO / "train")
+    photographs = pictures_in(DEMO / "val")
+    right: dict[str, list[bool]] = {}
+    for path in tqdm(photographs, desc="recognising", unit="picture"):
+        faces = recognise(host, path, min_distance)
+        name = name_of(path, DEMO / "val")
+        right.setdefault(name, []).append(bool(faces) and faces[0]["name"] == name)
+    for line in table(right):
+        print(line)
+    return 0 if all(all(row) for row in right.values()) else 1
+
+
+def table(right: dict[str, list[bool]]) -> Iterator[str]:
+    """Render how many photographs of each person were recognised."""
+    yield f"{'person':<20}recognised"
+    for name, row in right.items():
+        yield f"{name:<20}{sum(row):>3} of {len(row)}"
+    total = [hit for row in right.values() for hit in row]
+    yield f"{'all':<20}{sum(total):>3} of {len(total)}"
+
+
+def answer_of(response: requests.Response) -> Any:
+    """Return the JSON of an answer. Raises ValueError with the service's own words if it is an error."""
+    body = response.json()
+    if not response.ok:
+        raise ValueError(f"{body['error']} {body['detail']}")
+    return body
+
+
+if __name__ == "__main__":
+    sys.exit(main())

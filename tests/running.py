@@ -1,0 +1,118 @@
+"""Both services as real processes on free ports of the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_S = 60
+
+
+@dataclass
+class Service:
+    """One of the services under gunicorn. `start` may be called again after `stop`: the port stays."""
+
+    folder: str
+    environment: dict[str, str]
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{self.port}", "wsgi:app"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT / self.folder, env=os.environ | self.environment, stdout=log, stderr=log
+            )
+        wait_until(lambda: answers(self.url), self.process, self.log)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(40)
+            self.process = None
+
+    def kill(self) -> None:
+        """Stop it and its workers at once, as a crash would."""
+        assert self.process is not None
+        workers = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True
+        ).stdout.split()
+        for pid in [str(self.process.pid), *workers]:
+            subprocess.run(["kill", "-9", pid], stderr=subprocess.DEVNULL)
+        self.process.wait()
+        self.process = None
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/health", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes] | None, log: Path) -> None:
+    """Poll a condition that a running process brings about; its log is shown when it does not."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert process is not None
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Pair:
+    """Both services, wired together, with a database of their own."""
+
+    extraction: Service
+    detection: Service
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return self.detection.url
+
+
+@contextmanager
+def running_pair(folder: Path, models_dir: Path, **settings: str) -> Iterator[Pair]:
+    shared = {"MODELS_DIR": str(models_dir)} | settings
+    extraction = Service("feature_extraction", shared, free_port(), folder / "extraction.log")
+    detection = Service(
+        "face_detection",
+        {
+            "FEATURE_EXTRACTION_URL": extraction.url,
+            "DATABASE_URL": f"sqlite:///{folder / 'gallery.sqlite3'}",
+        }
+        | shared,
+        free_port(),
+        folder / "detection.log",
+    )
+    try:
+        extraction.start()
+        detection.start()
+        yield Pair(extraction, detection, folder)
+    finally:
+        detection.stop()
+        extraction.stop()

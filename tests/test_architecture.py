@@ -1,0 +1,116 @@
+"""Who may import whom, and what may stand only in one place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# module of ours -> those of ours that it may import; modules of one folder may import each other
+RECOGNITION = {
+    "errors": set(),
+    "faces": set(),
+    "request_id": set(),
+    "config": set(),
+    "models": {"config"},
+    "images": {"errors"},
+    "crops": {"faces"},
+    "matching": set(),
+    "detector": {"faces", "errors"},
+    "embedder": {"faces", "errors", "request_id"},
+    "gallery": {"faces", "errors", "matching"},
+    "admission": {"errors"},
+    "service": {"images", "crops", "faces", "errors", "admission"},
+    "wire": {"images", "faces", "errors", "service"},
+    "routes": {"wire", "errors", "service", "request_id"},
+    "app": {"config", "routes", "service", "admission", "detector", "embedder", "gallery"},
+}
+EMBEDDING = {
+    "errors": set(),
+    "config": set(),
+    "models": {"config"},
+    "preprocess": set(),
+    "network": {"preprocess"},
+    "wire": {"errors"},
+    "service": {"network", "preprocess"},
+    "routes": {"wire", "errors", "service", "network"},
+    "app": {"config", "routes", "network"},
+}
+PACKAGES = {"face_detection/recognition": RECOGNITION, "feature_extraction/embedding": EMBEDDING}
+
+# outside libraries that only some may import
+ONLY = {
+    "flask": {"routes", "app"},
+    "werkzeug": {"routes", "app"},
+    "sqlalchemy": {"gallery"},
+    "urllib3": {"embedder"},
+    "onnxruntime": {"detector", "network"},
+    "PIL": {"images", "preprocess"},
+    "logging": {"routes"},
+    "os": {"config"},
+    "subprocess": {"models"},
+    "tensorflow": set(),
+    "tf_keras": set(),
+    "deepface": set(),
+    "mtcnn": set(),
+    "tf2onnx": set(),
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"relative import in {path}"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules(folder: str) -> Iterator[tuple[str, Path]]:
+    package = ROOT / folder
+    for path in sorted(package.rglob("*.py")):
+        inner = path.relative_to(package).with_suffix("").parts
+        if inner != ("__init__",):
+            yield inner[0], path
+
+
+FILES = [(folder, name, path) for folder in PACKAGES for name, path in modules(folder)]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "path"), FILES, ids=[str(path.relative_to(ROOT)) for *_, path in FILES]
+)
+def test_arrows_point_inward(folder: str, name: str, path: Path) -> None:
+    allowed = PACKAGES[folder]
+    package = Path(folder).name
+    others = {Path(other).name for other in PACKAGES} - {package}
+    for imported in imports(path):
+        parts = imported.split(".")
+        assert parts[0] not in others, f"{path} imports the other service"
+        if parts[0] == package and len(parts) > 1:
+            assert parts[1] == name or parts[1] in allowed[name], f"{name} may not import {imported}"
+        if parts[0] in ONLY:
+            assert name in ONLY[parts[0]], f"{name} may not import {imported}"
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_the_table_names_just_the_modules_that_exist(folder: str) -> None:
+    assert set(PACKAGES[folder]) == {name for name, _ in modules(folder)}
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_imports_stand_at_the_top(folder: str) -> None:
+    for _, path in modules(folder):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                inside = [child for child in ast.walk(node) if isinstance(child, ast.Import | ast.ImportFrom)]
+                assert inside == [], f"{path}: {node.name} imports inside"
+
+
+def test_the_services_folders_are_no_packages() -> None:
+    assert not list(ROOT.glob("f*/__init__.py"))

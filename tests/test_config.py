@@ -1,0 +1,57 @@
+"""Settings: defaults, conversion, and errors that name the variable; for both services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from embedding import config as embedding_config
+from recognition import config as recognition_config
+
+both = pytest.mark.parametrize("config", [embedding_config, recognition_config])
+
+
+@both
+def test_defaults(config: ModuleType) -> None:
+    settings = config.read({"UNRELATED": "x", "MAX_BODY_BYTES": " "})
+    assert settings.workers == 2
+    assert settings.max_body_bytes == 64 * 1024 * 1024
+    assert settings.models_dir == Path(__file__).resolve().parents[1] / "models"
+
+
+@both
+def test_values_are_converted(config: ModuleType) -> None:
+    settings = config.read({"MAX_BODY_BYTES": "1000", "MODELS_DIR": "/m", "WORKERS": "3"})
+    assert (settings.max_body_bytes, settings.models_dir, settings.workers) == (1000, Path("/m"), 3)
+
+
+@both
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("WORKERS", "two"), ("WORKERS", "0"), ("MAX_BODY_BYTES", "-1"), ("MAX_IMAGE_PIXELS", "1e6x")],
+)
+def test_a_bad_value_names_the_variable(config: ModuleType, name: str, value: str) -> None:
+    with pytest.raises(config.SettingsError, match=name):
+        config.read({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FACE_DETECTION_PORT", "65536"),
+        ("FEATURE_EXTRACTION_URL", "localhost:5000"),
+        ("EMBEDDING_READ_TIMEOUT_S", "nan"),
+        ("EMBEDDING_CONNECT_TIMEOUT_S", "0"),
+        ("MIN_FACE_PX", "3"),
+    ],
+)
+def test_bad_values_of_face_detection(name: str, value: str) -> None:
+    with pytest.raises(recognition_config.SettingsError, match=name):
+        recognition_config.read({name: value})
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(embedding_config.SettingsError, match="EMBEDDING_MODEL"):
+        embedding_config.read({"EMBEDDING_MODEL": "Fasenet"})

@@ -1,0 +1,415 @@
+"""The contract of face_detection: bytes in, JSON out, over real sockets, with both real services."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from pictures import png_that_claims
+from running import Pair, wait_until
+
+TIMEOUT_S = 60
+UUID_HEX = re.compile(r"[0-9a-f]{32}")
+
+Photographs = dict[str, list[Path]]
+AsBase64 = Callable[[Path], str]
+
+
+@pytest.fixture(scope="session")
+def faceless() -> str:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((120, 160, 3), 127, np.uint8)).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def post(pair: Pair, path: str, body: Any = None, **options: Any) -> requests.Response:
+    if body is not None:
+        options["json"] = body
+    return requests.post(pair.url + path, timeout=TIMEOUT_S, **options)
+
+
+def sample(sample_id: str, name: str, image: str, **more: Any) -> dict[str, Any]:
+    return {"id": sample_id, "name": name, "image": image, **more}
+
+
+def assert_error(answer: requests.Response, status: int, code: str) -> dict[str, str]:
+    assert answer.status_code == status, answer.text
+    body: dict[str, str] = answer.json()
+    assert set(body) == {"error", "code", "detail", "request_id"}
+    assert all(isinstance(value, str) and value for value in body.values())
+    assert body["code"] == code
+    assert body["request_id"] == answer.headers["X-Request-Id"]
+    assert (body["error"] == "Invalid request.") == (status == 400)
+    assert ("Retry-After" in answer.headers) == (status in (429, 503))
+    assert not re.search(r"Traceback|File \"|/[a-z]+/[a-z_]+/|\.py\b|SELECT|sqlite", answer.text)
+    return body
+
+
+# --- what is running
+
+
+@pytest.mark.parametrize("path", ["/", "/update-samples", "/face-recognition", "//face-recognition"])
+def test_get_says_that_it_runs(pair: Pair, path: str) -> None:
+    answer = requests.get(pair.url + path, timeout=TIMEOUT_S)
+    assert (answer.status_code, answer.text) == (200, "Face detection server is running.")
+
+
+def test_health(pair: Pair) -> None:
+    assert requests.get(f"{pair.url}/health", timeout=TIMEOUT_S).json() == {"status": "ok"}
+
+
+# --- enrol and recognise
+
+
+def test_enrolled_people_are_recognised(pair: Pair, photographs: Photographs, as_base64: AsBase64) -> None:
+    metadata = {"born": 1958, "tags": ["singer", None, "é"]}
+    body = [
+        sample(f"{person}/0", person, as_base64(paths[0]), metadata=metadata, action="greet")
+        for person, paths in photographs.items()
+    ]
+    answer = post(pair, "/update-samples", body)
+    assert answer.status_code == 200
+    assert answer.json() == {"success": [entry["id"] for entry in body], "fail": [], "errors": {}}
+    for person, paths in photographs.items():
+        (face,) = post(pair, "/face-recognition", {"image": as_base64(paths[0])}).json()
+        assert (face["id"], face["name"], face["metadata"]) == (f"{person}/0", person, metadata)
+        assert face["distance"] == pytest.approx(0, abs=0.1)
+        assert face["similarity"] == pytest.approx(1, abs=0.01)
+        assert 0.8 < face["confidence"] <= 1
+        x, y, w, h = map(int, re.fullmatch(r"(\d+), (\d+), (\d+), (\d+)", face["bbox"]).groups())  # type: ignore[union-attr]
+        with Image.open(paths[0]) as picture:
+            assert 0 <= x < x + w <= picture.width
+            assert 0 <= y < y + h <= picture.height
+        assert "candidates" not in face
+
+
+def test_every_form_of_the_picture_gives_the_same_answer(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    path = photographs["madonna"][0]
+    text = as_base64(path)
+    post(pair, "/update-samples", [sample("m", "madonna", text)])
+    lines = base64.encodebytes(path.read_bytes()).decode("ascii")
+    answers = [
+        post(pair, "/face-recognition", {"image": text, "min_distance": 9}),
+        post(pair, "//face-recognition", {"image": text}),
+        post(pair, "/face-recognition", {"image": f"data:image/jpeg;base64,{text}"}),
+        post(pair, "/face-recognition", {"image": f"data:image/jpeg;base64,{lines}"}),
+        post(pair, "/face-recognition", files={"file": path.read_bytes()}),
+        post(pair, "/face-recognition", files={"file": path.read_bytes()}, data={"min_distance": "9"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    assert all(answer.json() == answers[0].json() for answer in answers)
+    assert answers[0].json()[0]["id"] == "m"
+
+
+def test_min_distance_is_exclusive_and_unknown_faces_come_on_request(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    post(pair, "/update-samples", [sample("m", "madonna", as_base64(photographs["madonna"][0]))])
+    probe = as_base64(photographs["madonna"][1])
+    (face,) = post(
+        pair, "/face-recognition", {"image": probe, "min_distance": 0.001, "include_unknown": True}
+    ).json()
+    assert (face["id"], face["name"], face["metadata"]) == ("", "", "")
+    distance = face["distance"]
+    assert 0 < distance < 20
+    for limit, known in ((distance, False), (distance * 1.0001, True), (1e300, True)):
+        answer = post(pair, "/face-recognition", {"image": probe, "min_distance": limit}).json()
+        assert [found["id"] for found in answer] == (["m"] if known else [])
+
+
+def test_an_empty_gallery_is_an_ordinary_answer(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    probe = as_base64(photographs["elton_john"][0])
+    assert post(pair, "/face-recognition", {"image": probe}).json() == []
+    (face,) = post(pair, "/face-recognition", {"image": probe, "include_unknown": True, "top_k": 3}).json()
+    assert (face["id"], face["distance"], face["similarity"], face["candidates"]) == ("", None, None, [])
+
+
+def test_a_picture_without_faces_is_an_ordinary_answer(pair: Pair, faceless: str) -> None:
+    assert post(pair, "/face-recognition", {"image": faceless, "include_unknown": True}).json() == []
+
+
+def test_candidates_and_limit(pair: Pair, photographs: Photographs, as_base64: AsBase64) -> None:
+    body = [
+        sample(f"{person}/{number}", person, as_base64(path))
+        for person, paths in photographs.items()
+        for number, path in enumerate(paths[:2])
+    ]
+    post(pair, "/update-samples", body)
+    probe = {"image": as_base64(photographs["madonna"][0]), "top_k": 4, "min_distance": 20}
+    (face,) = post(pair, "/face-recognition", probe).json()
+    assert len(face["candidates"]) == 4
+    assert face["candidates"][0]["id"] == face["id"] == "madonna/0"
+    distances = [candidate["distance"] for candidate in face["candidates"]]
+    assert distances == sorted(distances)
+    assert set(face["candidates"][0]) == {"id", "name", "metadata", "distance", "similarity"}
+
+
+def test_faces_come_largest_first_and_limit_keeps_the_largest(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    group = Image.new("RGB", (1200, 300))
+    for column, (person, height) in enumerate({"madonna": 150, "elton_john": 300, "ben_afflek": 220}.items()):
+        picture = Image.open(photographs[person][0]).convert("RGB")
+        picture.thumbnail((400, height))
+        group.paste(picture, (400 * column, 0))
+    stream = io.BytesIO()
+    group.save(stream, "PNG")
+    image = base64.b64encode(stream.getvalue()).decode("ascii")
+    faces = post(pair, "/face-recognition", {"image": image, "include_unknown": True}).json()
+    areas = [int(face["bbox"].split(", ")[2]) * int(face["bbox"].split(", ")[3]) for face in faces]
+    assert len(areas) == 3
+    assert areas == sorted(areas, reverse=True)
+    limited = post(pair, "/face-recognition", {"image": image, "include_unknown": True, "limit": 2}).json()
+    assert [face["bbox"] for face in limited] == [face["bbox"] for face in faces[:2]]
+
+
+def test_a_batch_with_bad_pictures_keeps_the_good_ones(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64, faceless: str
+) -> None:
+    good = as_base64(photographs["madonna"][0])
+    text = base64.b64encode(b"this is a text file").decode("ascii")
+    post(pair, "/update-samples", [sample("kept", "before", good)])
+    body = [
+        sample("one", "x", good),
+        sample("kept", "after", faceless),
+        sample("text", "x", text),
+        sample("two", "x", good),
+        sample("not base64", "x", "***"),
+        sample("empty", "x", ""),
+        sample("huge", "x", as_base64_of(png_that_claims(64250, 64250))),
+    ]
+    answer = post(pair, "/update-samples", body).json()
+    assert answer["success"] == ["one", "two"]
+    assert answer["fail"] == ["kept", "text", "not base64", "empty", "huge"]
+    assert {key: error["code"] for key, error in answer["errors"].items()} == {
+        "kept": "no_face",
+        "text": "invalid_image",
+        "not base64": "invalid_image",
+        "empty": "invalid_image",
+        "huge": "image_too_large",
+    }
+    assert all(error["detail"] for error in answer["errors"].values())
+    assert requests.get(f"{pair.url}/samples/kept", timeout=TIMEOUT_S).json()["name"] == "before"
+
+
+def test_the_last_of_equal_ids_wins_and_is_reported_once(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64, faceless: str
+) -> None:
+    first, second = (as_base64(photographs[person][0]) for person in ("madonna", "elton_john"))
+    answer = post(pair, "/update-samples", [sample("x", "first", first), sample("x", "second", second)])
+    assert answer.json() == {"success": ["x"], "fail": [], "errors": {}}
+    assert post(pair, "/face-recognition", {"image": first}).json() == []
+    assert post(pair, "/face-recognition", {"image": second}).json()[0]["name"] == "second"
+    answer = post(pair, "/update-samples", [sample("x", "third", second), sample("x", "fourth", faceless)])
+    assert (answer.json()["success"], answer.json()["fail"]) == ([], ["x"])
+    assert post(pair, "/face-recognition", {"image": second}).json()[0]["name"] == "second"
+
+
+@pytest.mark.parametrize(
+    "sample_id", ['it\'s "quoted"; DROP TABLE samples; --', "名前 \U0001f600 %_\\", "x" * 10_000, " "]
+)
+def test_ids_are_taken_as_they_are(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64, sample_id: str
+) -> None:
+    image = as_base64(photographs["madonna"][0])
+    assert post(pair, "/update-samples", [sample(sample_id, sample_id, image)]).json()["success"] == [
+        sample_id
+    ]
+    (face,) = post(pair, "/face-recognition", {"image": image}).json()
+    assert (face["id"], face["name"]) == (sample_id, sample_id)
+
+
+def test_an_empty_array_is_an_empty_success(pair: Pair) -> None:
+    assert post(pair, "/update-samples", []).json() == {"success": [], "fail": [], "errors": {}}
+
+
+def test_a_sample_is_found_by_whichever_worker_answers(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    image = as_base64(min(photographs["madonna"], key=lambda path: path.stat().st_size))
+    for number in range(50):
+        # A new connection each time, so that the kernel hands them to both workers.
+        assert post(pair, "/update-samples", [sample("x", str(number), image)]).ok
+        (face,) = post(pair, "/face-recognition", {"image": image}).json()
+        assert face["name"] == str(number)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/clear-samples"), ("POST", "/clear-samples"), ("DELETE", "/samples")]
+)
+def test_clearing(pair: Pair, photographs: Photographs, as_base64: AsBase64, method: str, path: str) -> None:
+    image = as_base64(photographs["madonna"][0])
+    post(pair, "/update-samples", [sample("x", "x", image)])
+    answer = requests.request(method, pair.url + path, timeout=TIMEOUT_S)
+    assert answer.status_code == 200
+    assert answer.json() == {"success": "Samples have been removed successfully"}
+    assert post(pair, "/face-recognition", {"image": image}).json() == []
+
+
+def test_one_sample_is_shown_and_deleted(pair: Pair, photographs: Photographs, as_base64: AsBase64) -> None:
+    image = as_base64(photographs["madonna"][0])
+    post(pair, "/update-samples", [sample("a/b c", "n", image, metadata=[1], action="go")])
+    address = f"{pair.url}/samples/a%2Fb%20c"
+    shown = requests.get(address, timeout=TIMEOUT_S).json()
+    assert set(shown) == {"id", "name", "metadata", "action", "created", "modified"}
+    assert (shown["id"], shown["name"], shown["metadata"], shown["action"]) == ("a/b c", "n", [1], "go")
+    assert shown["created"].endswith("+00:00")
+    assert requests.delete(address, timeout=TIMEOUT_S).json() == {"success": ["a/b c"]}
+    assert_error(requests.get(address, timeout=TIMEOUT_S), 404, "not_found")
+    assert_error(requests.delete(address, timeout=TIMEOUT_S), 404, "not_found")
+    assert post(pair, "/face-recognition", {"image": image}).json() == []
+
+
+# --- what is refused
+
+
+GOOD = {"id": "a", "name": "b", "image": "aGk="}
+
+BAD_ENROLMENTS = {
+    "not JSON": b"{",
+    "nothing": b"",
+    "not UTF-8": b'["\xff"]',
+    "an object": GOOD,
+    "a number": 7,
+    "null": b"null",
+    "strings": ["a"],
+    "nested arrays": [[GOOD]],
+    "no id": [{"name": "b", "image": "aGk="}],
+    "no name": [{"id": "a", "image": "aGk="}],
+    "no image": [{"id": "a", "name": "b"}],
+    "id null": [GOOD | {"id": None}],
+    "id a number": [GOOD | {"id": 1}],
+    "id empty": [GOOD | {"id": ""}],
+    "id with NUL": [GOOD | {"id": "a\0b"}],
+    "name empty": [GOOD | {"name": ""}],
+    "name an array": [GOOD | {"name": ["b"]}],
+    "image null": [GOOD | {"image": None}],
+    "image a number": [GOOD | {"image": 5}],
+    "action a number": [GOOD | {"action": 5}],
+    "metadata NaN": b'[{"id": "a", "name": "b", "image": "aGk=", "metadata": {"x": NaN}}]',
+    "metadata infinite": b'[{"id": "a", "name": "b", "image": "aGk=", "metadata": 1e999}]',
+    "half a surrogate": b'[{"id": "\\ud800", "name": "b", "image": "aGk="}]',
+    "deep": b'[{"id": "a", "name": "b", "image": "aGk=", "metadata": '
+    + b"[" * 10_000
+    + b"]" * 10_000
+    + b"}]",
+    "one bad among good": [GOOD, {}],
+}
+
+
+@pytest.mark.parametrize("body", BAD_ENROLMENTS.values(), ids=BAD_ENROLMENTS)
+def test_malformed_enrolments_are_refused_and_store_nothing(pair: Pair, body: Any) -> None:
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    answer = post(pair, "/update-samples", data=data, headers={"Content-Type": "application/json"})
+    assert_error(answer, 400, "invalid_request")
+    assert_error(requests.get(f"{pair.url}/samples/a", timeout=TIMEOUT_S), 404, "not_found")
+
+
+def test_the_fault_is_named_with_its_place(pair: Pair) -> None:
+    body = assert_error(post(pair, "/update-samples", [GOOD, GOOD | {"name": 5}]), 400, "invalid_request")
+    assert "[1].name" in body["detail"]
+
+
+BAD_RECOGNITIONS = {
+    "not JSON": b"{",
+    "nothing": b"",
+    "an array": [{"image": "aGk="}],
+    "no image": {},
+    "image null": {"image": None},
+    "image a number": {"image": 1},
+    "distance as text": {"image": "aGk=", "min_distance": "9"},
+    "distance true": {"image": "aGk=", "min_distance": True},
+    "distance zero": {"image": "aGk=", "min_distance": 0},
+    "distance negative": {"image": "aGk=", "min_distance": -1},
+    "distance NaN": b'{"image": "aGk=", "min_distance": NaN}',
+    "distance infinite": b'{"image": "aGk=", "min_distance": Infinity}',
+    "distance 1e999": b'{"image": "aGk=", "min_distance": 1e999}',
+    "top_k zero": {"image": "aGk=", "top_k": 0},
+    "top_k as text": {"image": "aGk=", "top_k": "3"},
+    "limit negative": {"image": "aGk=", "limit": -1},
+    "limit a fraction": {"image": "aGk=", "limit": 1.5},
+    "include_unknown as text": {"image": "aGk=", "include_unknown": "false"},
+}
+
+
+@pytest.mark.parametrize("body", BAD_RECOGNITIONS.values(), ids=BAD_RECOGNITIONS)
+def test_malformed_recognitions_are_refused(pair: Pair, body: Any) -> None:
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    answer = post(pair, "/face-recognition", data=data, headers={"Content-Type": "application/json"})
+    assert_error(answer, 400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "image", ["", "***", "aGk", "data:text/plain;base64,aGk=", "/etc/passwd", "http://127.0.0.1/a.jpg"]
+)
+def test_what_is_no_picture_is_refused(pair: Pair, image: str) -> None:
+    assert_error(post(pair, "/face-recognition", {"image": image}), 400, "invalid_image")
+
+
+def test_a_text_file_called_a_picture_is_refused(pair: Pair) -> None:
+    image = "data:image/jpeg;base64," + base64.b64encode(b"text " * 100).decode("ascii")
+    assert_error(post(pair, "/face-recognition", {"image": image}), 400, "invalid_image")
+    assert_error(post(pair, "/face-recognition", files={"file": b"text"}), 400, "invalid_image")
+
+
+def test_bad_forms_are_refused(pair: Pair) -> None:
+    assert_error(post(pair, "/face-recognition", files={"other": b"x"}), 400, "invalid_request")
+    bad = {"min_distance": "nan", "include_unknown": "perhaps"}
+    assert_error(post(pair, "/face-recognition", files={"file": b"x"}, data=bad), 400, "invalid_request")
+
+
+def test_a_picture_too_large_is_refused_by_its_header(pair: Pair) -> None:
+    image = as_base64_of(png_that_claims(64250, 64250))
+    assert_error(post(pair, "/face-recognition", {"image": image}), 413, "image_too_large")
+
+
+def test_other_content_types_paths_and_methods_are_refused(pair: Pair) -> None:
+    for headers in ({"Content-Type": "text/plain"}, {}):
+        assert_error(
+            post(pair, "/face-recognition", data=b"{}", headers=headers), 415, "unsupported_media_type"
+        )
+        assert_error(
+            post(pair, "/update-samples", data=b"[]", headers=headers), 415, "unsupported_media_type"
+        )
+    assert_error(post(pair, "/nowhere", {}), 404, "not_found")
+    assert_error(requests.get(f"{pair.url}/nowhere", timeout=TIMEOUT_S), 404, "not_found")
+    assert_error(requests.put(f"{pair.url}/face-recognition", timeout=TIMEOUT_S), 405, "method_not_allowed")
+    assert_error(requests.delete(f"{pair.url}/clear-samples", timeout=TIMEOUT_S), 405, "method_not_allowed")
+
+
+def test_the_request_id_is_the_callers_if_it_is_sane(pair: Pair) -> None:
+    sent = {"X-Request-Id": "door-7.2026:11_x"}
+    assert (
+        requests.get(f"{pair.url}/health", headers=sent, timeout=TIMEOUT_S).headers["X-Request-Id"]
+        == "door-7.2026:11_x"
+    )
+    for odd in ("", "a b", "x" * 129, "<script>"):
+        answer = requests.get(f"{pair.url}/nowhere", headers={"X-Request-Id": odd}, timeout=TIMEOUT_S)
+        assert UUID_HEX.fullmatch(answer.headers["X-Request-Id"])
+
+
+def test_the_request_id_travels_to_the_embedding_services_log(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    body = {"image": as_base64(photographs["madonna"][0])}
+    post(pair, "/face-recognition", body, headers={"X-Request-Id": "travels-far"})
+    for service in (pair.extraction, pair.detection):  # a line is written after its answer is sent
+        wait_until(lambda log=service.log: "travels-far" in log.read_text(), service.process, service.log)  # type: ignore[misc]
+
+
+def as_base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

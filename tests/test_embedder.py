@@ -1,0 +1,179 @@
+"""The client of the embedding service, against real sockets that misbehave."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recognition.embedder import EmbeddingClient
+from recognition.errors import EmbeddingUnavailable
+from running import free_port
+
+MODEL = {
+    "name": "Facenet",
+    "dimension": 4,
+    "input_size": 8,
+    "threshold": 9,
+    "distance_range": [0, 20],
+    "fingerprint": "f1",
+}
+CROPS = np.arange(70 * 8 * 8 * 3, dtype=np.uint8).reshape(70, 8, 8, 3)
+
+
+def npy(array: np.ndarray, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, **options)
+    return stream.getvalue()
+
+
+def means(crops: np.ndarray) -> np.ndarray:
+    """Vectors that tell which crop they are of."""
+    return np.repeat(crops.mean(axis=(1, 2, 3))[:, np.newaxis], 4, axis=1).astype(np.float32)
+
+
+class Neighbour(BaseHTTPRequestHandler):
+    """An embedding service whose answers the test decides."""
+
+    protocol_version = "HTTP/1.1"
+    server: Any
+
+    def do_GET(self) -> None:
+        self.answer(200, json.dumps(self.server.model).encode())
+
+    def do_POST(self) -> None:
+        crops = np.load(io.BytesIO(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.server.calls.append((len(crops), self.headers["X-Request-Id"], self.client_address))
+        self.server.behaviour(self, crops)
+
+    def answer(self, status: int, body: bytes, length: int | None = None, fingerprint: str = "f1") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.send_header("X-Model-Fingerprint", fingerprint)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def neighbour(behaviour: Callable[[Neighbour, np.ndarray], None]) -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Neighbour)
+    server.model, server.calls, server.behaviour = MODEL, [], behaviour  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def client_of(server: ThreadingHTTPServer, read_timeout_s: float = 5) -> EmbeddingClient:
+    url = f"http://127.0.0.1:{server.server_address[1]}/"
+    return EmbeddingClient(url, connect_timeout_s=2, read_timeout_s=read_timeout_s)
+
+
+def well(handler: Neighbour, crops: np.ndarray) -> None:
+    handler.answer(200, npy(means(crops)))
+
+
+def test_crops_go_out_in_calls_of_32_over_one_connection_and_keep_their_order() -> None:
+    with neighbour(well) as server:
+        client = client_of(server)
+        vectors = client.embed(CROPS)
+        assert vectors.tolist() == means(CROPS).tolist()
+        assert [n for n, *_ in server.calls] == [32, 32, 6]  # type: ignore[attr-defined]
+        assert len({address for *_, address in server.calls}) == 1  # type: ignore[attr-defined]
+        assert client.embed(CROPS[:0]).shape == (0, 4)
+
+
+def nonsense(body: bytes, **options: Any) -> Callable[[Neighbour, np.ndarray], None]:
+    return lambda handler, _: handler.answer(200, body, **options)
+
+
+def cut(handler: Neighbour, _: np.ndarray) -> None:
+    handler.answer(200, npy(means(CROPS[:1]))[:40], length=144)
+    handler.close_connection = True
+
+
+def hang_up(handler: Neighbour, _: np.ndarray) -> None:
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
+BAD = {
+    "an error": lambda handler, _: handler.answer(500, b"{}"),
+    "a redirect": lambda handler, _: handler.answer(302, b""),
+    "HTML": nonsense(b"<html>proxy error</html>"),
+    "nothing": nonsense(b""),
+    "half a body": cut,
+    "a closed connection": hang_up,
+    "wrong shape": nonsense(npy(np.zeros((1, 5), np.float32))),
+    "too many rows": nonsense(npy(np.zeros((2, 4), np.float32))),
+    "wrong type": nonsense(npy(np.zeros((1, 4), np.float64))),
+    "NaN": nonsense(npy(np.full((1, 4), np.nan, np.float32))),
+    "a pickle": nonsense(npy(np.array([{}], dtype=object), allow_pickle=True)),
+    "a zip": nonsense(b"PK\x03\x04" + bytes(100)),
+    "another model": nonsense(npy(np.zeros((1, 4), np.float32)), fingerprint="f2"),
+}
+
+
+@pytest.mark.parametrize("behaviour", BAD.values(), ids=BAD)
+def test_a_bad_answer_is_unavailable_and_the_next_good_one_is_taken(
+    behaviour: Callable[[Neighbour, np.ndarray], None],
+) -> None:
+    with neighbour(behaviour) as server:
+        client = client_of(server)
+        with pytest.raises(EmbeddingUnavailable):
+            client.embed(CROPS[:1])
+        server.behaviour = well  # type: ignore[attr-defined]
+        assert client.embed(CROPS[:1]).tolist() == means(CROPS[:1]).tolist()
+
+
+def test_a_hanging_neighbour_costs_no_more_than_the_time_limit() -> None:
+    release = threading.Event()
+    with neighbour(lambda handler, _: release.wait(30) and None) as server:  # type: ignore[func-returns-value]
+        try:
+            with pytest.raises(EmbeddingUnavailable, match="in time"):
+                client_of(server, read_timeout_s=0.2).embed(CROPS[:1])
+        finally:
+            release.set()
+
+
+def test_a_connection_closed_while_idle_is_replaced() -> None:
+    def answer_and_close(handler: Neighbour, crops: np.ndarray) -> None:
+        well(handler, crops)
+        handler.close_connection = True
+
+    with neighbour(answer_and_close) as server:
+        client = client_of(server)
+        for _ in range(5):
+            assert client.embed(CROPS[:1]).tolist() == means(CROPS[:1]).tolist()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [[], {}, MODEL | {"dimension": "many"}, MODEL | {"distance_range": 5}, {"name": "only"}],
+)
+def test_a_model_described_wrongly_is_unavailable(model: Any) -> None:
+    with neighbour(well) as server:
+        server.model = model  # type: ignore[attr-defined]
+        with pytest.raises(EmbeddingUnavailable):
+            client_of(server).model()
+
+
+def test_nobody_at_the_address_is_unavailable() -> None:
+    client = EmbeddingClient(f"http://127.0.0.1:{free_port()}", connect_timeout_s=1, read_timeout_s=1)
+    with pytest.raises(EmbeddingUnavailable, match="reached"):
+        client.model()

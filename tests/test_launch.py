@@ -1,0 +1,154 @@
+"""The services as processes: how they start, what they hold, how they fail and stop."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from running import ROOT, Pair, answers, free_port, running_pair, wait_until
+
+TIMEOUT_S = 60
+MEMORY_LIMIT_KB = 500_000
+
+
+def start_serve(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "serve.py")],
+            env=os.environ | environment,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
+def test_serve_starts_both_and_stops_both(tmp_path: Path, models_dir: Path, stop_signal: int) -> None:
+    ports = free_port(), free_port()
+    environment = {
+        "FACE_DETECTION_PORT": str(ports[0]),
+        "FEATURE_EXTRACTION_PORT": str(ports[1]),
+        "FACE_DETECTION_HOST": "127.0.0.1",
+        "FEATURE_EXTRACTION_HOST": "127.0.0.1",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}",
+        "MODELS_DIR": str(models_dir),
+    }
+    log = tmp_path / "log"
+    process = start_serve(environment, log)
+    wait_until(lambda: b"Ctrl-C stops both." in log.read_bytes(), process, log)
+    url = f"http://127.0.0.1:{ports[0]}"
+    assert url in log.read_text()
+    answer = requests.post(f"{url}/update-samples", json=[], timeout=TIMEOUT_S)
+    assert answer.status_code == 200
+    process.send_signal(stop_signal)
+    assert process.wait(60) == 0
+    assert not any(answers(f"http://127.0.0.1:{port}") for port in ports)
+    assert "Traceback" not in log.read_text()
+
+
+def test_the_launcher_script_serves(tmp_path: Path, models_dir: Path) -> None:
+    port = free_port()
+    environment = {
+        "FACE_DETECTION_PORT": str(port),
+        "FACE_DETECTION_HOST": "127.0.0.1",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}",
+        "MODELS_DIR": str(models_dir),
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "face_detection.py"],
+            cwd=ROOT / "face_detection",
+            env=os.environ | environment,
+            stdout=stream,
+            stderr=stream,
+        )
+    wait_until(lambda: answers(f"http://127.0.0.1:{port}"), process, log)
+    process.terminate()
+    assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("folder", ["face_detection", "feature_extraction"])
+def test_a_bad_setting_stops_the_start_and_is_named(folder: str, models_dir: Path) -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "wsgi:app"],
+        cwd=ROOT / folder,
+        env=os.environ | {"MAX_BODY_BYTES": "much", "MODELS_DIR": str(models_dir)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert outcome.returncode == 3
+    assert f"{folder} cannot start: MAX_BODY_BYTES" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_no_serving_process_imports_the_preparations_libraries(models_dir: Path, tmp_path: Path) -> None:
+    forbidden = ["tensorflow", "tf_keras", "keras", "deepface", "mtcnn", "tf2onnx", "torch"]
+    for folder in ("face_detection", "feature_extraction"):
+        script = (
+            "import sys; sys.path.insert(0, '.'); import wsgi; "
+            f"print(sorted(set({forbidden!r}) & set(sys.modules)))"
+        )
+        outcome = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT / folder,
+            env=os.environ
+            | {"MODELS_DIR": str(models_dir), "DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert outcome.stdout.strip() == "[]"
+
+
+def test_every_process_stays_small(
+    pair: Pair, photographs: dict[str, list[Path]], as_base64: Callable[[Path], str]
+) -> None:
+    body = {"image": as_base64(photographs["madonna"][0])}
+    for _ in range(20):
+        assert requests.post(f"{pair.url}/face-recognition", json=body, timeout=TIMEOUT_S).ok
+    for service in (pair.detection, pair.extraction):
+        assert service.process is not None
+        children = (
+            Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
+        )
+        assert len(children) == 2
+        for pid in children:
+            status = Path(f"/proc/{pid}/status").read_text()
+            (resident,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
+            assert int(resident) < MEMORY_LIMIT_KB
+
+
+def test_the_embedding_service_may_die_and_come_back(
+    tmp_path: Path,
+    models_dir: Path,
+    photographs: dict[str, list[Path]],
+    as_base64: Callable[[Path], str],
+) -> None:
+    image = as_base64(photographs["madonna"][0])
+    with running_pair(tmp_path, models_dir) as pair:
+        sample = {"id": "m", "name": "madonna", "image": image}
+        assert requests.post(f"{pair.url}/update-samples", json=[sample], timeout=TIMEOUT_S).ok
+        pair.extraction.kill()
+        for path, body in (
+            ("/face-recognition", {"image": image}),
+            ("/update-samples", [sample | {"id": "not stored"}]),
+        ):
+            answer = requests.post(pair.url + path, json=body, timeout=TIMEOUT_S)
+            assert answer.status_code == 503
+            assert answer.json()["code"] == "embedding_unavailable"
+            assert "Retry-After" in answer.headers
+        assert requests.get(f"{pair.url}/samples/not%20stored", timeout=TIMEOUT_S).status_code == 404
+        assert requests.get(f"{pair.url}/health", timeout=TIMEOUT_S).ok
+        pair.extraction.start()
+        answer = requests.post(f"{pair.url}/face-recognition", json={"image": image}, timeout=TIMEOUT_S)
+        assert [face["id"] for face in answer.json()] == ["m"]
