@@ -377,6 +377,17 @@ def test_a_picture_too_large_is_refused_by_its_header(pair: Pair) -> None:
     assert_error(post(pair, "/face-recognition", {"image": image}), 413, "image_too_large")
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_is_refused_while_it_streams_in(pair: Pair, chunked: bool) -> None:
+    size, piece = 65 * 2**20, bytes(2**20)
+    body = (piece for _ in range(size // len(piece))) if chunked else bytes(size)
+    for url in (f"{pair.url}/face-recognition", f"{pair.extraction.url}/embeddings"):
+        kind = "application/json" if url.startswith(pair.url) else "application/x-npy"
+        answer = requests.post(url, data=body, headers={"Content-Type": kind}, timeout=TIMEOUT_S)
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+        body = (piece for _ in range(size // len(piece))) if chunked else body
+
+
 def test_other_content_types_paths_and_methods_are_refused(pair: Pair) -> None:
     for headers in ({"Content-Type": "text/plain"}, {}):
         assert_error(

@@ -148,7 +148,14 @@ def _one_leading_slash(wsgi_app: WSGIApplication) -> WSGIApplication:
 def _json(incoming: Request) -> bytes:
     if not incoming.is_json:
         raise errors.UnsupportedMediaType("Send application/json or multipart/form-data.")
-    return incoming.get_data(cache=False)
+    return _body(incoming)
+
+
+def _body(incoming: Request) -> bytes:
+    data = incoming.get_data(cache=False)
+    if incoming.content_length is None:
+        incoming.stream.read()  # a chunked body stops short at the limit; reading on is what raises the 413
+    return data
 
 
 def _file(incoming: Request) -> bytes:

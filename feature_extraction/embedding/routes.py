@@ -6,7 +6,7 @@ import logging
 import re
 import uuid
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Request, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -68,7 +68,7 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
     def embeddings() -> ResponseReturnValue:
         if request.mimetype != NPY:
             raise errors.UnsupportedMediaType(f"Send {NPY}.")
-        crops = wire.parse_crops(request.get_data(cache=False), network.input_size)
+        crops = wire.parse_crops(_body(request), network.input_size)
         response = Response(wire.render_vectors(network.embed(crops)), mimetype=NPY)
         response.headers["X-Model-Fingerprint"] = network.fingerprint
         return response
@@ -106,6 +106,13 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
     def unforeseen(e: Exception) -> ResponseReturnValue:
         log.error("internal error request_id=%s", g.request_id, exc_info=e)
         return _error(500, "internal_error", "The log has more under this request id.")
+
+
+def _body(incoming: Request) -> bytes:
+    data = incoming.get_data(cache=False)
+    if incoming.content_length is None:
+        incoming.stream.read()  # a chunked body stops short at the limit; reading on is what raises the 413
+    return data
 
 
 def _error(status: int, code: str, detail: str) -> ResponseReturnValue:
