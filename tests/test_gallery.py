@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -204,6 +205,23 @@ def test_threads_may_enrol_and_search_at_once(gallery: Gallery) -> None:
         thread.join()
     assert faults == []
     assert gallery.count() == 40
+
+
+def test_many_workers_may_open_a_new_gallery_at_once(tmp_path: Path) -> None:
+    """Each round makes a new file; switching it to write-ahead logging is where they would collide."""
+
+    def open_and_close(url: str, barrier: threading.Barrier) -> int:
+        barrier.wait()
+        gallery = open_gallery(url, lock_timeout_s=10)
+        count = gallery.count()
+        gallery.close()
+        return count
+
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(20):
+            url, barrier = f"sqlite:///{tmp_path / str(number)}.sqlite3", threading.Barrier(6)
+            opened = [pool.submit(open_and_close, url, barrier) for _ in range(6)]
+            assert [future.result() for future in opened] == [0] * 6
 
 
 ids = st.sampled_from("abcdefgh")

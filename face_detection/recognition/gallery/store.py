@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from recognition.errors import GalleryModelMismatch, GalleryUnavailable
@@ -298,7 +299,12 @@ def open_gallery(url: str, lock_timeout_s: float) -> Gallery:
     engine = sa.create_engine(parsed, connect_args={"timeout": lock_timeout_s}, pool_timeout=lock_timeout_s)
     sa.event.listen(engine, "connect", _configure)
     sa.event.listen(engine, "begin", _begin)
-    return Gallery(engine)
+    try:
+        # The switch to write-ahead logging does not wait for locks: one process at a time opens the gallery.
+        with FileLock(f"{parsed.database}.opening", timeout=lock_timeout_s):
+            return Gallery(engine)
+    except Timeout as e:
+        raise GalleryUnavailable("Another process is opening the database and does not finish.") from e
 
 
 def _configure(connection: Any, _record: Any) -> None:
