@@ -85,3 +85,23 @@ def test_without_usable_landmarks_the_box_is_cut_out() -> None:
 
 def test_no_faces_give_no_crops() -> None:
     assert crop_faces(np.zeros((10, 10, 3), np.uint8), [], SIDE).shape == (0, SIDE, SIDE, 3)
+
+
+@pytest.mark.parametrize("found", [(0, 1), (0, 2), (2, 3, 4)])
+def test_landmarks_that_are_missing_are_left_out(found: tuple[int, ...]) -> None:
+    face = face_at(200 * np.exp(0.3j), 402.3 + 297.8j)
+    some = Face(face.box, face.confidence, np.full_like(face.landmarks, np.nan))
+    some.landmarks[list(found)] = face.landmarks[list(found)]
+    picture = picture_with_marks(face)
+    a, b = crop_faces(picture, [face, some], SIDE)
+    assert np.abs(a.astype(int) - b).mean() < 0.5  # grey levels; landmarks are float32
+
+
+@pytest.mark.parametrize("found", [0, 1])
+def test_one_landmark_is_too_few(found: int) -> None:
+    landmarks = np.full((5, 2), np.nan, np.float32)
+    landmarks[:found] = 70
+    picture = np.zeros((200, 200, 3), np.uint8)
+    picture[50:150, 50:150] = 255
+    (crop,) = crop_faces(picture, [Face(Box(50, 50, 100, 100), 0.9, landmarks)], SIDE)
+    assert crop[20:140, 20:140].min() == 255

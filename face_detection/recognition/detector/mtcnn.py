@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from recognition.detector.networks import load_network
 from recognition.detector.patches import LARGEST_SIDE_PX, patches
 from recognition.detector.pyramid import CELL_PX, Mapper, bounded, levels, scales
-from recognition.detector.suppression import suppress
+from recognition.detector.suppression import best_first, suppress
 from recognition.faces import Box, Face
 
 MAX_SIDE_PX = 1280  # loses nothing on WIDER FACE (1024 px wide): benchmarks/RESULTS.md
@@ -85,9 +86,11 @@ def propose(pnet: Network, picture: NDArray[np.uint8], min_face_px: int, apply: 
     boxes = (corners + offsets * (CELL_PX - 1)) / np.array(factors)[level, None]
     scores = sigmoid(logits)
     apart = level[:, None] * [4.0 * width, 0, 4.0 * width, 0]  # so that boxes of two levels never meet
-    kept = suppress(boxes + apart, scores, P_OVERLAP_IN_LEVEL)
-    kept = kept[suppress(boxes[kept], scores[kept], P_OVERLAP)]
-    return squared(boxes[kept])
+    starts = np.searchsorted(level, np.arange(len(factors) + 1))
+    order = np.concatenate([a + best_first(scores[a:b]) for a, b in pairwise(starts)])
+    kept = order[suppress((boxes + apart)[order], P_OVERLAP_IN_LEVEL)]
+    kept = kept[best_first(scores[kept])]
+    return squared(boxes[kept[suppress(boxes[kept], P_OVERLAP)]])
 
 
 def strips(level: Floats) -> list[tuple[int, Floats]]:
@@ -116,19 +119,21 @@ def refine(rnet: Network, pixels: Floats, boxes: Doubles, apply: Mapper) -> Doub
     """R-Net on the boxes (n, 4): those that stay, corrected and square (m, 4), best first."""
     values = _on_patches(rnet, pixels, boxes, R_SIDE_PX, R_BATCH, 5, apply)
     sure = values[:, 0] > logit(R_SURE)
-    boxes, values = adjusted(boxes[sure], values[sure, 1:5]), values[sure]
-    return squared(boxes[suppress(boxes, sigmoid(values[:, 0]), R_OVERLAP)])
+    order = np.flatnonzero(sure)[best_first(sigmoid(values[sure, 0]))]
+    boxes = adjusted(boxes[order], values[order, 1:5])
+    return squared(boxes[suppress(boxes, R_OVERLAP)])
 
 
 def finish(onet: Network, pixels: Floats, boxes: Doubles, apply: Mapper) -> tuple[Doubles, Doubles, Doubles]:
     """O-Net on the boxes (n, 4): boxes (m, 4), confidences (m,), landmarks (m, 5, 2), best first."""
     values = _on_patches(onet, pixels, boxes, O_SIDE_PX, O_BATCH, 15, apply)
     sure = values[:, 0] > logit(O_SURE)
-    boxes, values = boxes[sure], values[sure]
+    order = np.flatnonzero(sure)[best_first(sigmoid(values[sure, 0]))]
+    boxes, values = boxes[order], values[order]
     size = boxes[:, None, 2:] - boxes[:, None, :2] + 1
     landmarks = boxes[:, None, :2] + values[:, 5:].reshape(-1, 2, 5).transpose(0, 2, 1) * size - 1
     boxes, scores = adjusted(boxes, values[:, 1:5]), sigmoid(values[:, 0])
-    kept = suppress(boxes, scores, O_OVERLAP, "smaller")
+    kept = suppress(boxes, O_OVERLAP, "smaller")
     return boxes[kept], scores[kept], landmarks[kept]
 
 

@@ -10,15 +10,20 @@ from numpy.typing import NDArray
 PAIRS_AT_ONCE = 1 << 16  # bounds the memory: a dozen temporaries of this length
 
 
-def suppress(
-    boxes: NDArray[np.float64],
-    scores: NDArray[np.float64],
-    threshold: float,
-    relative_to: Literal["union", "smaller"] = "union",
-) -> NDArray[np.intp]:
-    """Indices of the boxes that no better box overlaps by more than the threshold, best score first.
+def best_first(scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The order (n,) from the highest score down, equal ones as in the package: as numpy's default sort does.
 
-    boxes: (n, 4) float64, x1, y1, x2, y2 in any one unit; scores: (n,), higher is better, no NaN.
+    P-Net's scores are often equal, a hair below 1; then the order decides which proposal becomes the face.
+    """
+    return np.argsort(scores)[::-1]
+
+
+def suppress(
+    boxes: NDArray[np.float64], threshold: float, relative_to: Literal["union", "smaller"] = "union"
+) -> NDArray[np.intp]:
+    """Places, ascending, of the boxes that no box before them overlaps by more than the threshold.
+
+    boxes: (n, 4) float64, x1, y1, x2, y2 in any one unit, the best first.
     relative_to: the overlap is the intersection over the union, or over the smaller of the two areas.
 
     Not the greedy suppression of the paper but the rule of the package: a box that is itself suppressed
@@ -26,9 +31,8 @@ def suppress(
 
     Boxes are swept by their left edge, and only pairs close enough to overlap that much are looked at.
     """
-    best_first = np.argsort(scores, kind="stable")[::-1]
-    sweep = np.argsort(boxes[best_first, 0], kind="stable")  # of places in best_first
-    x1, y1, x2, y2 = boxes[best_first[sweep]].T
+    sweep = np.argsort(boxes[:, 0])
+    x1, y1, x2, y2 = boxes[sweep].T
     area = (x2 - x1) * (y2 - y1)
     # Sharing more than t of the union takes more than t of each box's width, so x1 of the right one lies
     # within (1 - t) of the left one's width.
@@ -54,4 +58,4 @@ def suppress(
             whole = np.minimum(area[left], area[right])
         over = shared > threshold * whole
         lost[np.maximum(sweep[left[over]], sweep[right[over]])] = True
-    return best_first[~lost]
+    return np.flatnonzero(~lost)
