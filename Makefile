@@ -1,11 +1,18 @@
 # make run    install, prepare the models, serve; Ctrl-C stops
 # make test   the same set-up, then lint, types and all tests
+# make accuracy, make detection, make benchmark: figures, beside peers; see the README
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test clean
+# Labelled faces to measure with: LFW and its pair list, WIDER FACE and its truth.
+LFW ?= ../shared/data/lfw-dev
+LFW_PAIRS ?= $(LFW)/pairsDevTest.txt
+WIDER ?= ../shared/data/wider-dev
+WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
+
+.PHONY: run test accuracy detection benchmark clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python serve.py
@@ -16,6 +23,18 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+accuracy: $(VENV)/.installed-dev
+	$(BIN)/python prepare_models.py
+	$(BIN)/python benchmarks/accuracy.py --images $(LFW) --pairs $(LFW_PAIRS) --peer deepface
+
+detection: $(VENV)/.installed-dev
+	$(BIN)/python prepare_models.py
+	$(BIN)/python benchmarks/detection.py --images $(WIDER) --truth $(WIDER_TRUTH) --peer mtcnn
+
+benchmark: $(VENV)/.installed-dev
+	$(BIN)/python prepare_models.py
+	$(BIN)/python benchmarks/speed.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \

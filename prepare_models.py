@@ -54,7 +54,7 @@ def read_manifest(models_dir: Path) -> dict[str, Any] | None:
 def lacking(
     models_dir: Path, manifest: dict[str, Any] | None, wanted: Sequence[Network], override: Path | None = None
 ) -> list[Network]:
-    """Return the networks that are missing, do not have the manifest's sha256 or are not of the override's weights.
+    """Return the networks that are missing, have not the manifest's sha256, or not the override's weights.
 
     Raises:
         OSError: a file cannot be read.

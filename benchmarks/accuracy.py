@@ -298,7 +298,7 @@ def table(report: dict[str, Any]) -> str:
     data = report["data"]
     labels = ["", "undetected pictures", "accuracy, other folds' threshold", "its own threshold"]
     labels += ["accuracy at it", "FMR / FNMR at it, listed pairs", "FMR / FNMR at it, all pairs"]
-    labels += [f"TMR at FMR {target:.0e}, all pairs" for target in rates.TARGETS]
+    labels += [f"TMR at FMR {scientific(target)}, all pairs" for target in rates.TARGETS]
     columns = [labels]
     for result in report["results"]:
         listed, every = result["listed_pairs"], result["all_pairs"]
@@ -309,8 +309,8 @@ def table(report: dict[str, Any]) -> str:
                 f"{listed['accuracy']:.4f} +- {listed['accuracy_standard_error']:.4f}",
                 f"{result['threshold']:g}",
                 f"{listed['accuracy_at_threshold']:.4f}",
-                f"{listed['fmr']:.1e} / {listed['fnmr']:.4f}",
-                f"{every['fmr']:.1e} / {every['fnmr']:.4f}",
+                f"{scientific(listed['fmr'])} / {listed['fnmr']:.4f}",
+                f"{scientific(every['fmr'])} / {every['fnmr']:.4f}",
                 *(f"{at['tmr']:.4f} +- {at['standard_error']:.4f}" for at in every["tmr"]),
             ]
         )
@@ -326,6 +326,11 @@ def table(report: dict[str, Any]) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def scientific(rate: float) -> str:
+    """Write a small rate with two digits: 0.00012 -> 1.2e-4."""
+    return f"{rate:.1e}".replace("e-0", "e-").replace(".0e", "e") if rate else "0"
 
 
 def plot(folder: Path, results: Sequence[tuple[str, float, rates.AllPairs]]) -> None:
@@ -345,14 +350,13 @@ def plot(folder: Path, results: Sequence[tuple[str, float, rates.AllPairs]]) -> 
         ):
             density = counts / counts.sum() / edges[1]
             axes.stairs(density, edges, fill=True, alpha=0.55, color=colour, label=label)
-        axes.axvline(
-            threshold, color="#222222", linestyle="--", linewidth=1.2, label=f"threshold {threshold:g}"
-        )
+        label = f"threshold {threshold:g}"
+        axes.axvline(threshold, ymax=0.88, color="#222222", linestyle="--", linewidth=1.2, label=label)
         axes.set(xlabel="distance", ylabel="density", xlim=(0, edges[-1]))
         axes.set_ylim(0, 1.15 * axes.get_ylim()[1])  # room for the legend
         axes.set_title(name, loc="left", fontsize=11)
         axes.set_title(
-            f"FMR {rates.fmr(pairs, threshold):.1e}, FNMR {rates.fnmr(pairs, threshold):.3f}",
+            f"FMR {scientific(rates.fmr(pairs, threshold))}, FNMR {rates.fnmr(pairs, threshold):.3f}",
             loc="right",
             fontsize=9,
         )

@@ -34,11 +34,13 @@ EMBEDDING = {
     "config": set(),
     "models": {"config"},
     "preprocess": set(),
-    "network": {"preprocess"},
+    "catalogue": {"preprocess"},
+    "deepface_models": {"catalogue"},
+    "network": {"preprocess", "catalogue", "deepface_models"},
     "wire": {"errors"},
     "service": {"network", "preprocess"},
     "routes": {"wire", "errors", "service", "network"},
-    "app": {"config", "routes", "network"},
+    "app": {"config", "routes", "network", "deepface_models"},
 }
 PACKAGES = {"face_detection/recognition": RECOGNITION, "feature_extraction/embedding": EMBEDDING}
 
@@ -51,11 +53,11 @@ ONLY = {
     "onnxruntime": {"detector", "network"},
     "PIL": {"images", "preprocess"},
     "logging": {"routes"},
-    "os": {"config"},
+    "os": {"config", "deepface_models", "detector"},  # deepface takes its settings from the environment
     "subprocess": {"models"},
-    "tensorflow": set(),
+    "tensorflow": {"deepface_models"},
     "tf_keras": set(),
-    "deepface": set(),
+    "deepface": {"deepface_models", "detector"},
     "mtcnn": set(),
     "tf2onnx": set(),
 }
@@ -69,6 +71,10 @@ def imports(path: Path) -> Iterator[str]:
             assert node.level == 0, f"relative import in {path}"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "import_module"
+        ):
+            yield ast.literal_eval(node.args[0])
 
 
 def modules(folder: str) -> Iterator[tuple[str, Path]]:
@@ -101,6 +107,13 @@ def test_arrows_point_inward(folder: str, name: str, path: Path) -> None:
 @pytest.mark.parametrize("folder", PACKAGES)
 def test_the_table_names_just_the_modules_that_exist(folder: str) -> None:
     assert set(PACKAGES[folder]) == {name for name, _ in modules(folder)}
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_one_file_of_a_service_imports_deepface(folder: str) -> None:
+    libraries = {"deepface", "tensorflow"}
+    files = {path for _, path in modules(folder) for name in imports(path) if name.split(".")[0] in libraries}
+    assert len(files) == 1
 
 
 @pytest.mark.parametrize("folder", PACKAGES)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 from PIL import Image
 
 from embedding import preprocess
-from embedding.network import Network, fingerprint, load_facenet
+from embedding.network import Network, fingerprint, load, load_facenet
 
 # In a process of its own: deepface reads its weights' folder from the environment when it is imported.
 ORACLE = """
@@ -92,3 +95,42 @@ def test_the_fingerprint_names_model_weights_and_preprocessing() -> None:
     }
     assert len(names) == 4
     assert fingerprint("a", "b", "c") == fingerprint("a", "b", "c")
+
+
+def test_plain_pixels_are_bgr_between_0_and_1() -> None:
+    crop = np.array([[[[255, 51, 0]]]], np.uint8)
+    assert preprocess.plain(crop).tolist() == [[[[0, pytest.approx(0.2), 1]]]]
+    assert preprocess.plain(crop).dtype == np.float32
+
+
+def test_vectors_have_the_length_that_is_asked_for() -> None:
+    vectors = preprocess.scaled(np.array([[3, 4], [0, 0]], np.float32), 0.5)
+    assert vectors == pytest.approx(np.array([[0.3, 0.4], [0, 0]]))
+    assert vectors.dtype == np.float32
+
+
+def test_facenet512_runs_on_onnx_runtime(tmp_path: Path) -> None:
+    """A toy stands for it: the mean colour, times 512 by 3 numbers."""
+    matrix = np.random.default_rng(0).normal(size=(3, 512)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("ReduceMean", ["crops"], ["colour"], axes=[1, 2], keepdims=0),
+            onnx.helper.make_node("MatMul", ["colour", "matrix"], ["vectors"]),
+        ],
+        "toy",
+        [onnx.helper.make_tensor_value_info("crops", onnx.TensorProto.FLOAT, ["n", 160, 160, 3])],
+        [onnx.helper.make_tensor_value_info("vectors", onnx.TensorProto.FLOAT, ["n", 512])],
+        [onnx.numpy_helper.from_array(matrix, "matrix")],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "toy.onnx")
+    about = {"file": "toy.onnx", "weights": {"values_sha256": "0"}}
+    (tmp_path / "manifest.json").write_text(json.dumps({"networks": {"facenet512": about}}))
+
+    network = load("Facenet512", tmp_path, threads=1)
+    assert (network.name, network.dimension, network.input_size) == ("Facenet512", 512, 160)
+    assert (network.threshold, network.distance_range) == (1.04, (0, 2))
+    crops = np.random.default_rng(1).integers(0, 256, (5, 160, 160, 3), np.uint8)
+    expected = crops[..., ::-1].mean(axis=(1, 2)) / 255 @ matrix
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert np.abs(network.embed(crops) - expected).max() < 1e-5

@@ -14,7 +14,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ import onnxruntime
 import pytest
 
 import prepare_models
-from prepare_models import NETWORKS, Pip, PrepareError, Source
+from preparation import WEIGHTS as FOLDER
+from preparation import PrepareError, convert, download, sha256_of
+from preparation.convert import CHOSEN, NETWORKS, Network
+from preparation.download import Pip, Source
 
 SCRIPT = Path(prepare_models.__file__)
 WEIGHTS = b"weights" * 50_000
@@ -151,17 +154,20 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def toy_networks(home: Path, weights: dict[str, Any]) -> dict[str, Any]:
+def toy_networks(
+    home: Path, networks: Sequence[Network], sources: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """Stands for the conversion: writes files of the right names."""
-    networks = {}
-    for network in NETWORKS:
+    made = {}
+    for network in networks:
         (home / f"{network.name}.onnx").write_bytes(network.name.encode())
-        networks[network.name] = {
+        weights = {"sha256": sha256_of(home / FOLDER / network.weights)} if network.weights else {}
+        made[network.name] = {
             "file": f"{network.name}.onnx",
             "sha256": sha256(network.name.encode()),
-            "weights": weights | {"sha256": prepare_models.sha256_of(home / prepare_models.WEIGHTS_FILE)},
+            "weights": sources.get(network.name, {}) | weights,
         }
-    return networks
+    return made
 
 
 def prepare_toys(models_dir: Path, index: Index, **options: Any) -> None:
@@ -178,7 +184,7 @@ def run_script(*arguments: object, **environment: str) -> subprocess.CompletedPr
 
 
 def test_fetch_puts_the_file_there(index: Index, tmp_path: Path) -> None:
-    prepare_models.fetch(TOY, tmp_path / TOY.file, index.pip)
+    download.fetch(TOY, tmp_path / TOY.file, index.pip)
     assert files_below(tmp_path) == {TOY.file: ARCHIVE}
 
 
@@ -186,7 +192,7 @@ def test_fetch_reads_a_json_index(index: Index, tmp_path: Path) -> None:
     index.content_type = "application/vnd.pypi.simple.v1+json"
     file = {"filename": TOY.file, "url": f"../../files/{TOY.file}", "hashes": {"sha256": TOY.sha256}}
     index.page = json.dumps({"meta": {"api-version": "1.0"}, "name": "toy", "files": [file]})
-    prepare_models.fetch(TOY, tmp_path / TOY.file, index.pip)
+    download.fetch(TOY, tmp_path / TOY.file, index.pip)
     assert files_below(tmp_path) == {TOY.file: ARCHIVE}
 
 
@@ -195,14 +201,14 @@ def test_fetch_reads_a_json_index(index: Index, tmp_path: Path) -> None:
 )
 def test_a_broken_download_is_fetched_again(index: Index, tmp_path: Path, faults: list[str]) -> None:
     index.faults = [*faults]
-    prepare_models.fetch(TOY, tmp_path / TOY.file, index.pip)
+    download.fetch(TOY, tmp_path / TOY.file, index.pip)
     assert files_below(tmp_path) == {TOY.file: ARCHIVE}
     assert len(index.seen) == len(faults) + 1
 
 
 def test_an_interrupted_download_is_resumed(index: Index, tmp_path: Path) -> None:
     index.faults = ["stop", "stop"]
-    prepare_models.fetch(TOY, tmp_path / TOY.file, index.pip)
+    download.fetch(TOY, tmp_path / TOY.file, index.pip)
     assert files_below(tmp_path) == {TOY.file: ARCHIVE}
     starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in index.seen[1:]]
     assert 0 < starts[0] < starts[1]
@@ -212,7 +218,7 @@ def test_an_interrupted_download_starts_again_where_it_cannot_be_resumed(
     index: Index, tmp_path: Path
 ) -> None:
     index.faults, index.ranges = ["stop"], False
-    prepare_models.fetch(TOY, tmp_path / TOY.file, index.pip)
+    download.fetch(TOY, tmp_path / TOY.file, index.pip)
     assert files_below(tmp_path) == {TOY.file: ARCHIVE}
 
 
@@ -230,14 +236,14 @@ def test_a_hopeless_download_says_why_and_leaves_nothing(
 ) -> None:
     index.faults, index.ranges = faults, False
     with pytest.raises(PrepareError, match=reason):
-        prepare_models.fetch(TOY, tmp_path / TOY.file, index.pip)
+        download.fetch(TOY, tmp_path / TOY.file, index.pip)
     assert files_below(tmp_path) == {}
     assert len(index.seen) == requests
 
 
 def test_the_next_index_is_asked_when_one_fails(index: Index, tmp_path: Path) -> None:
     pip = replace(index.pip, indexes=(f"{index.url}/nothing-here", *index.pip.indexes))
-    prepare_models.fetch(TOY, tmp_path / TOY.file, pip)
+    download.fetch(TOY, tmp_path / TOY.file, pip)
     assert files_below(tmp_path) == {TOY.file: ARCHIVE}
 
 
@@ -249,7 +255,7 @@ def test_the_next_index_is_asked_when_one_fails(index: Index, tmp_path: Path) ->
 def test_an_index_without_the_file_is_named(index: Index, tmp_path: Path, page: str) -> None:
     index.page = page
     with pytest.raises(PrepareError, match=r"127\.0\.0\.1: it does not have the file"):
-        prepare_models.fetch(TOY, tmp_path / TOY.file, index.pip)
+        download.fetch(TOY, tmp_path / TOY.file, index.pip)
     assert index.seen == []
 
 
@@ -258,7 +264,7 @@ def test_no_message_has_the_password_of_an_index(index: Index, tmp_path: Path) -
     with_password = index.url.replace("//", "//user:s3cret@")
     pip = replace(index.pip, indexes=(f"{with_password}/simple", f"{with_password}/nothing-here"))
     with pytest.raises(PrepareError) as caught:
-        prepare_models.fetch(TOY, tmp_path / TOY.file, pip)
+        download.fetch(TOY, tmp_path / TOY.file, pip)
     assert "s3cret" not in str(caught.value)
     assert index.authorization[:2] == ["Basic dXNlcjpzM2NyZXQ="] * 2  # the page's request and the file's
 
@@ -266,14 +272,14 @@ def test_no_message_has_the_password_of_an_index(index: Index, tmp_path: Path) -
 def test_an_unreachable_index_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(PrepareError, match=r"could not be fetched \(127\.0\.0\.1: it cannot be reached\)$"):
-        prepare_models.fetch(TOY, tmp_path / TOY.file, Pip(indexes=("http://127.0.0.1:9/simple",)))
+        download.fetch(TOY, tmp_path / TOY.file, Pip(indexes=("http://127.0.0.1:9/simple",)))
 
 
 # pip's configuration
 
 
 def test_pip_config_without_anything_is_pips_default() -> None:
-    assert prepare_models.parse_pip_config("") == Pip(("https://pypi.org/simple",), timeout_s=15)
+    assert download.parse_pip_config("") == Pip(("https://pypi.org/simple",), timeout_s=15)
 
 
 def test_pip_config_environment_wins_over_install_wins_over_global() -> None:
@@ -290,7 +296,7 @@ install.cert='/etc/ca.pem'
 install.client-cert='/etc/me.pem'
 freeze.timeout='10'
 """
-    assert prepare_models.parse_pip_config(text) == Pip(
+    assert download.parse_pip_config(text) == Pip(
         indexes=("https://env.example/simple", "https://a.example/simple", "http://b.example/it's"),
         proxy="http://proxy.example:3128",
         cert="/etc/ca.pem",
@@ -312,7 +318,7 @@ freeze.timeout='10'
     ],
 )
 def test_pip_config_line(text: str, expected: Pip) -> None:
-    assert prepare_models.parse_pip_config(text) == expected
+    assert download.parse_pip_config(text) == expected
 
 
 def test_pip_itself_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +333,7 @@ def test_pip_itself_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("PIP_NO_INDEX", raising=False)
     monkeypatch.delenv("PIP_TIMEOUT", raising=False)
     monkeypatch.delenv("PIP_DEFAULT_TIMEOUT", raising=False)
-    pip = prepare_models.read_pip_config()
+    pip = download.read_pip_config()
     assert pip.indexes == ("https://file.example/simple", "https://env.example/simple")
     assert pip.timeout_s == 7
 
@@ -336,17 +342,17 @@ def test_request_options_follow_pip() -> None:
     pip = Pip(
         cert="/ca.pem", client_cert="/me.pem", proxy="http://p:1", trusted_hosts=("a.example", "b.example:8")
     )
-    options = prepare_models.request_options("https://c.example/simple/toy/", pip)
+    options = download.request_options("https://c.example/simple/toy/", pip)
     assert options == {
         "timeout": 15,
         "verify": "/ca.pem",
         "cert": "/me.pem",
         "proxies": {"http": "http://p:1", "https": "http://p:1"},
     }
-    assert prepare_models.request_options("https://a.example:443/x", pip)["verify"] is False
-    assert prepare_models.request_options("https://b.example:8/x", pip)["verify"] is False
-    assert prepare_models.request_options("https://b.example:9/x", pip)["verify"] == "/ca.pem"
-    assert prepare_models.request_options("https://b.example:9/x", Pip())["verify"] is True
+    assert download.request_options("https://a.example:443/x", pip)["verify"] is False
+    assert download.request_options("https://b.example:8/x", pip)["verify"] is False
+    assert download.request_options("https://b.example:9/x", pip)["verify"] == "/ca.pem"
+    assert download.request_options("https://b.example:9/x", Pip())["verify"] is True
 
 
 # Archive
@@ -356,7 +362,7 @@ def test_extract_takes_the_named_members_and_nothing_else(tmp_path: Path) -> Non
     archive, inner = tmp_path / TOY.file, tmp_path / "deep" / "inner"
     archive.write_bytes(ARCHIVE)
     inner.mkdir(parents=True)
-    counts = prepare_models.extract(archive, TOY, inner / "weights.h5", inner / "demo")
+    counts = download.extract(archive, TOY, inner / "weights.h5", inner / "demo")
     assert counts == {"train": 2, "val": 1}
     expected = {f"demo/{name}": picture for name, picture in PICTURES.items()} | {"weights.h5": WEIGHTS}
     assert files_below(inner) == expected
@@ -367,7 +373,7 @@ def test_the_digest_is_checked_before_the_archive_is_opened(tmp_path: Path) -> N
     archive = tmp_path / TOY.file
     archive.write_bytes(b"not even an archive")
     with pytest.raises(PrepareError, match="wrong sha256"):
-        prepare_models.extract(archive, TOY, tmp_path / "w", tmp_path / "demo")
+        download.extract(archive, TOY, tmp_path / "w", tmp_path / "demo")
 
 
 @pytest.mark.parametrize(
@@ -379,7 +385,7 @@ def test_wrong_weights_in_the_archive_are_refused(tmp_path: Path, weights: bytes
     archive.write_bytes(data)
     source = replace(TOY, sha256=sha256(data), size=len(data))
     with pytest.raises(PrepareError, match=r"weights\.h5 .*wrong sha256"):
-        prepare_models.extract(archive, source, tmp_path / "w", tmp_path / "demo")
+        download.extract(archive, source, tmp_path / "w", tmp_path / "demo")
 
 
 # All of it, with toys
@@ -462,14 +468,44 @@ def test_another_file_in_facenet_weights_is_a_reason_to_prepare_again(index: Ind
     assert weights == {"source": "FACENET_WEIGHTS", "license": None, "sha256": sha256(b"mine")}
 
 
+def test_a_chosen_network_is_made_beside_the_others(index: Index, tmp_path: Path) -> None:
+    models_dir, network = tmp_path / "models", CHOSEN["Facenet512"]
+    prepare_toys(models_dir, index)
+    wanted = [*NETWORKS, network]
+    assert not prepare_models.is_complete(models_dir, demo=True, wanted=wanted)
+    (tmp_path / FOLDER).mkdir(parents=True)
+    (tmp_path / FOLDER / network.weights).write_bytes(b"512")
+    asked = []
+
+    def make_networks(home: Path, networks: Sequence[Network], sources: dict[str, Any]) -> dict[str, Any]:
+        asked.extend(networks)
+        return toy_networks(home, networks, sources)
+
+    prepare_toys(models_dir, index, wanted=wanted, deepface_home=tmp_path, make_networks=make_networks)
+    assert asked == [network]
+    assert prepare_models.is_complete(models_dir, demo=True, wanted=wanted)
+    assert prepare_models.is_complete(models_dir, demo=True)
+    networks = json.loads((models_dir / "manifest.json").read_text())["networks"]
+    assert list(networks) == ["facenet", "pnet", "rnet", "onet", "facenet512"]
+    assert networks["facenet512"]["weights"] == {
+        "source": str(tmp_path / FOLDER / network.weights),
+        "license": "MIT",
+        "sha256": sha256(b"512"),
+    }
+    (tmp_path / FOLDER / network.weights).unlink()  # the copy in models_dir does
+    (models_dir / "facenet512.onnx").write_bytes(b"damaged")
+    prepare_toys(models_dir, index, wanted=wanted)
+    assert prepare_models.is_complete(models_dir, demo=True, wanted=wanted)
+
+
 @pytest.mark.parametrize("failure", [PrepareError("no"), OSError(28, "No space left"), KeyboardInterrupt()])
 def test_a_failure_leaves_what_was_there(index: Index, tmp_path: Path, failure: BaseException) -> None:
     prepare_toys(tmp_path, index)
     (tmp_path / "onet.onnx").write_bytes(b"damaged")
     before = files_below(tmp_path)
 
-    def fail(home: Path, weights: dict[str, Any]) -> dict[str, Any]:
-        toy_networks(home, weights)
+    def fail(*arguments: Any) -> dict[str, Any]:
+        toy_networks(*arguments)
         raise failure
 
     with pytest.raises(type(failure)):
@@ -492,11 +528,11 @@ from pathlib import Path
 sys.path[:0] = [{str(SCRIPT.parent)!r}, {str(Path(__file__).parent)!r}]
 import prepare_models, test_prepare_models as toys
 
-def make_networks(home, weights):
+def make_networks(*arguments):
     with open({str(tmp_path / "made")!r}, "a") as log:
         log.write("made ")
     time.sleep(1)
-    return toys.toy_networks(home, weights)
+    return toys.toy_networks(*arguments)
 
 index = toys.Index(url={index.url!r})
 toys.prepare_toys(Path({str(tmp_path / "models")!r}), index, make_networks=make_networks)
@@ -547,7 +583,7 @@ def test_facenet_weights_that_are_none(tmp_path: Path) -> None:
     override.write_bytes(b"no HDF5 file")
     ran = run_script("--models-dir", models_dir, FACENET_WEIGHTS=str(override), PIP_NO_INDEX="1")
     assert ran.returncode == 1
-    assert "error: FaceNet's weights cannot be taken from FACENET_WEIGHTS: " in ran.stderr
+    assert "error: Facenet's weights cannot be taken from FACENET_WEIGHTS: " in ran.stderr
     assert "Traceback" not in ran.stderr
     assert set(files_below(models_dir)) == {".lock"}
 
@@ -603,11 +639,11 @@ sys.exit(prepare_models.main(["--models-dir", {str(tmp_path / "models")!r}]))
 
 def test_weights_are_named_by_their_values() -> None:
     values = [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(4, dtype=np.float32)]
-    name = prepare_models.values_sha256(values)
-    assert prepare_models.values_sha256([a.astype(">f4") for a in values]) == name
-    assert prepare_models.values_sha256([np.asfortranarray(a) for a in values]) == name
+    name = convert.values_sha256(values)
+    assert convert.values_sha256([a.astype(">f4") for a in values]) == name
+    assert convert.values_sha256([np.asfortranarray(a) for a in values]) == name
     for other in (values[::-1], [values[0].reshape(3, 2), values[1]], [values[0], values[1] * 1.0001]):
-        assert prepare_models.values_sha256(other) != name
+        assert convert.values_sha256(other) != name
 
 
 @pytest.mark.parametrize("offset", [0, 0.9e-4, 1.1e-4, np.nan])
@@ -619,13 +655,11 @@ def test_results_that_differ_are_refused(models_dir: Path, offset: float) -> Non
         first, second = session.run(list(network.output_names), {network.input_name: pixels})
         return [first + np.float32(offset), second]
 
-    if offset < prepare_models.LARGEST_DIFFERENCE:
-        assert prepare_models.compare(network, models_dir / "rnet.onnx", keras) == pytest.approx(
-            offset, abs=1e-6
-        )
+    if offset < convert.LARGEST_DIFFERENCE:
+        assert convert.compare(network, models_dir / "rnet.onnx", keras) == pytest.approx(offset, abs=1e-6)
     else:
         with pytest.raises(PrepareError, match="rnet: the results of ONNX Runtime and Keras differ by"):
-            prepare_models.compare(network, models_dir / "rnet.onnx", keras)
+            convert.compare(network, models_dir / "rnet.onnx", keras)
 
 
 # The prepared folder
@@ -634,9 +668,9 @@ def test_results_that_differ_are_refused(models_dir: Path, offset: float) -> Non
 def test_the_manifest_names_everything(models_dir: Path) -> None:
     assert prepare_models.is_complete(models_dir, demo=True)
     manifest = json.loads((models_dir / "manifest.json").read_text())
-    assert list(manifest["networks"]) == ["facenet", "pnet", "rnet", "onet"]
+    assert {"facenet", "pnet", "rnet", "onet"} <= set(manifest["networks"])
     for about in manifest["networks"].values():
-        assert prepare_models.sha256_of(models_dir / about["file"]) == about["sha256"]
+        assert sha256_of(models_dir / about["file"]) == about["sha256"]
         assert {"source", "license", "sha256", "values_sha256"} <= set(about["weights"])
         assert {"tf2onnx", "tensorflow", "tf_keras", "onnx", "opset"} <= set(about["converter"])
         assert 0 <= about["largest_difference"] <= 1e-4

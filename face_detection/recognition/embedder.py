@@ -100,6 +100,7 @@ class EmbeddingClient:
         except urllib3.exceptions.HTTPError as e:
             raise EmbeddingUnavailable("The connection to the embedding service broke.") from e
         if answer.status != 200:
+            self._model = None  # crops of another model's size are a 400; the next request asks anew
             raise EmbeddingUnavailable(f"The embedding service answered with status {answer.status}.")
         return answer
 

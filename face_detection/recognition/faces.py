@@ -31,7 +31,8 @@ class Face:
 
     confidence: the detector's probability in [0, 1].
     landmarks: float32 (5, 2), x and y in pixels of the upright picture: the eye that is left in the
-        picture, the eye that is right in it, the tip of the nose, the left and the right mouth corner.
+        picture, the eye that is right in it, the tip of the nose, the left and the right mouth corner; NaN
+        for those that the detector does not find.
     """
 
     box: Box
