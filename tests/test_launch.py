@@ -92,7 +92,15 @@ def test_a_bad_setting_stops_the_start_and_is_named(folder: str, models_dir: Pat
 
 
 def test_no_serving_process_imports_the_preparations_libraries(models_dir: Path, tmp_path: Path) -> None:
-    forbidden = ["tensorflow", "tf_keras", "keras", "deepface", "mtcnn", "tf2onnx", "torch"]
+    forbidden = [
+        "tensorflow",
+        "tf_keras",
+        "keras",
+        "deepface",
+        "mtcnn",
+        "tf2onnx",
+        "torch",
+    ]
     for folder in ("face_detection", "feature_extraction"):
         script = (
             "import sys; sys.path.insert(0, '.'); import wsgi; "

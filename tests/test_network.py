@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from embedding import preprocess
+from embedding.engines import ENGINES, Engine
 from embedding.network import Network, fingerprint, load, load_facenet
 
 # In a process of its own: deepface reads its weights' folder from the environment when it is imported.
@@ -32,6 +34,13 @@ np.save(sys.argv[2], network.predict(standard, verbose=0) + network.predict(stan
 
 @pytest.fixture(scope="module")
 def network(models_dir: Path) -> Network:
+    """In float32, to be held against Keras."""
+    return load_facenet(models_dir, threads=2, engine="onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def fast_network(models_dir: Path) -> Network:
+    """As the service runs it."""
     return load_facenet(models_dir, threads=2)
 
 
@@ -84,6 +93,34 @@ def test_standardised_crops_have_mean_0_and_deviation_1() -> None:
     assert preprocess.standardise(crops[:0]).shape == (0, 160, 160, 3)
 
 
+def distances(vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vectors[:, np.newaxis] - vectors, axis=2)
+
+
+def test_bfloat16_keeps_every_distance_within_a_tenth(
+    network: Network, fast_network: Network, crops: np.ndarray
+) -> None:
+    exact, fast = network.embed(crops), fast_network.embed(crops)
+    assert fast.dtype == np.float32
+    assert np.abs(distances(fast) - distances(exact)).max() < 0.1
+    assert np.linalg.norm(fast - exact, axis=1).max() < 0.5
+    assert fast_network.fingerprint == network.fingerprint
+
+
+def test_threads_may_embed_at_once(fast_network: Network, crops: np.ndarray) -> None:
+    alone = [fast_network.embed(crops[i : i + 1]) for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda i: fast_network.embed(crops[i % 4 : i % 4 + 1]), range(24)))
+    for i, vectors in enumerate(together):
+        assert (vectors == alone[i % 4]).all()
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_a_missing_file_is_an_os_error(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"nowhere\.onnx"):
+        ENGINES[engine](tmp_path / "nowhere.onnx", 1)
+
+
 def test_a_face_and_its_mirror_image_have_the_same_vector(network: Network, crops: np.ndarray) -> None:
     mirrored = network.embed(np.ascontiguousarray(crops[:, :, ::-1]))
     assert np.linalg.norm(network.embed(crops) - mirrored, axis=1).max() < 1e-3
@@ -127,7 +164,7 @@ def test_facenet512_runs_on_onnx_runtime(tmp_path: Path) -> None:
     about = {"file": "toy.onnx", "weights": {"values_sha256": "0"}}
     (tmp_path / "manifest.json").write_text(json.dumps({"networks": {"facenet512": about}}))
 
-    network = load("Facenet512", tmp_path, threads=1)
+    network = load("Facenet512", tmp_path, threads=1, engine="onnxruntime")
     assert (network.name, network.dimension, network.input_size) == ("Facenet512", 512, 160)
     assert (network.threshold, network.distance_range) == (1.04, (0, 2))
     crops = np.random.default_rng(1).integers(0, 256, (5, 160, 160, 3), np.uint8)

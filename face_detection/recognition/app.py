@@ -39,7 +39,7 @@ def load_detector(settings: Settings) -> Detector:
     """
     limits = {"min_face_px": settings.min_face_px, "threads": settings.detection_threads}
     if settings.detector == "mtcnn":
-        return load_mtcnn(settings.models_dir, **limits)
+        return load_mtcnn(settings.models_dir, max_side_px=settings.detection_max_side_px, **limits)
     try:
         return load_deepface(
             settings.detector, settings.models_dir, deepface_home=settings.deepface_home, **limits

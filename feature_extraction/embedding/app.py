@@ -30,6 +30,7 @@ def load_network(settings: Settings) -> Network:
             settings.embedding_model,
             settings.models_dir,
             threads=settings.embedding_threads,
+            engine=settings.embedding_engine,
             deepface_home=settings.deepface_home,
         )
     except ModelUnavailable as e:

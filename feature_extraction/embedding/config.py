@@ -40,6 +40,7 @@ class Settings:
     workers: Positive = 2
     threads: Positive = 32
     embedding_model: ModelName = "Facenet"
+    embedding_engine: Literal["openvino", "onnxruntime"] = "openvino"
     embedding_threads: Positive = 1
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None

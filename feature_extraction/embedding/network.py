@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from embedding import deepface_models, preprocess
 from embedding.catalogue import MODELS
+from embedding.engines import ENGINES, Engine
 
 BATCH = 4  # faces at once: twice as many are hardly faster, and cost 60 MB more
 
 PREPARED = {"Facenet": "facenet", "Facenet512": "facenet512"}  # what prepare_models.py has made ONNX files of
-
-# float32 (n, S, S, 3) -> float32 (n, d); may be called from several threads
-Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +40,20 @@ class Network:
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def load(name: str, models_dir: Path, *, threads: int, deepface_home: Path | None = None) -> Network:
-    """Load a model of the catalogue: on ONNX Runtime if it was prepared for it, else through deepface.
+def load(
+    name: str,
+    models_dir: Path,
+    *,
+    threads: int,
+    engine: Engine = "openvino",
+    deepface_home: Path | None = None,
+) -> Network:
+    """Load a model of the catalogue: into an engine if it was prepared for it, else through deepface.
 
     Args:
         models_dir: where prepare_models.py has put its files.
         threads: that one call may use.
+        engine: what runs a prepared model.
         deepface_home: the folder of deepface's `.deepface/weights`; None looks in models_dir and the user's.
 
     Raises:
@@ -59,7 +64,8 @@ def load(name: str, models_dir: Path, *, threads: int, deepface_home: Path | Non
     if name in PREPARED:
         manifest = json.loads((models_dir / "manifest.json").read_text(encoding="utf-8"))
         about = manifest["networks"][PREPARED[name]]
-        forward, weights = run_onnx(models_dir / about["file"], threads), about["weights"]["values_sha256"]
+        forward = ENGINES[engine](models_dir / about["file"], threads)
+        weights = about["weights"]["values_sha256"]
     else:
         forward, weights = deepface_models.load(
             name, models_dir=models_dir, deepface_home=deepface_home, threads=threads
@@ -84,19 +90,9 @@ def load(name: str, models_dir: Path, *, threads: int, deepface_home: Path | Non
     )
 
 
-def load_facenet(models_dir: Path, *, threads: int) -> Network:
+def load_facenet(models_dir: Path, *, threads: int, engine: Engine = "openvino") -> Network:
     """Load the default model: `load` with its name."""
-    return load("Facenet", models_dir, threads=threads)
-
-
-def run_onnx(file: Path, threads: int) -> Forward:
-    """Load an ONNX file of one input and one output. Raises OSError."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    input_name = session.get_inputs()[0].name
-    return lambda pixels: session.run(None, {input_name: pixels})[0]
+    return load("Facenet", models_dir, threads=threads, engine=engine)
 
 
 def fingerprint(name: str, weights_sha256: str, preprocessing: str) -> str:
