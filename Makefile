@@ -25,10 +25,12 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
 accuracy: $(VENV)/.installed-dev
+	@test -d $(LFW) || { echo 'name a folder of labelled faces: make accuracy LFW=DIR LFW_PAIRS=FILE'; exit 1; }
 	$(BIN)/python prepare_models.py
 	$(BIN)/python benchmarks/accuracy.py --images $(LFW) --pairs $(LFW_PAIRS) --peer deepface
 
 detection: $(VENV)/.installed-dev
+	@test -d $(WIDER) || { echo 'name pictures and truth: make detection WIDER=DIR WIDER_TRUTH=FILE'; exit 1; }
 	$(BIN)/python prepare_models.py
 	$(BIN)/python benchmarks/detection.py --images $(WIDER) --truth $(WIDER_TRUTH) --peer mtcnn
 
@@ -39,7 +41,7 @@ benchmark: $(VENV)/.installed-dev
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo 'Python 3.11, 3.12 or 3.13 is needed; name it: make PYTHON=python3.12'; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --progress-bar on -r requirements.txt

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from types import FrameType
@@ -22,12 +22,12 @@ STOP_LIMIT_S = 40.0  # gunicorn gives requests under way 30 s
 POLL_S = 0.1
 
 READY = """
-  face recognition   http://127.0.0.1:{detection}
-  embeddings         http://127.0.0.1:{extraction}
+  face recognition   {detection}
+  embeddings         {extraction}
 
 Try, in another terminal, in this folder:
   python3 test_request.py
-  curl -F file=@me.jpg -F include_unknown=true http://127.0.0.1:{detection}/face-recognition
+  curl -F file=@me.jpg -F include_unknown=true {detection}/face-recognition
 Ctrl-C stops both.
 """
 
@@ -36,22 +36,34 @@ def main() -> int:
     """Run until Ctrl-C, SIGTERM, or until one of the services ends. Returns the exit status."""
     detection = recognition_config.from_environment()
     extraction = embedding_config.from_environment()
-    url = f"http://127.0.0.1:{extraction.feature_extraction_port}"
+    places = {
+        "feature_extraction": (extraction.feature_extraction_host, extraction.feature_extraction_port),
+        "face_detection": (detection.face_detection_host, detection.face_detection_port),
+    }
+    urls = [f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}" for host, port in places.values()]
+    for name, (host, port) in places.items():
+        if _taken(host, port):
+            print(
+                f"{name} cannot start: port {port} is in use; {name.upper()}_PORT sets another",
+                file=sys.stderr,
+            )
+            return 1
+    asked_for = os.environ.get("FEATURE_EXTRACTION_URL") or urls[0]
     script = str(ROOT / "prepare_models.py")
     prepare = [sys.executable, script, "--models-dir", str(detection.models_dir), "--if-missing"]
-    signal.signal(signal.SIGTERM, _interrupt)
+    for stopping in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is a stop as well
+        signal.signal(stopping, _interrupt)
     services: list[subprocess.Popen[bytes]] = []
     try:
         if subprocess.run(prepare).returncode != 0:
             return 1
         services.append(_start("feature_extraction", os.environ))
-        services.append(_start("face_detection", {"FEATURE_EXTRACTION_URL": url, **os.environ}))
-        ports = (extraction.feature_extraction_port, detection.face_detection_port)
-        while not all(_answers(port) for port in ports):
+        services.append(_start("face_detection", {**os.environ, "FEATURE_EXTRACTION_URL": asked_for}))
+        while not all(_answers(url) for url in urls):
             if any(service.poll() is not None for service in services):
                 return 1
             time.sleep(POLL_S)
-        print(READY.format(detection=ports[1], extraction=ports[0]), flush=True)
+        print(READY.format(detection=urls[1], extraction=urls[0]), flush=True)
         while all(service.poll() is None for service in services):
             time.sleep(POLL_S)
         return 1
@@ -71,11 +83,23 @@ def _start(folder: str, environment: os._Environ[str] | dict[str, str]) -> subpr
     return subprocess.Popen(command, cwd=ROOT / folder, env=environment, start_new_session=True)
 
 
-def _answers(port: int) -> bool:
+def _taken(host: str, port: int) -> bool:
+    """Tell whether another program listens there: its answers would pass for ours."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def _answers(url: str) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+        with direct.open(f"{url}/health", timeout=2) as answer:
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False
 
 

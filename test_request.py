@@ -12,16 +12,23 @@ from __future__ import annotations
 
 import argparse
 import base64
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import requests
-from tqdm import tqdm
+VENV = Path(__file__).resolve().parent / ".venv"
+missing = [name for name in ("requests", "tqdm") if importlib.util.find_spec(name) is None]
+if missing and VENV.exists() and Path(sys.prefix).resolve() != VENV.resolve():
+    python = str(VENV / "bin" / "python")
+    os.execv(python, [python, *sys.argv])  # `make run` has installed them there
 
-DEMO = Path(os.environ.get("MODELS_DIR", Path(__file__).resolve().parent / "models")) / "demo"
+import requests  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+DEMO = Path(__file__).resolve().parent / (os.environ.get("MODELS_DIR") or "models") / "demo"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 BATCH = 16  # pictures in one request
 TIMEOUT_S = 120

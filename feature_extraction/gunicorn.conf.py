@@ -1,6 +1,8 @@
 """How gunicorn serves this folder's app; its command line options win over these."""
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -10,6 +12,10 @@ from embedding.config import from_environment
 
 settings = from_environment()
 
+# The workers' metrics meet in this folder; prometheus_client reads the variable when it is imported in each.
+metrics_folder = tempfile.TemporaryDirectory(prefix="embedding-metrics-")
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder.name
+
 bind = f"{settings.feature_extraction_host}:{settings.feature_extraction_port}"
 workers = settings.workers
 worker_class = "gthread"
@@ -18,6 +24,7 @@ timeout = 120  # a worker that gives no sign of life for so long, in seconds, is
 graceful_timeout = 30
 keepalive = 75  # seconds; longer than clients and proxies usually keep an idle connection
 control_socket_disable = True  # nobody uses it, and both services would share one path
+limit_request_line = 0  # an id of 10,000 characters may stand in a path
 accesslog = "-"
 access_log_format = '%(h)s "%(r)s" %(s)s %(b)s bytes %(M)s ms request_id=%({x-request-id}o)s'
 

@@ -37,10 +37,11 @@ EMBEDDING = {
     "catalogue": {"preprocess"},
     "deepface_models": {"catalogue"},
     "engines": set(),
+    "metrics": set(),
     "network": {"preprocess", "catalogue", "deepface_models", "engines"},
     "wire": {"errors"},
     "service": {"network", "preprocess"},
-    "routes": {"wire", "errors", "service", "network"},
+    "routes": {"wire", "errors", "service", "network", "metrics"},
     "app": {"config", "routes", "network", "deepface_models"},
 }
 PACKAGES = {"face_detection/recognition": RECOGNITION, "feature_extraction/embedding": EMBEDDING}
@@ -55,7 +56,12 @@ ONLY = {
     "openvino": {"engines"},
     "PIL": {"images", "preprocess"},
     "logging": {"routes"},
-    "os": {"config", "deepface_models", "detector"},  # deepface takes its settings from the environment
+    "os": {
+        "config",
+        "metrics",
+        "deepface_models",
+        "detector",
+    },  # deepface takes its settings from the environment
     "subprocess": {"models"},
     "tensorflow": {"deepface_models"},
     "tf_keras": set(),

@@ -31,6 +31,22 @@ def test_the_demo_recognises_every_photograph(pair: Pair, models_dir: Path) -> N
     assert re.search(r"^all +25 of 25$", outcome.stdout, re.MULTILINE)
 
 
+def test_a_python_without_the_libraries_hands_over_to_the_one_that_make_set_up(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "test_request.py", tmp_path)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    host = f"http://127.0.0.1:{free_port()}"
+    bare = [
+        sys.executable,
+        "-S",
+        str(tmp_path / "test_request.py"),
+        "--host",
+        host,
+        "clear",
+    ]  # no site-packages
+    outcome = subprocess.run(bare, capture_output=True, text=True)
+    assert f"Nothing answers at {host}" in outcome.stderr
+
+
 def test_enrol_recognise_clear(pair: Pair, photographs: dict[str, list[Path]], tmp_path: Path) -> None:
     (tmp_path / "people" / "Elton").mkdir(parents=True)
     shutil.copy(photographs["madonna"][0], tmp_path / "people" / "Madonna.jpg")

@@ -23,6 +23,8 @@ def test_defaults(config: ModuleType) -> None:
 
 @both
 def test_values_are_converted(config: ModuleType) -> None:
+    relative = config.read({"MODELS_DIR": "m"}).models_dir
+    assert relative == Path(__file__).resolve().parents[1] / "m"
     settings = config.read({"MAX_BODY_BYTES": "1000", "MODELS_DIR": "/m", "WORKERS": "3"})
     assert (settings.max_body_bytes, settings.models_dir, settings.workers) == (1000, Path("/m"), 3)
 
@@ -45,6 +47,8 @@ def test_a_bad_value_names_the_variable(config: ModuleType, name: str, value: st
         ("EMBEDDING_READ_TIMEOUT_S", "nan"),
         ("EMBEDDING_CONNECT_TIMEOUT_S", "0"),
         ("MIN_FACE_PX", "3"),
+        ("DATABASE_URL", "foo"),
+        ("DATABASE_URL", "sqlite://"),
     ],
 )
 def test_bad_values_of_face_detection(name: str, value: str) -> None:

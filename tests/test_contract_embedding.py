@@ -57,6 +57,50 @@ def test_the_model_is_described(pair: Pair) -> None:
     assert len(model["fingerprint"]) == 32
 
 
+def test_ready_and_metrics(pair: Pair) -> None:
+    def faces() -> float:
+        text = requests.get(f"{pair.extraction.url}/metrics", timeout=TIMEOUT_S).text
+        counts = [line.split()[-1] for line in text.splitlines() if line.startswith("embedding_faces_total")]
+        return float(counts[0])
+
+    ready = requests.get(f"{pair.extraction.url}/ready", timeout=TIMEOUT_S)
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "model": "Facenet"})
+    before = faces()
+    for _ in range(4):  # whichever worker answers
+        assert post(pair, npy(some_crops(3))).ok
+    assert faces() == before + 12
+
+
+def test_uploads_keep_brightness_orientation_and_white_for_transparent(pair: Pair) -> None:
+    crop = some_crops(1)[0]
+    grey = np.full((160, 160), 40_000, np.uint16)
+    grey[:80] = 10_000
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    pictures = {
+        "16 bit": (Image.fromarray(grey), {}, np.repeat((grey // 256).astype(np.uint8)[..., None], 3, 2)),
+        "turned": (Image.fromarray(crop[::-1, ::-1].copy()), {"exif": exif}, crop),
+        "hidden": (
+            Image.fromarray(
+                np.dstack([crop, np.where(np.arange(160) < 80, 255, 0) + np.zeros((160, 1))]).astype(np.uint8)
+            ),
+            {},
+            np.where(np.arange(160)[None, :, None] < 80, crop, 255).astype(np.uint8),
+        ),
+    }
+    files = []
+    for picture, options, _ in pictures.values():
+        stream = io.BytesIO()
+        picture.save(stream, "PNG", **options)
+        files.append(stream.getvalue())
+    answer = upload(pair, [{"id": name} for name in pictures], files).json()
+    expected = np.load(
+        io.BytesIO(post(pair, npy(np.stack([seen for *_, seen in pictures.values()]))).content)
+    )
+    for face, vector in zip(answer, expected, strict=True):
+        assert np.linalg.norm(vector - face["vector"]) < 0.5, face["id"]
+
+
 @pytest.mark.parametrize("n", [0, 1, 3, 33])
 def test_crops_become_vectors_in_their_order(pair: Pair, n: int) -> None:
     answer = post(pair, npy(some_crops(n)))

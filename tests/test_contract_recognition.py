@@ -398,7 +398,9 @@ def test_other_content_types_paths_and_methods_are_refused(pair: Pair) -> None:
         )
     assert_error(post(pair, "/nowhere", {}), 404, "not_found")
     assert_error(requests.get(f"{pair.url}/nowhere", timeout=TIMEOUT_S), 404, "not_found")
-    assert_error(requests.put(f"{pair.url}/face-recognition", timeout=TIMEOUT_S), 405, "method_not_allowed")
+    refused = requests.put(f"{pair.url}/face-recognition", timeout=TIMEOUT_S)
+    assert_error(refused, 405, "method_not_allowed")
+    assert {"GET", "POST"} <= set(refused.headers["Allow"].split(", "))
     assert_error(requests.delete(f"{pair.url}/clear-samples", timeout=TIMEOUT_S), 405, "method_not_allowed")
 
 

@@ -91,11 +91,11 @@ def well(handler: Neighbour, crops: np.ndarray) -> None:
 def test_crops_go_out_in_calls_of_32_over_one_connection_and_keep_their_order() -> None:
     with neighbour(well) as server:
         client = client_of(server)
-        vectors = client.embed(CROPS)
+        vectors = client.embed(CROPS, client.model())
         assert vectors.tolist() == means(CROPS).tolist()
         assert [n for n, *_ in server.calls] == [32, 32, 6]  # type: ignore[attr-defined]
         assert len({address for *_, address in server.calls}) == 1  # type: ignore[attr-defined]
-        assert client.embed(CROPS[:0]).shape == (0, 4)
+        assert client.embed(CROPS[:0], client.model()).shape == (0, 4)
 
 
 def nonsense(body: bytes, **options: Any) -> Callable[[Neighbour, np.ndarray], None]:
@@ -136,9 +136,9 @@ def test_a_bad_answer_is_unavailable_and_the_next_good_one_is_taken(
     with neighbour(behaviour) as server:
         client = client_of(server)
         with pytest.raises(EmbeddingUnavailable):
-            client.embed(CROPS[:1])
+            client.embed(CROPS[:1], client.model())
         server.behaviour = well  # type: ignore[attr-defined]
-        assert client.embed(CROPS[:1]).tolist() == means(CROPS[:1]).tolist()
+        assert client.embed(CROPS[:1], client.model()).tolist() == means(CROPS[:1]).tolist()
 
 
 def test_a_hanging_neighbour_costs_no_more_than_the_time_limit() -> None:
@@ -146,7 +146,8 @@ def test_a_hanging_neighbour_costs_no_more_than_the_time_limit() -> None:
     with neighbour(lambda handler, _: release.wait(30) and None) as server:  # type: ignore[func-returns-value]
         try:
             with pytest.raises(EmbeddingUnavailable, match="in time"):
-                client_of(server, read_timeout_s=0.2).embed(CROPS[:1])
+                client = client_of(server, read_timeout_s=0.2)
+                client.embed(CROPS[:1], client.model())
         finally:
             release.set()
 
@@ -159,12 +160,21 @@ def test_a_connection_closed_while_idle_is_replaced() -> None:
     with neighbour(answer_and_close) as server:
         client = client_of(server)
         for _ in range(5):
-            assert client.embed(CROPS[:1]).tolist() == means(CROPS[:1]).tolist()
+            assert client.embed(CROPS[:1], client.model()).tolist() == means(CROPS[:1]).tolist()
 
 
 @pytest.mark.parametrize(
     "model",
-    [[], {}, MODEL | {"dimension": "many"}, MODEL | {"distance_range": 5}, {"name": "only"}],
+    [
+        [],
+        {},
+        MODEL | {"dimension": float("inf")},
+        MODEL | {"distance_range": [0, 0]},
+        MODEL | {"threshold": float("nan")},
+        MODEL | {"dimension": "many"},
+        MODEL | {"distance_range": 5},
+        {"name": "only"},
+    ],
 )
 def test_a_model_described_wrongly_is_unavailable(model: Any) -> None:
     with neighbour(well) as server:

@@ -149,6 +149,16 @@ def test_another_models_vectors_are_refused(gallery: Gallery, other: Gallery) ->
     assert gallery.nearest(vectors_of(2), 1, "model-b")[0][0].sample.id == "b"
 
 
+def test_an_emptied_gallery_takes_a_model_of_another_dimension(gallery: Gallery) -> None:
+    enrol(gallery, ["a"], [1])
+    assert nearest_ids(gallery, 1) == ["a"]
+    gallery.delete("a")
+    wide = np.ones((1, 512), np.float32)
+    assert gallery.nearest(wide, 1, "model-b") == [[]]
+    gallery.upsert([a_sample("b")], wide, "model-b")
+    assert gallery.nearest(wide, 1, "model-b")[0][0].sample.id == "b"
+
+
 def test_a_failed_batch_stores_nothing(gallery: Gallery) -> None:
     enrol(gallery, ["a"], [1])
     with pytest.raises(ValueError, match="zip"):

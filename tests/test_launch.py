@@ -30,7 +30,7 @@ def start_serve(environment: dict[str, str], log: Path) -> subprocess.Popen[byte
         )
 
 
-@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_serve_starts_both_and_stops_both(tmp_path: Path, models_dir: Path, stop_signal: int) -> None:
     ports = free_port(), free_port()
     environment = {

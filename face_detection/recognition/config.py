@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
+SqliteFile = Annotated[str, Field(pattern=r"^sqlite:///[^?]")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 DetectorName = Literal[
     "mtcnn",
@@ -54,7 +55,7 @@ class Settings:
     feature_extraction_url: Annotated[str, Field(pattern=r"^https?://[^/\s]")] = "http://127.0.0.1:5000"
     embedding_connect_timeout_s: Seconds = 2.0
     embedding_read_timeout_s: Seconds = 30.0
-    database_url: str = f"sqlite:///{ROOT / 'data' / 'gallery.sqlite3'}"
+    database_url: SqliteFile = f"sqlite:///{ROOT / 'data' / 'gallery.sqlite3'}"
     gallery_lock_timeout_s: Seconds = 10.0
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None
@@ -79,6 +80,8 @@ def read(environ: Mapping[str, str]) -> Settings:
     """
     names = [field.name for field in fields(Settings)]
     given = {name: environ[name.upper()] for name in names if environ.get(name.upper(), "").strip()}
+    for name in {"models_dir", "deepface_home"} & given.keys():
+        given[name] = str(ROOT / given[name])  # a relative path means the same wherever a service is started
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic converts the text
     except ValidationError as e:

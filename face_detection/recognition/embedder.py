@@ -34,28 +34,17 @@ class EmbeddingClient:
         Raises:
             EmbeddingUnavailable: the service is down, slow or speaks nonsense.
         """
-        if self._model is None:
-            answer = self._request("GET", "/model")
-            try:
-                fields = json.loads(answer.data)
-                low, high = fields["distance_range"]
-                self._model = Model(
-                    name=str(fields["name"]),
-                    dimension=int(fields["dimension"]),
-                    input_size=int(fields["input_size"]),
-                    threshold=float(fields["threshold"]),
-                    distance_range=(float(low), float(high)),
-                    fingerprint=str(fields["fingerprint"]),
-                )
-            except (ValueError, KeyError, TypeError) as e:
-                raise EmbeddingUnavailable("The embedding service describes its model wrongly.") from e
-        return self._model
+        known = self._model  # another thread may forget it meanwhile
+        if known is None:
+            known = self._model = _model(self._request("GET", "/model").data)
+        return known
 
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn face crops into vectors, at most 32 in one call.
 
         Args:
             crops: uint8 (n, S, S, 3), RGB, S the model's input size.
+            model: which the vectors must be of; what `model()` returned.
 
         Returns:
             float32 (n, d), row i for crop i.
@@ -63,7 +52,6 @@ class EmbeddingClient:
         Raises:
             EmbeddingUnavailable: the service is down, slow or speaks nonsense, or has changed its model.
         """
-        model = self.model()
         parts = [
             self._embed_some(crops[start : start + CROPS_PER_CALL], model)
             for start in range(0, len(crops), CROPS_PER_CALL)
@@ -110,6 +98,26 @@ class EmbeddingClient:
         return self._pool.request(
             method, self._url + path, body=body, headers=headers, timeout=self._timeout, redirect=False
         )
+
+
+def _model(body: bytes) -> Model:
+    """Read the answer of GET /model."""
+    try:
+        fields = json.loads(body)
+        low, high = map(float, fields["distance_range"])
+        model = Model(
+            name=str(fields["name"]),
+            dimension=int(fields["dimension"]),
+            input_size=int(fields["input_size"]),
+            threshold=float(fields["threshold"]),
+            distance_range=(low, high),
+            fingerprint=str(fields["fingerprint"]),
+        )
+        if min(model.dimension, model.input_size) < 1 or not (low < high < np.inf) or not model.threshold > 0:
+            raise ValueError("out of range")
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:
+        raise EmbeddingUnavailable("The embedding service describes its model wrongly.") from e
+    return model
 
 
 def _vectors(body: bytes, shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 # Rounding of |x|^2 - 2 x.q + |q|^2 in float32, relative to (|x| + |q|)^2. A sum of d products is off by at
 # most d units of rounding (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); this is 4 x that.
-ROUNDING = 4 * 128 * float(np.finfo(np.float32).eps)
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 
 def squared_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,7 +59,7 @@ def _nearest_one(
     limit = scores.min() if last == 0 else np.partition(scores, last)[last]
     finite = norms[np.isfinite(norms)]
     longest = float(np.sqrt(finite.max())) if len(finite) else 0.0
-    slack = ROUNDING * (longest + float(np.linalg.norm(probe))) ** 2
+    slack = ROUNDING * len(probe) * (longest + float(np.linalg.norm(probe))) ** 2
     candidates = np.flatnonzero((scores <= limit + slack) & np.isfinite(scores))
     differences = vectors[candidates].astype(np.float64) - probe.astype(np.float64)
     distances = np.sqrt(np.einsum("nd,nd->n", differences, differences))

@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from flask import Flask, Request, Response, g, jsonify, request
+from flask import Flask, Request, Response, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from recognition import errors, wire
 from recognition.request_id import request_id
@@ -41,7 +41,6 @@ STATUS: dict[type[errors.RecognitionError], int] = {
 
 ERROR_TEXT = {
     400: "Invalid request.",
-    401: "Unauthorized.",
     404: "Not found.",
     405: "Method not allowed.",
     409: "The gallery belongs to another model.",
@@ -127,7 +126,10 @@ def register(app: Flask, service: Service) -> None:
     @app.errorhandler(HTTPException)
     def refused(e: HTTPException) -> ResponseReturnValue:
         status = e.code or 500
-        return _error(status, HTTP_CODE.get(status, "http_error"), e.description or e.name)
+        response = make_response(_error(status, HTTP_CODE.get(status, "http_error"), e.description or e.name))
+        if isinstance(e, MethodNotAllowed) and e.valid_methods:
+            response.headers["Allow"] = ", ".join(e.valid_methods)
+        return response
 
     @app.errorhandler(Exception)
     def unforeseen(e: Exception) -> ResponseReturnValue:

@@ -29,7 +29,7 @@ class Embedder(Protocol):
         """Describe the model."""
         ...
 
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""
         ...
 
@@ -117,7 +117,7 @@ class Service:
             if not faces:
                 return []
             model = self.embedder.model()
-            vectors = self.embedder.embed(crops.crop_faces(pixels, faces, model.input_size))
+            vectors = self.embedder.embed(crops.crop_faces(pixels, faces, model.input_size), model)
             found = self.gallery.nearest(vectors, top_k, _fingerprint(model))
         threshold = model.threshold if max_distance is None else max_distance
         return [
@@ -161,12 +161,12 @@ class Service:
                 new.append(_sample(enrolment, now))
                 waiting.append(crop)
                 if len(waiting) == CROPS_PER_CALL:
-                    vectors.append(self.embedder.embed(np.stack(waiting)))
+                    vectors.append(self.embedder.embed(np.stack(waiting), model))
                     waiting.clear()
         finally:
             pool.shutdown(cancel_futures=True)
         if waiting:
-            vectors.append(self.embedder.embed(np.stack(waiting)))
+            vectors.append(self.embedder.embed(np.stack(waiting), model))
         if new:
             self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
         return EnrolmentReport([sample.id for sample in new], failed)

@@ -41,7 +41,7 @@ class Settings:
     threads: Positive = 32
     embedding_model: ModelName = "Facenet"
     embedding_engine: Literal["openvino", "onnxruntime"] = "openvino"
-    embedding_threads: Positive = 1
+    embedding_threads: Positive = 2
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None
     max_body_bytes: Positive = 64 * 1024 * 1024
@@ -60,6 +60,8 @@ def read(environ: Mapping[str, str]) -> Settings:
     """
     names = [field.name for field in fields(Settings)]
     given = {name: environ[name.upper()] for name in names if environ.get(name.upper(), "").strip()}
+    for name in {"models_dir", "deepface_home"} & given.keys():
+        given[name] = str(ROOT / given[name])  # a relative path means the same wherever a service is started
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic converts the text
     except ValidationError as e:

@@ -19,5 +19,5 @@ def prepare(models_dir: Path) -> None:
     """
     script = ROOT / "prepare_models.py"
     command = [sys.executable, str(script), "--models-dir", str(models_dir), "--if-missing"]
-    if subprocess.run(command).returncode != 0:
+    if subprocess.run(command, cwd=ROOT).returncode != 0:
         sys.exit(3)

@@ -15,7 +15,7 @@ from embedding import deepface_models, preprocess
 from embedding.catalogue import MODELS
 from embedding.engines import ENGINES, Engine
 
-BATCH = 4  # faces at once: twice as many are hardly faster, and cost 60 MB more
+BATCH = 2  # faces at once, mirrored ones beside: more are hardly faster, and cost memory
 
 PREPARED = {"Facenet": "facenet", "Facenet512": "facenet512"}  # what prepare_models.py has made ONNX files of
 

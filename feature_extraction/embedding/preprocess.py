@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def standardise(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -91,15 +91,31 @@ FACENET = Preprocessing("1", lambda crops: with_mirrored(standardise(crops)), su
 PLAIN = Preprocessing("deepface-1", plain, lambda outputs: outputs)
 
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+
+
 def read_crop(data: bytes, side: int, max_pixels: int) -> NDArray[np.uint8] | None:
-    """Decode a picture of a face and scale it to uint8 (side, side, 3), RGB. None if it cannot be read."""
+    """Decode a picture of a face, upright, and scale it to uint8 (side, side, 3), RGB. None if that fails.
+
+    16-bit grey keeps its brightness, transparent parts become white; the header tells the size beforehand.
+    """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.size[0] * image.size[1] > max_pixels:
                 return None
-            picture = np.asarray(image.convert("RGB"))
+            picture = _eight_bit_rgb(ImageOps.exif_transpose(image))
     except Exception:  # decoders raise whatever the bytes provoke: OSError, SyntaxError, struct.error, ...
         return None
-    shrinks = picture.shape[0] > side
+    shrinks = max(picture.shape[:2]) > side
     crop = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return crop.astype(np.uint8, copy=False)
+
+
+def _eight_bit_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip at 255
+        levels = (np.asarray(image).clip(0, 65535) // 256).astype(np.uint8)
+        return np.repeat(levels[:, :, np.newaxis], 3, axis=2)
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(image.convert("RGB"))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import uuid
 
-from flask import Flask, Request, Response, g, jsonify, request
+import numpy as np
+from flask import Flask, Request, Response, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from prometheus_client import CONTENT_TYPE_LATEST
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from embedding import errors, service, wire
+from embedding.metrics import Metrics
 from embedding.network import Network
 
 log = logging.getLogger(__name__)
@@ -43,7 +47,8 @@ HTTP_CODE = {
 
 
 def register(app: Flask, network: Network, max_image_pixels: int) -> None:
-    """Add all routes, the error shape and the request id to `app`."""
+    """Add all routes, the error shape, the request id and the metrics to `app`."""
+    metrics = Metrics()
 
     @app.get("/")
     def running() -> ResponseReturnValue:
@@ -52,6 +57,15 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
     @app.get("/health")
     def health() -> ResponseReturnValue:
         return jsonify(status="ok")
+
+    @app.get("/ready")
+    def ready() -> ResponseReturnValue:
+        network.embed(np.zeros((1, network.input_size, network.input_size, 3), dtype=np.uint8))
+        return jsonify(status="ready", model=network.name)
+
+    @app.get("/metrics")
+    def prometheus() -> ResponseReturnValue:
+        return Response(metrics.render(), content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/model")
     def model() -> ResponseReturnValue:
@@ -69,6 +83,7 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
         if request.mimetype != NPY:
             raise errors.UnsupportedMediaType(f"Send {NPY}.")
         crops = wire.parse_crops(_body(request), network.input_size)
+        metrics.faces.inc(len(crops))
         response = Response(wire.render_vectors(network.embed(crops)), mimetype=NPY)
         response.headers["X-Model-Fingerprint"] = network.fingerprint
         return response
@@ -81,16 +96,21 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
         pictures = [upload.read() for upload in request.files.getlist("image")]
         wire.check_same_number(ids, pictures)
         vectors = service.embed_pictures(network, pictures, max_image_pixels)
+        metrics.faces.inc(sum(map(bool, vectors)))
         return jsonify([{"id": id_, "vector": vector} for id_, vector in zip(ids, vectors, strict=True)])
 
     @app.before_request
     def name_request() -> None:
         sent = request.headers.get("X-Request-Id", "")
+        g.began = time.perf_counter()
         g.request_id = sent if SANE_ID.fullmatch(sent) else uuid.uuid4().hex
 
     @app.after_request
     def tell_request_id(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
+        route = request.url_rule.rule if request.url_rule else "none"
+        metrics.requests.labels(route, response.status_code).inc()
+        metrics.seconds.labels(route).observe(time.perf_counter() - g.began)
         return response
 
     @app.errorhandler(errors.EmbeddingError)
@@ -100,7 +120,10 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
     @app.errorhandler(HTTPException)
     def refused(e: HTTPException) -> ResponseReturnValue:
         status = e.code or 500
-        return _error(status, HTTP_CODE.get(status, "http_error"), e.description or e.name)
+        response = make_response(_error(status, HTTP_CODE.get(status, "http_error"), e.description or e.name))
+        if isinstance(e, MethodNotAllowed) and e.valid_methods:
+            response.headers["Allow"] = ", ".join(e.valid_methods)
+        return response
 
     @app.errorhandler(Exception)
     def unforeseen(e: Exception) -> ResponseReturnValue:

@@ -26,12 +26,10 @@ class VectorIndex:
         self._vectors = np.empty((0, dimension), dtype=np.float32)
         self._norms = np.empty(0, dtype=np.float32)
 
-    def __len__(self) -> int:
-        return self._count - self._dead
-
-    def clear(self) -> None:
-        """Forget every vector."""
-        self.__init__(self._vectors.shape[1])  # type: ignore[misc]
+    @property
+    def dimension(self) -> int:
+        """Values of one vector."""
+        return int(self._vectors.shape[1])
 
     def put(self, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Add or replace vectors.

@@ -224,7 +224,8 @@ class Gallery:
         if now.fingerprint not in (None, fingerprint) and self._any(connection):
             raise _mismatch()
         index = self._index
-        if index is None or index.revision < now.complete_since or index.revision > now.revision:
+        fits = index is not None and index.dimension == dimension
+        if not fits or index is None or not now.complete_since <= index.revision <= now.revision:
             index = VectorIndex(dimension)
         if index.revision < now.revision:
             self._index = None  # stays so if a read below fails half-way
