@@ -1,6 +1,7 @@
 """How gunicorn serves this folder's app; its command line options win over these."""
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -13,8 +14,8 @@ from embedding.config import from_environment
 settings = from_environment()
 
 # The workers' metrics meet in this folder; prometheus_client reads the variable when it is imported in each.
-metrics_folder = tempfile.TemporaryDirectory(prefix="embedding-metrics-")
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder.name
+metrics_folder = tempfile.mkdtemp(prefix="embedding-metrics-")
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
 
 bind = f"{settings.feature_extraction_host}:{settings.feature_extraction_port}"
 workers = settings.workers
@@ -32,3 +33,8 @@ access_log_format = '%(h)s "%(r)s" %(s)s %(b)s bytes %(M)s ms request_id=%({x-re
 def on_starting(server):
     """Prepare missing models once, in the master, before any worker starts."""
     models.prepare(settings.models_dir)
+
+
+def on_exit(server):
+    """Remove the metrics' folder; only the master, who is the last to go, comes here."""
+    shutil.rmtree(metrics_folder, ignore_errors=True)

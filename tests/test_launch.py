@@ -136,6 +136,23 @@ def test_every_process_stays_small(
             assert int(resident) < MEMORY_LIMIT_KB
 
 
+def test_a_worker_that_dies_takes_no_metrics_with_it(tmp_path: Path, models_dir: Path) -> None:
+    with running_pair(tmp_path, models_dir) as pair:
+        service = pair.extraction
+        assert service.process is not None
+        children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+        first = children.read_text().split()
+        os.kill(int(first[0]), signal.SIGTERM)
+        wait_until(
+            lambda: first[0] not in children.read_text().split() and len(children.read_text().split()) == 2,
+            service.process,
+            service.log,
+        )
+        for _ in range(8):
+            assert requests.get(f"{service.url}/ready", timeout=TIMEOUT_S).ok
+        assert "embedding_requests_total" in requests.get(f"{service.url}/metrics", timeout=TIMEOUT_S).text
+
+
 def test_the_embedding_service_may_die_and_come_back(
     tmp_path: Path,
     models_dir: Path,
