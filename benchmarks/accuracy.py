@@ -34,7 +34,7 @@ sys.path.extend(
 )
 
 import accuracy_rates as rates
-from embedding.network import load_facenet
+from embedding.network import load
 from recognition import crops, images
 from recognition.detector import load_mtcnn
 from recognition.faces import Box
@@ -89,7 +89,7 @@ def chosen(boxes: Sequence[Box], shape: tuple[int, ...], rule: FaceRule) -> int:
 def load_ours(models_dir: Path, rule: FaceRule, threads: int) -> System:
     """Load the product's own pipeline, as its services put it together. Raises OSError without models."""
     detect = load_mtcnn(models_dir, threads=threads)
-    network = load_facenet(models_dir, threads=threads)
+    network = load("Facenet", models_dir, threads=threads)
 
     def represent(picture: NDArray[np.uint8]) -> Vector | None:
         faces = detect(picture)
@@ -105,7 +105,7 @@ def load_ours(models_dir: Path, rule: FaceRule, threads: int) -> System:
         represent=represent,
         thresholds={"euclidean": network.threshold},
         about={
-            "pipeline": f"load_mtcnn, the {rule} face, crop_faces, load_facenet().embed",
+            "pipeline": f"load_mtcnn, the {rule} face, crop_faces, load(Facenet).embed",
             "face": rule,
             "fingerprint": f"{network.fingerprint}-{crops.VERSION}",
             "models_sha256": sha256(path.read_bytes() for path in sorted(models_dir.glob("*.onnx"))),

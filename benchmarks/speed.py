@@ -143,8 +143,8 @@ def detection_rows(rounds: int) -> list[Row]:
 
 def embedding_rows(rounds: int) -> list[Row]:
     """Our embedding, plain float32 ONNX Runtime and deepface's Keras model on the same crops."""
-    ours = embedding_network.load_facenet(MODELS, threads=THREADS)
-    plain = embedding_network.load_facenet(MODELS, threads=THREADS, engine="onnxruntime")
+    ours = embedding_network.load("Facenet", MODELS, threads=THREADS)
+    plain = embedding_network.load("Facenet", MODELS, threads=THREADS, engine="onnxruntime")
     detect = load_mtcnn(MODELS, threads=THREADS)
     cut = []
     for path in sorted((MODELS / "demo" / "train").glob("*/*.jpg"))[:32]:
@@ -252,7 +252,7 @@ def load(running: Running, clients: int, *, seconds: float, requests_wanted: int
 def profile(pictures: Sequence[bytes]) -> dict[str, float]:
     """Where the milliseconds of one request go: medians of each step, in one process."""
     detect = load_mtcnn(MODELS, threads=THREADS)
-    network = embedding_network.load_facenet(MODELS, threads=THREADS)
+    network = embedding_network.load("Facenet", MODELS, threads=THREADS)
     steps: dict[str, list[float]] = {}
 
     def timed(step: str, run: Callable[[], Any]) -> Any:

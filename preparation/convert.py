@@ -1,6 +1,6 @@
 """Converts the networks from Keras to ONNX and compares each with its original.
 
-Only here are tensorflow, deepface, mtcnn and tf2onnx imported, and only when there is something to convert.
+tensorflow, deepface, mtcnn and tf2onnx are imported in its functions, when there is something to convert.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ RECOGNITION = {
     "service": {"images", "crops", "faces", "errors", "admission"},
     "wire": {"images", "faces", "errors", "service"},
     "routes": {"wire", "errors", "service", "request_id"},
-    "app": {"config", "routes", "service", "admission", "detector", "embedder", "gallery"},
+    "app": {"config", "errors", "routes", "service", "admission", "detector", "embedder", "gallery"},
 }
 EMBEDDING = {
     "errors": set(),

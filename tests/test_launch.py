@@ -91,6 +91,24 @@ def test_a_bad_setting_stops_the_start_and_is_named(folder: str, models_dir: Pat
     assert "Traceback" not in outcome.stderr
 
 
+def test_a_database_that_cannot_be_opened_stops_the_start_in_one_sentence(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    (tmp_path / "gallery.sqlite3").write_bytes(b"no database" * 1000)
+    outcome = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-w", "1", "-b", f"127.0.0.1:{free_port()}", "wsgi:app"],
+        cwd=ROOT / "face_detection",
+        env=os.environ
+        | {"MODELS_DIR": str(models_dir), "DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert outcome.returncode == 3
+    assert "face_detection cannot start: DATABASE_URL: The database cannot be used" in outcome.stderr
+    assert "File " not in outcome.stderr.split("cannot start")[0]
+
+
 def test_no_serving_process_imports_the_preparations_libraries(models_dir: Path, tmp_path: Path) -> None:
     forbidden = [
         "tensorflow",

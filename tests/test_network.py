@@ -17,7 +17,7 @@ from PIL import Image
 
 from embedding import preprocess
 from embedding.engines import ENGINES, Engine
-from embedding.network import Network, fingerprint, load, load_facenet
+from embedding.network import Network, fingerprint, load
 
 # In a process of its own: deepface reads its weights' folder from the environment when it is imported.
 ORACLE = """
@@ -35,13 +35,13 @@ np.save(sys.argv[2], network.predict(standard, verbose=0) + network.predict(stan
 @pytest.fixture(scope="module")
 def network(models_dir: Path) -> Network:
     """In float32, to be held against Keras."""
-    return load_facenet(models_dir, threads=2, engine="onnxruntime")
+    return load("Facenet", models_dir, threads=2, engine="onnxruntime")
 
 
 @pytest.fixture(scope="module")
 def fast_network(models_dir: Path) -> Network:
     """As the service runs it."""
-    return load_facenet(models_dir, threads=2)
+    return load("Facenet", models_dir, threads=2)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from recognition.config import Settings, stop
 from recognition.detector import load_mtcnn
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
+from recognition.errors import GalleryUnavailable
 from recognition.gallery import open_gallery
 from recognition.service import Detector, Embedder, Gallery, Service
 
@@ -48,6 +49,18 @@ def load_detector(settings: Settings) -> Detector:
         stop(str(e))
 
 
+def load_gallery(settings: Settings) -> Gallery:
+    """Open DATABASE_URL, or say why it cannot be opened and leave.
+
+    Raises:
+        SystemExit: with the status at which gunicorn's master stops.
+    """
+    try:
+        return open_gallery(settings.database_url, settings.gallery_lock_timeout_s)
+    except (GalleryUnavailable, OSError) as e:
+        stop(f"DATABASE_URL: {e}")
+
+
 def production_app(settings: Settings) -> Flask:
     """Build the application with the real detector, embedding service and database.
 
@@ -62,5 +75,5 @@ def production_app(settings: Settings) -> Flask:
             read_timeout_s=settings.embedding_read_timeout_s,
             connections=settings.threads,
         ),
-        gallery=open_gallery(settings.database_url, settings.gallery_lock_timeout_s),
+        gallery=load_gallery(settings),
     )

@@ -1,4 +1,4 @@
-"""Loads recognisers through deepface. Only here are deepface and TensorFlow imported, and only when asked."""
+"""Loads recognisers through deepface, which, like TensorFlow, is imported only when one is asked for."""
 
 from __future__ import annotations
 

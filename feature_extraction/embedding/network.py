@@ -90,11 +90,6 @@ def load(
     )
 
 
-def load_facenet(models_dir: Path, *, threads: int, engine: Engine = "openvino") -> Network:
-    """Load the default model: `load` with its name."""
-    return load("Facenet", models_dir, threads=threads, engine=engine)
-
-
 def fingerprint(name: str, weights_sha256: str, preprocessing: str) -> str:
     """Name a model by what makes its vectors: 32 hexadecimal digits.
 

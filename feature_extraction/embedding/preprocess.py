@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # no other reader of Pillow sees an upload
+
 
 def standardise(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Give each crop mean 0 and standard deviation 1 over all its values.
@@ -89,9 +91,6 @@ class Preprocessing:
 
 FACENET = Preprocessing("1", lambda crops: with_mirrored(standardise(crops)), summed)
 PLAIN = Preprocessing("deepface-1", plain, lambda outputs: outputs)
-
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 
 def read_crop(data: bytes, side: int, max_pixels: int) -> NDArray[np.uint8] | None:

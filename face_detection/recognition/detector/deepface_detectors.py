@@ -1,4 +1,4 @@
-"""deepface's other face detectors. Only here is deepface imported, and only when one of them is asked for."""
+"""deepface's other face detectors. deepface is imported only when one of them is asked for."""
 
 from __future__ import annotations
 

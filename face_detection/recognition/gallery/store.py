@@ -224,8 +224,8 @@ class Gallery:
         if now.fingerprint not in (None, fingerprint) and self._any(connection):
             raise _mismatch()
         index = self._index
-        fits = index is not None and index.dimension == dimension
-        if not fits or index is None or not now.complete_since <= index.revision <= now.revision:
+        oldest, newest = now.complete_since, now.revision  # beyond the newest: an older file was put back
+        if index is None or index.dimension != dimension or not oldest <= index.revision <= newest:
             index = VectorIndex(dimension)
         if index.revision < now.revision:
             self._index = None  # stays so if a read below fails half-way
