@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recognition.errors import GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Sample
+from recognition.faces import Match, Sample
 from recognition.gallery import Gallery, open_gallery
 
 MODEL = "model-a"
@@ -121,6 +122,81 @@ def test_delete_and_clear(gallery: Gallery) -> None:
     assert gallery.count() == 0
     enrol(gallery, ["d"], [4])
     assert nearest_ids(gallery, 1) == ["d"]
+
+
+IDS_BY_CODE_POINT = [" ", "'; --", "A", "B", "a", "aa", "b", "é", "名", "\uffff", "\U0001f600"]
+
+
+def test_pages_run_through_all_ids_in_code_point_order(gallery: Gallery) -> None:
+    enrol(gallery, IDS_BY_CODE_POINT[::-1], range(len(IDS_BY_CODE_POINT)))
+    seen: list[str] = []
+    while page := gallery.page(limit=3, after=seen[-1] if seen else None):
+        seen += [sample.id for sample in page]
+    assert seen == IDS_BY_CODE_POINT
+    assert gallery.page(limit=1, after="")[0] == gallery.get(" ")
+
+
+def test_paging_misses_nothing_when_samples_go(gallery: Gallery) -> None:
+    enrol(gallery, list("abcdef"), range(6))
+    assert [sample.id for sample in gallery.page(limit=2)] == ["a", "b"]
+    gallery.delete("b")
+    gallery.delete("d")
+    assert [sample.id for sample in gallery.page(limit=9, after="b")] == ["c", "e", "f"]
+
+
+def test_samples_of_one_name_are_counted_paged_and_removed(gallery: Gallery, other: Gallery) -> None:
+    named = {"a": "x", "b": "y", "c": "x", "d": "X", "e": "x"}
+    new = [a_sample(sample_id, name=name) for sample_id, name in named.items()]
+    gallery.upsert(new, vectors_of(*range(5)), MODEL)
+    assert nearest_ids(other, 0) == ["a"]
+    assert (gallery.count(), gallery.count("x"), gallery.count("nobody")) == (5, 3, 0)
+    assert [sample.id for sample in gallery.page(limit=2, name="x")] == ["a", "c"]
+    assert [sample.id for sample in gallery.page(limit=2, name="x", after="c")] == ["e"]
+    assert gallery.delete_named("nobody") == 0
+    assert gallery.delete_named("x") == 3
+    assert [sample.id for sample in gallery.page(limit=9)] == ["b", "d"]
+    assert set(nearest_ids(other, 0, k=9)) == {"b", "d"}
+
+
+def test_only_the_nearest_may_lie_beyond_the_largest_distance(gallery: Gallery) -> None:
+    enrol(gallery, list("abcd"), range(4))
+    (everything,) = gallery.nearest(vectors_of(1), 4, MODEL)
+    bound = everything[2].distance  # exclusive
+    for per_name in (False, True):
+        (near,) = gallery.nearest(vectors_of(1), 4, MODEL, max_distance=bound, per_name=per_name)
+        assert near == everything[:2]
+        (nearest,) = gallery.nearest(vectors_of(99), 4, MODEL, max_distance=1e-9, per_name=per_name)
+        assert nearest == gallery.nearest(vectors_of(99), 1, MODEL)[0]
+
+
+def test_per_name_of_an_empty_gallery(gallery: Gallery) -> None:
+    assert gallery.nearest(vectors_of(1, 2), 3, MODEL, per_name=True) == [[], []]
+    assert gallery.nearest(np.empty((0, 128), np.float32), 3, MODEL, per_name=True) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    names=st.lists(st.sampled_from("aaaaaaaabc"), max_size=120),
+    k=st.integers(1, 5),
+    bound=st.sampled_from([math.inf, 12.0, 14.0]),
+)
+def test_per_name_is_the_best_sample_of_each_name(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], k: int, bound: float
+) -> None:
+    gallery = open_gallery(f"sqlite:///{tmp_path_factory.mktemp('names') / 'g.sqlite3'}", lock_timeout_s=5)
+    new = [a_sample(f"{number:03}", name=name) for number, name in enumerate(names)]
+    if names:
+        gallery.upsert(new, vectors_of(*range(len(names))), MODEL)
+    probes = vectors_of(1000, 1001)
+    for probe in probes:
+        (ranked,) = gallery.nearest(probe[np.newaxis], 120, MODEL)
+        best: dict[str, Match] = {}
+        for match in ranked:
+            best.setdefault(match.sample.name, match)
+        expected = list(best.values())[:k]
+        expected = expected[:1] + [match for match in expected[1:] if match.distance < bound]
+        assert gallery.nearest(probe[np.newaxis], k, MODEL, max_distance=bound, per_name=True) == [expected]
+    gallery.close()
 
 
 def test_changes_of_another_worker_are_seen_at_once(gallery: Gallery, other: Gallery) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,12 +50,32 @@ class Gallery(Protocol):
         """Remove one sample; returns whether it was there."""
         ...
 
+    def delete_named(self, name: str) -> int:
+        """Remove the samples of one name; returns how many there were."""
+        ...
+
     def clear(self) -> None:
         """Remove every sample."""
         ...
 
-    def nearest(self, probes: NDArray[np.float32], k: int, fingerprint: str) -> list[list[Match]]:
-        """Find the k nearest samples of each probe."""
+    def count(self, name: str | None = None) -> int:
+        """Count the samples, or those with this name."""
+        ...
+
+    def page(self, *, limit: int, after: str | None = None, name: str | None = None) -> list[Sample]:
+        """Return the first samples by id, after this id and with this name."""
+        ...
+
+    def nearest(
+        self,
+        probes: NDArray[np.float32],
+        k: int,
+        fingerprint: str,
+        *,
+        max_distance: float = math.inf,
+        per_name: bool = False,
+    ) -> list[list[Match]]:
+        """Find the k nearest samples of each probe; only the first may lie beyond max_distance."""
         ...
 
 

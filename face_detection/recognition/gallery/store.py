@@ -8,6 +8,7 @@ the same transaction in which it searches: its answer is that of one consistent 
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from recognition.gallery.index import VectorIndex
 
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
 IDS_PER_QUERY = 500  # SQLite takes 999 bound parameters in its oldest builds
+MORE_FOR_NAMES = 4  # vectors looked at for each name wanted, and their growth while names are missing
 
 tables = sa.MetaData()
 
@@ -156,6 +158,18 @@ class Gallery:
             connection.execute(tombstones.insert().values(key=key, revision=revision))
             return True
 
+    def delete_named(self, name: str) -> int:
+        """Remove the samples of one name, all or none. Returns how many there were.
+
+        Raises:
+            GalleryUnavailable: the database cannot be reached or is locked.
+        """
+        with self._transaction(write=True) as connection:
+            revision = self._next_revision(connection)
+            keys = sa.select(samples.c.key, sa.literal(revision, sa.BigInteger)).where(samples.c.name == name)
+            connection.execute(tombstones.insert().from_select(["key", "revision"], keys))
+            return connection.execute(samples.delete().where(samples.c.name == name)).rowcount
+
     def clear(self) -> None:
         """Remove every sample.
 
@@ -179,22 +193,55 @@ class Gallery:
             row = connection.execute(found).first()
         return None if row is None else _sample(row)
 
-    def count(self) -> int:
-        """Return the number of samples.
+    def count(self, name: str | None = None) -> int:
+        """Return the number of samples, or of those with this name.
 
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
+        wanted = sa.select(sa.func.count()).select_from(samples)
+        if name is not None:
+            wanted = wanted.where(samples.c.name == name)
         with self._transaction() as connection:
-            return connection.execute(sa.select(sa.func.count()).select_from(samples)).scalar_one()
+            return connection.execute(wanted).scalar_one()
 
-    def nearest(self, probes: NDArray[np.float32], k: int, fingerprint: str) -> list[list[Match]]:
+    def page(self, *, limit: int, after: str | None = None, name: str | None = None) -> list[Sample]:
+        """Return the first samples in ascending order of their ids, by code points.
+
+        Args:
+            limit: how many at most.
+            after: only ids that come after this one, which need not be there (any more).
+            name: only samples with this name.
+
+        Raises:
+            GalleryUnavailable: the database cannot be reached or is locked.
+        """
+        # SQLite compares text by its UTF-8 bytes, whose order is that of the code points.
+        wanted = sa.select(*SAMPLE_COLUMNS).order_by(samples.c.sample_id).limit(limit)
+        if after is not None:
+            wanted = wanted.where(samples.c.sample_id > after)
+        if name is not None:
+            wanted = wanted.where(samples.c.name == name)
+        with self._transaction() as connection:
+            return [_sample(row) for row in connection.execute(wanted)]
+
+    def nearest(
+        self,
+        probes: NDArray[np.float32],
+        k: int,
+        fingerprint: str,
+        *,
+        max_distance: float = math.inf,
+        per_name: bool = False,
+    ) -> list[list[Match]]:
         """Find the k nearest samples of each probe, among all that were acknowledged before this call.
 
         Args:
             probes: float32 (n, d).
             k: at least 1.
             fingerprint: of the model that made the probes.
+            max_distance: matches are nearer than this, but for the first, which is there in any case.
+            per_name: take of each name only its nearest sample, so that the k matches have k names.
 
         Returns:
             For each probe at most k matches, nearest first; equally near ones in the order of enrolment.
@@ -206,7 +253,10 @@ class Gallery:
         with self._transaction() as connection:
             with self._lock:
                 index = self._refreshed(connection, probes.shape[1], fingerprint)
-                found = index.nearest(probes, k)
+                if per_name and k > 1:
+                    found = [_nearest_names(connection, index, probe, k, max_distance) for probe in probes]
+                else:
+                    found = index.nearest(probes, k)
             keys = sorted({int(key) for row, _ in found for key in row})
             known = {
                 row.key: _sample(row)
@@ -214,7 +264,11 @@ class Gallery:
                 for row in connection.execute(sa.select(*SAMPLE_COLUMNS).where(samples.c.key.in_(some)))
             }
         return [
-            [Match(known[int(key)], float(distance)) for key, distance in zip(row, distances, strict=True)]
+            [
+                Match(known[int(key)], float(distance))
+                for place, (key, distance) in enumerate(zip(row, distances, strict=True))
+                if place == 0 or distance < max_distance
+            ]
             for row, distances in found
         ]
 
@@ -325,6 +379,29 @@ def _mismatch() -> GalleryModelMismatch:
         "The gallery was made with another embedding model. "
         "Clear it and enrol again, or go back to that model."
     )
+
+
+def _nearest_names(
+    connection: sa.Connection, index: VectorIndex, probe: NDArray[np.float32], k: int, max_distance: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Find the nearest vector of each of the k nearest names: keys and distances, nearest first.
+
+    Looks at more and more vectors until they have k names, or reach max_distance, or are all there are.
+    """
+    names: dict[int, str] = {}  # by key
+    take = MORE_FOR_NAMES * k
+    while True:
+        ((keys, distances),) = index.nearest(probe[np.newaxis], take)
+        for some in _portions([int(key) for key in keys if int(key) not in names]):
+            found = sa.select(samples.c.key, samples.c.name).where(samples.c.key.in_(some))
+            names.update((row.key, row.name) for row in connection.execute(found))
+        firsts: dict[str, int] = {}  # the place of each name's nearest vector, nearest first
+        for place, key in enumerate(keys):
+            firsts.setdefault(names[int(key)], place)
+        if len(firsts) >= k or len(keys) < take or distances[-1] >= max_distance:
+            places = list(firsts.values())[:k]
+            return keys[places], distances[places]
+        take *= MORE_FOR_NAMES
 
 
 def _portions(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
