@@ -18,7 +18,7 @@ timeout = 120  # a worker that gives no sign of life for so long, in seconds, is
 graceful_timeout = 30
 keepalive = 75  # seconds; longer than clients and proxies usually keep an idle connection
 control_socket_disable = True  # nobody uses it, and both services would share one path
-limit_request_line = 0  # an id of 10,000 characters may stand in a path
+limit_request_line = 0  # an id and a name in a query may be longer than the 8,190 bytes it can be set to
 accesslog = "-"
 access_log_format = '%(h)s "%(r)s" %(s)s %(b)s bytes %(M)s ms request_id=%({x-request-id}o)s'
 

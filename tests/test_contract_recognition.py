@@ -68,6 +68,16 @@ def test_health(pair: Pair) -> None:
     assert requests.get(f"{pair.url}/health", timeout=TIMEOUT_S).json() == {"status": "ok"}
 
 
+def test_ready_tells_the_model_and_the_number_of_samples(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    for samples in (0, 1):
+        answer = requests.get(f"{pair.url}/ready", timeout=TIMEOUT_S)
+        assert answer.status_code == 200
+        assert answer.json() == {"status": "ready", "model": "Facenet", "gallery": {"samples": samples}}
+        post(pair, "/update-samples", [sample("m", "madonna", as_base64(photographs["madonna"][0]))])
+
+
 # --- enrol and recognise
 
 
@@ -158,14 +168,53 @@ def test_candidates_and_limit(pair: Pair, photographs: Photographs, as_base64: A
     assert set(face["candidates"][0]) == {"id", "name", "metadata", "distance", "similarity"}
 
 
-def test_faces_come_largest_first_and_limit_keeps_the_largest(
+def test_candidates_are_different_people_unless_samples_are_asked_for(
     pair: Pair, photographs: Photographs, as_base64: AsBase64
 ) -> None:
+    body = [
+        sample(f"{person}/{number}", person, as_base64(path))
+        for person, paths in photographs.items()
+        for number, path in enumerate(paths[:3])
+    ]
+    post(pair, "/update-samples", body)
+
+    def candidates(**options: Any) -> list[dict[str, Any]]:
+        probe = {"image": as_base64(photographs["madonna"][0]), "top_k": 100, "min_distance": 20}
+        (face,) = post(pair, "/face-recognition", probe | options).json()
+        found: list[dict[str, Any]] = face["candidates"]
+        return found
+
+    everything = candidates(per="sample")
+    assert len(everything) == len(body)
+    assert [entry["name"] for entry in everything[:2]] == ["madonna", "madonna"]
+    best: dict[str, dict[str, Any]] = {}
+    for entry in everything:
+        best.setdefault(entry["name"], entry)
+    assert candidates() == candidates(per="name") == list(best.values())
+    assert candidates(top_k=2) == list(best.values())[:2]
+    assert candidates(top_k=2, per="sample") == everything[:2]
+    bound = everything[-1]["distance"]
+    assert candidates(per="sample", min_distance=bound) == everything[:-1]
+    files = {"file": photographs["madonna"][0].read_bytes()}
+    form = {"top_k": "2", "per": "sample", "min_distance": "20"}
+    (face,) = post(pair, "/face-recognition", files=files, data=form).json()
+    assert face["candidates"] == everything[:2]
+    bad = post(pair, "/face-recognition", files=files, data=form | {"per": "person"})
+    assert_error(bad, 400, "invalid_request")
+
+
+@pytest.fixture(scope="session")
+def group(photographs: Photographs) -> Image.Image:
+    """Three people of different sizes side by side."""
     group = Image.new("RGB", (1200, 300))
     for column, (person, height) in enumerate({"madonna": 150, "elton_john": 300, "ben_afflek": 220}.items()):
         picture = Image.open(photographs[person][0]).convert("RGB")
         picture.thumbnail((400, height))
         group.paste(picture, (400 * column, 0))
+    return group
+
+
+def test_faces_come_largest_first_and_limit_keeps_the_largest(pair: Pair, group: Image.Image) -> None:
     stream = io.BytesIO()
     group.save(stream, "PNG")
     image = base64.b64encode(stream.getvalue()).decode("ascii")
@@ -220,7 +269,7 @@ def test_the_last_of_equal_ids_wins_and_is_reported_once(
 
 
 @pytest.mark.parametrize(
-    "sample_id", ['it\'s "quoted"; DROP TABLE samples; --', "名前 \U0001f600 %_\\", "x" * 10_000, " "]
+    "sample_id", ['it\'s "quoted"; DROP TABLE samples; --', "名前 \U0001f600 %_\\", "\U0001f600" * 500, " "]
 )
 def test_ids_are_taken_as_they_are(
     pair: Pair, photographs: Photographs, as_base64: AsBase64, sample_id: str
@@ -274,7 +323,223 @@ def test_one_sample_is_shown_and_deleted(pair: Pair, photographs: Photographs, a
     assert post(pair, "/face-recognition", {"image": image}).json() == []
 
 
+def some_samples(pair: Pair, image: str) -> list[str]:
+    """Enrol five samples of two names; returns their ids as the list is ordered."""
+    named = {"c": "x", "a/1": "x", "count": "y", "\U0001f600": "x", "B": "x"}
+    body = [sample(sample_id, name, image) for sample_id, name in named.items()]
+    assert post(pair, "/update-samples", body).json()["fail"] == []
+    return ["B", "a/1", "c", "count", "\U0001f600"]
+
+
+def listed(pair: Pair, path: str = "/samples", **query: Any) -> requests.Response:
+    return requests.get(pair.url + path, params=query, timeout=TIMEOUT_S)
+
+
+def test_samples_are_listed_page_by_page(pair: Pair, photographs: Photographs, as_base64: AsBase64) -> None:
+    assert listed(pair).json() == {"samples": [], "total": 0, "next": None}
+    ids = some_samples(pair, as_base64(photographs["madonna"][0]))
+    whole = listed(pair).json()
+    assert [shown["id"] for shown in whole["samples"]] == ids
+    assert (whole["total"], whole["next"]) == (5, None)
+    assert set(whole["samples"][0]) == {"id", "name", "metadata", "action", "created", "modified"}
+    seen: list[str] = []
+    page: dict[str, Any] = {"next": ""}
+    while page["next"] is not None:
+        page = listed(pair, limit=2, after=page["next"]).json()
+        assert page["total"] == 5
+        seen += [shown["id"] for shown in page["samples"]]
+        requests.delete(f"{pair.url}/samples/B", timeout=TIMEOUT_S)
+        post(pair, "/update-samples", [sample("B", "x", as_base64(photographs["madonna"][0]))])
+    assert seen == ids
+    assert listed(pair, limit=5).json()["next"] is None
+
+
+def test_samples_are_listed_and_counted_by_name(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    some_samples(pair, as_base64(photographs["madonna"][0]))
+    first = listed(pair, name="x", limit=3).json()
+    assert [shown["id"] for shown in first["samples"]] == ["B", "a/1", "c"]
+    assert (first["total"], first["next"]) == (4, "c")
+    rest = listed(pair, name="x", limit=3, after="c").json()
+    assert ([shown["id"] for shown in rest["samples"]], rest["next"]) == (["\U0001f600"], None)
+    assert listed(pair, name="nobody").json() == {"samples": [], "total": 0, "next": None}
+    assert listed(pair, "/samples/count").json() == {"count": 5}
+    assert listed(pair, "/samples/count", name="x").json() == {"count": 4}
+    assert listed(pair, "/samples/count", name="nobody").json() == {"count": 0}
+    assert requests.delete(f"{pair.url}/samples/count", timeout=TIMEOUT_S).json() == {"success": ["count"]}
+    assert listed(pair, name="y").json()["total"] == 0
+
+
+def test_the_samples_of_one_name_are_removed(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    image = as_base64(photographs["madonna"][0])
+    some_samples(pair, image)
+    for removed in (4, 0):
+        answer = requests.delete(f"{pair.url}/samples", params={"name": "x"}, timeout=TIMEOUT_S)
+        assert answer.json() == {
+            "success": "Samples have been removed successfully",
+            "deleted": removed,
+        }
+    assert post(pair, "/face-recognition", {"image": image}).json()[0]["id"] == "count"
+    for query in ({"name": ""}, {"nmae": "y"}, {"name": "y", "x": ""}, {"name": "y" * 1001}):
+        answer = requests.delete(f"{pair.url}/samples", params=query, timeout=TIMEOUT_S)
+        assert_error(answer, 400, "invalid_request")
+    assert listed(pair, "/samples/count").json() == {"count": 1}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=-1",
+        "limit=1.5",
+        "limit=ten",
+        "limit=",
+        "limit=99999999999999999999",
+        "name=",
+        "name=%00",
+        "name=" + "x" * 1001,
+        "after=%00",
+        "after=" + "x" * 501,
+        "page=2",
+    ],
+)
+def test_bad_queries_are_refused(pair: Pair, query: str) -> None:
+    assert_error(requests.get(f"{pair.url}/samples?{query}", timeout=TIMEOUT_S), 400, "invalid_request")
+    if not query.startswith("after"):
+        answer = requests.get(f"{pair.url}/samples/count?{query}", timeout=TIMEOUT_S)
+        assert_error(answer, 400, "invalid_request")
+
+
+# --- detect and verify
+
+
+def test_detect_tells_of_every_face_largest_first(pair: Pair, group: Image.Image) -> None:
+    stream = io.BytesIO()
+    group.save(stream, "PNG")
+    answer = post(pair, "/detect", {"image": as_base64_of(stream.getvalue())})
+    assert answer.status_code == 200
+    faces = answer.json()
+    assert post(pair, "/detect", files={"file": stream.getvalue()}).json() == faces
+    assert len(faces) == 3
+    boxes = [[int(value) for value in face["bbox"].split(", ")] for face in faces]
+    assert [w * h for _, _, w, h in boxes] == sorted((w * h for _, _, w, h in boxes), reverse=True)
+    for face, (x, y, w, h) in zip(faces, boxes, strict=True):
+        assert set(face) == {"bbox", "confidence", "landmarks"}
+        assert 0.8 < face["confidence"] <= 1
+        marks = face["landmarks"]
+        assert set(marks) == {"left_eye", "right_eye", "nose", "mouth_left", "mouth_right"}
+        assert all(x < across < x + w and y < down < y + h for across, down in marks.values())
+        assert marks["left_eye"][0] < marks["right_eye"][0]
+        assert marks["left_eye"][1] < marks["nose"][1] < marks["mouth_left"][1]
+
+
+def test_detect_without_faces_and_with_bad_requests(pair: Pair, faceless: str) -> None:
+    assert post(pair, "/detect", {"image": faceless}).json() == []
+    for body in ({}, [], {"image": None}, {"image": 5}):
+        assert_error(post(pair, "/detect", body), 400, "invalid_request")
+    deep = b'{"image": ' + b"[" * 100_000
+    answer = post(pair, "/detect", data=deep, headers={"Content-Type": "application/json"})
+    assert_error(answer, 400, "invalid_request")
+    assert_error(post(pair, "/detect", {"image": "***"}), 400, "invalid_image")
+    assert_error(post(pair, "/detect", files={"file": b"text"}), 400, "invalid_image")
+    assert_error(post(pair, "/detect", files={"image": b"text"}), 400, "invalid_request")
+    huge = as_base64_of(png_that_claims(64250, 64250))
+    assert_error(post(pair, "/detect", {"image": huge}), 413, "image_too_large")
+    assert_error(post(pair, "/detect", data=b"x"), 415, "unsupported_media_type")
+    assert_error(requests.get(f"{pair.url}/detect", timeout=TIMEOUT_S), 405, "method_not_allowed")
+
+
+def test_verify_tells_one_person_from_another(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    first, second = photographs["madonna"][:2]
+    same = post(pair, "/verify", {"image1": as_base64(first), "image2": as_base64(second)}).json()
+    assert set(same) == {"verified", "distance", "threshold", "similarity", "bbox1", "bbox2"}
+    assert (same["verified"], same["threshold"]) == (True, 9)
+    assert 0 < same["distance"] < 9
+    assert same["similarity"] == pytest.approx(1 - same["distance"] / 20)
+    files = {"image1": first.read_bytes(), "image2": second.read_bytes()}
+    assert post(pair, "/verify", files=files).json() == same
+    for box, path in ((same["bbox1"], first), (same["bbox2"], second)):
+        assert box == post(pair, "/detect", {"image": as_base64(path)}).json()[0]["bbox"]
+    post(pair, "/update-samples", [sample("m", "madonna", as_base64(first))])
+    (face,) = post(pair, "/face-recognition", {"image": as_base64(second)}).json()
+    # In batches of one and two the network's sums are rounded differently, on bfloat16 to three digits.
+    assert face["distance"] == pytest.approx(same["distance"], abs=0.1)
+    other = as_base64(photographs["elton_john"][0])
+    different = post(pair, "/verify", {"image1": as_base64(first), "image2": other}).json()
+    assert different["verified"] is False
+    assert different["distance"] > 9
+
+
+def test_the_threshold_of_verify_is_exclusive(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64
+) -> None:
+    first, second = photographs["madonna"][:2]
+    body = {"image1": as_base64(first), "image2": as_base64(second)}
+    distance = post(pair, "/verify", body).json()["distance"]
+    for bound, verified in ((distance, False), (distance * 1.0001, True)):
+        answer = post(pair, "/verify", body | {"min_distance": bound}).json()
+        assert (answer["threshold"], answer["verified"]) == (bound, verified)
+    files = {"image1": first.read_bytes(), "image2": second.read_bytes()}
+    answer = post(pair, "/verify", files=files, data={"min_distance": "0.5"}).json()
+    assert (answer["threshold"], answer["verified"]) == (0.5, False)
+
+
+def test_verify_says_which_picture_is_at_fault(
+    pair: Pair, photographs: Photographs, as_base64: AsBase64, faceless: str
+) -> None:
+    good, path = as_base64(photographs["madonna"][0]), photographs["madonna"][0]
+    for bad, status, code in (
+        (faceless, 400, "no_face"),
+        ("***", 400, "invalid_image"),
+        (as_base64_of(b"text"), 400, "invalid_image"),
+        (as_base64_of(png_that_claims(64250, 64250)), 413, "image_too_large"),
+    ):
+        for body, name in (
+            ({"image1": bad, "image2": good}, "image1"),
+            ({"image1": good, "image2": bad}, "image2"),
+        ):
+            detail = assert_error(post(pair, "/verify", body), status, code)["detail"]
+            assert detail.startswith(f"{name}: ")
+    detail = assert_error(post(pair, "/verify", files={"image1": path.read_bytes()}), 400, "invalid_request")[
+        "detail"
+    ]
+    assert detail == "image2: Field required"
+
+
+BAD_VERIFICATIONS = {
+    "nothing": b"",
+    "an array": [],
+    "one picture": {"image1": "aGk="},
+    "historical name": {"image": "aGk=", "image2": "aGk="},
+    "null": {"image1": "aGk=", "image2": None},
+    "distance zero": {"image1": "aGk=", "image2": "aGk=", "min_distance": 0},
+    "distance as text": {"image1": "aGk=", "image2": "aGk=", "min_distance": "9"},
+    "distance infinite": b'{"image1": "aGk=", "image2": "aGk=", "min_distance": 1e999}',
+    "deep": b'{"image1": ' + b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("body", BAD_VERIFICATIONS.values(), ids=BAD_VERIFICATIONS)
+def test_malformed_verifications_are_refused(pair: Pair, body: Any) -> None:
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    answer = post(pair, "/verify", data=data, headers={"Content-Type": "application/json"})
+    assert_error(answer, 400, "invalid_request")
+
+
 # --- what is refused
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
 
 
 GOOD = {"id": "a", "name": "b", "image": "aGk="}
@@ -300,6 +565,15 @@ BAD_ENROLMENTS = {
     "image null": [GOOD | {"image": None}],
     "image a number": [GOOD | {"image": 5}],
     "action a number": [GOOD | {"action": 5}],
+    "id too long": [GOOD | {"id": "x" * 501}],
+    "name too long": [GOOD | {"name": "x" * 1001}],
+    "action too long": [GOOD | {"action": "x" * 1001}],
+    "name with NUL": [GOOD | {"name": "a\0b"}],
+    "action with NUL": [GOOD | {"action": "a\0b"}],
+    "metadata too large": [GOOD | {"metadata": "é" * (32 * 1024)}],
+    "metadata too deep": [GOOD | {"metadata": nested(33)}],
+    "metadata too deep in objects": [GOOD | {"metadata": {"a": [{"b": nested(30)}]}}],
+    "too many": [GOOD] * 10_001,
     "metadata NaN": b'[{"id": "a", "name": "b", "image": "aGk=", "metadata": {"x": NaN}}]',
     "metadata infinite": b'[{"id": "a", "name": "b", "image": "aGk=", "metadata": 1e999}]',
     "half a surrogate": b'[{"id": "\\ud800", "name": "b", "image": "aGk="}]',
@@ -307,6 +581,8 @@ BAD_ENROLMENTS = {
     + b"[" * 10_000
     + b"]" * 10_000
     + b"}]",
+    "deeper": b"[" * 1_000_000,
+    "deep in an unknown field": b'[{"x": ' + b'{"x":' * 10_000 + b"1" + b"}" * 10_000 + b"}]",
     "one bad among good": [GOOD, {}],
 }
 
@@ -317,6 +593,23 @@ def test_malformed_enrolments_are_refused_and_store_nothing(pair: Pair, body: An
     answer = post(pair, "/update-samples", data=data, headers={"Content-Type": "application/json"})
     assert_error(answer, 400, "invalid_request")
     assert_error(requests.get(f"{pair.url}/samples/a", timeout=TIMEOUT_S), 404, "not_found")
+
+
+def test_the_largest_values_are_taken(pair: Pair, photographs: Photographs, as_base64: AsBase64) -> None:
+    size = 64 * 1024 - len(json.dumps(["", nested(31)], separators=(",", ":")))
+    metadata = ["é" * (size // 2) + "e" * (size % 2), nested(31)]
+    longest = sample(
+        "\U0001f600" * 500,
+        "\U0001f600" * 1000,
+        as_base64(photographs["madonna"][0]),
+        metadata=metadata,
+        action="\U0001f600" * 1000,
+    )
+    assert post(pair, "/update-samples", [longest]).json()["success"] == [longest["id"]]
+    (shown,) = requests.get(
+        f"{pair.url}/samples", params={"name": longest["name"]}, timeout=TIMEOUT_S
+    ).json()["samples"]
+    assert all(shown[key] == longest[key] for key in ("id", "name", "metadata", "action"))
 
 
 def test_the_fault_is_named_with_its_place(pair: Pair) -> None:
@@ -343,6 +636,10 @@ BAD_RECOGNITIONS = {
     "limit negative": {"image": "aGk=", "limit": -1},
     "limit a fraction": {"image": "aGk=", "limit": 1.5},
     "include_unknown as text": {"image": "aGk=", "include_unknown": "false"},
+    "top_k over the limit": {"image": "aGk=", "top_k": 101},
+    "per something else": {"image": "aGk=", "top_k": 3, "per": "person"},
+    "per null": {"image": "aGk=", "top_k": 3, "per": None},
+    "deep": b'{"image": "aGk=", "x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
 }
 
 

@@ -192,6 +192,9 @@ def test_the_embedding_service_may_die_and_come_back(
             assert "Retry-After" in answer.headers
         assert requests.get(f"{pair.url}/samples/not%20stored", timeout=TIMEOUT_S).status_code == 404
         assert requests.get(f"{pair.url}/health", timeout=TIMEOUT_S).ok
+        answer = requests.get(f"{pair.url}/ready", timeout=TIMEOUT_S)
+        assert (answer.status_code, answer.json()["code"]) == (503, "embedding_unavailable")
         pair.extraction.start()
+        assert requests.get(f"{pair.url}/ready", timeout=TIMEOUT_S).ok
         answer = requests.post(f"{pair.url}/face-recognition", json={"image": image}, timeout=TIMEOUT_S)
         assert [face["id"] for face in answer.json()] == ["m"]

@@ -5,5 +5,5 @@ picture  -> faces     detector
 faces    -> crops     crops.crop_faces
 crops    -> vectors   embedder (the other service)
 vectors  -> matches   gallery.nearest
-matches  -> JSON      wire
+matches  -> JSON      render
 """

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Flask
+from pathlib import Path
 
-from recognition import routes
+import numpy as np
+from flask import Flask
+from numpy.typing import NDArray
+
+from recognition import images, routes
 from recognition.admission import Admission
 from recognition.config import Settings, stop
 from recognition.detector import load_mtcnn
@@ -13,6 +17,10 @@ from recognition.embedder import EmbeddingClient
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import open_gallery
 from recognition.service import Detector, Embedder, Gallery, Service
+
+READY_PICTURE = Path(__file__).parent / "static" / "ready.jpg"
+READY_SIDE_PX = 256
+READY_MIN_FACE_PX = 200  # MTCNN finds its face, 110 px high, up to this MIN_FACE_PX
 
 
 def create_app(settings: Settings, *, detector: Detector, embedder: Embedder, gallery: Gallery) -> Flask:
@@ -24,12 +32,20 @@ def create_app(settings: Settings, *, detector: Detector, embedder: Embedder, ga
         detector,
         embedder,
         gallery,
+        ready_picture=ready_picture(settings.min_face_px),
         max_image_pixels=settings.max_image_pixels,
         enrolment_threads=settings.enrolment_threads,
         admission=Admission(settings.max_running, settings.max_waiting),
     )
     routes.register(app, service)
     return app
+
+
+def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
+    """Read the bundled portrait, enlarged where its face would be below min_face_px: uint8 (S, S, 3), RGB."""
+    picture = images.decode(READY_PICTURE.read_bytes(), max_pixels=READY_SIDE_PX**2)
+    times = -(-min_face_px // READY_MIN_FACE_PX)
+    return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def load_detector(settings: Settings) -> Detector:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -73,3 +75,12 @@ class GalleryModelMismatch(RecognitionError):
     """The gallery holds vectors of another model, which cannot be compared with this one's."""
 
     code = "gallery_model_mismatch"
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Put the place in front of the detail of any expected failure that happens inside."""
+    try:
+        yield
+    except RecognitionError as e:
+        raise type(e)(f"{place}: {e.detail}") from e

@@ -12,7 +12,7 @@ from flask import Flask, Request, Response, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from recognition import errors, wire
+from recognition import errors, render, wire
 from recognition.request_id import request_id
 from recognition.service import Service
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RUNNING = "Face detection server is running."
-CLEARED = {"success": "Samples have been removed successfully"}
+CLEARED = "Samples have been removed successfully"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 RETRY_AFTER_S = "2"
+NOT_READY = 503
 
 STATUS: dict[type[errors.RecognitionError], int] = {
     errors.InvalidRequest: 400,
@@ -74,31 +75,69 @@ def register(app: Flask, service: Service) -> None:
     def health() -> ResponseReturnValue:
         return jsonify(status="ok")
 
+    @app.get("/ready")
+    def ready() -> ResponseReturnValue:
+        return jsonify(render.readiness_answer(service.ready()))
+
     @app.post("/update-samples")
     def update_samples() -> ResponseReturnValue:
         report = service.enrol(wire.parse_enrolments(_json(request)))
-        return jsonify(wire.enrolment_answer(report))
+        return jsonify(render.enrolment_answer(report))
 
     @app.post("/face-recognition")
     def face_recognition() -> ResponseReturnValue:
-        if request.mimetype == "multipart/form-data":
-            picture, options = _file(request), wire.parse_recognise_form(request.form)
+        if _is_form(request):
+            picture, options = _file(request, "file"), wire.parse_recognise_form(request.form)
         else:
             picture, options = wire.parse_recognise(_json(request))
         faces = service.recognise(
-            picture, max_distance=options.min_distance, top_k=options.top_k or 1, limit=options.limit
+            picture,
+            max_distance=options.min_distance,
+            top_k=options.top_k or 1,
+            per_name=options.per == "name",
+            limit=options.limit,
         )
-        return jsonify(wire.recognition_answer(faces, options))
+        return jsonify(render.recognition_answer(faces, options))
+
+    @app.post("/detect")
+    def detect() -> ResponseReturnValue:
+        picture = _file(request, "file") if _is_form(request) else wire.parse_detect(_json(request))
+        return jsonify(render.detection_answer(service.detect(picture)))
+
+    @app.post("/verify")
+    def verify() -> ResponseReturnValue:
+        if _is_form(request):
+            image1, image2 = _file(request, "image1"), _file(request, "image2")
+            max_distance = wire.parse_verify_form(request.form)
+        else:
+            image1, image2, max_distance = wire.parse_verify(_json(request))
+        return jsonify(render.verification_answer(service.verify(image1, image2, max_distance=max_distance)))
 
     @app.route("/clear-samples", methods=["GET", "POST"])
-    @app.delete("/samples")
     def clear_samples() -> ResponseReturnValue:
         service.gallery.clear()
-        return jsonify(CLEARED)
+        return jsonify(success=CLEARED)
+
+    @app.delete("/samples")
+    def delete_samples() -> ResponseReturnValue:
+        name = wire.parse_name_query(request.args)
+        if name is None:
+            return clear_samples()
+        return jsonify(success=CLEARED, deleted=service.gallery.delete_named(name))
+
+    @app.get("/samples")
+    def samples() -> ResponseReturnValue:
+        query = wire.parse_samples_query(request.args)
+        page = service.samples(limit=query.limit, after=query.after, name=query.name)
+        return jsonify(render.page_answer(page))
+
+    @app.get("/samples/count")
+    def count_samples() -> ResponseReturnValue:
+        return jsonify(count=service.gallery.count(wire.parse_name_query(request.args)))
 
     @app.get("/samples/<path:sample_id>")
     def sample(sample_id: str) -> ResponseReturnValue:
-        return jsonify(wire.sample_answer(service.sample(sample_id)))
+        return jsonify(render.sample_answer(service.sample(sample_id)))
 
     @app.delete("/samples/<path:sample_id>")
     def delete_sample(sample_id: str) -> ResponseReturnValue:
@@ -118,7 +157,8 @@ def register(app: Flask, service: Service) -> None:
 
     @app.errorhandler(errors.RecognitionError)
     def expected(e: errors.RecognitionError) -> ResponseReturnValue:
-        status = STATUS[type(e)]
+        # /ready has one status for every reason; its code tells which.
+        status = NOT_READY if request.endpoint == "ready" else STATUS[type(e)]
         if status >= 500:
             log.warning("%s: %s request_id=%s", e.code, e.detail, g.request_id, exc_info=e.__cause__)
         return _error(status, e.code, e.detail)
@@ -160,16 +200,20 @@ def _body(incoming: Request) -> bytes:
     return data
 
 
-def _file(incoming: Request) -> bytes:
-    if "file" not in incoming.files:
-        raise errors.InvalidRequest("file: Field required")
-    data: bytes = incoming.files["file"].read()
+def _is_form(incoming: Request) -> bool:
+    return incoming.mimetype == "multipart/form-data"
+
+
+def _file(incoming: Request, name: str) -> bytes:
+    if name not in incoming.files:
+        raise errors.InvalidRequest(f"{name}: Field required")
+    data: bytes = incoming.files[name].read()
     return data
 
 
 def _error(status: int, code: str, detail: str) -> ResponseReturnValue:
     response = jsonify(
-        wire.error_answer(ERROR_TEXT.get(status, "Internal error."), code, detail, g.request_id)
+        render.error_answer(ERROR_TEXT.get(status, "Internal error."), code, detail, g.request_id)
     )
     response.status_code = status
     if status in (429, 503):

@@ -1,4 +1,4 @@
-"""The use cases: enrol samples, recognise faces. Knows pictures, faces and vectors; neither HTTP nor SQL."""
+"""The use cases: enrol, recognise, detect, verify, list. Neither HTTP nor SQL is known here."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from recognition import crops, images
 from recognition.admission import Admission
-from recognition.errors import ImageTooLarge, InvalidImage, NoFace, NotFound, RecognitionError
+from recognition.errors import ImageTooLarge, InvalidImage, NoFace, NotFound, RecognitionError, at
 from recognition.faces import Enrolment, Face, Match, Model, Sample
+from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
 
 CROPS_PER_CALL = 32  # of the embedding service, during an enrolment of many pictures
 
@@ -80,32 +81,10 @@ class Gallery(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Recognition:
-    """One face of a picture, and what the gallery says of it.
-
-    matches: the nearest samples, at most top_k, all nearer than the threshold; empty for an unknown face.
-    distance: to the nearest sample, matching or not; None if the gallery is empty.
-    model: the scale of these distances.
-    """
-
-    face: Face
-    matches: list[Match]
-    distance: float | None
-    model: Model
-
-
-@dataclass(frozen=True, slots=True)
-class EnrolmentReport:
-    """Ids in the order sent: each is in `enrolled` or a key of `failed`, never in both."""
-
-    enrolled: list[str]
-    failed: dict[str, RecognitionError]
-
-
-@dataclass(frozen=True, slots=True)
 class Service:
     """Detector, embedder and gallery put to use.
 
+    ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
     max_image_pixels: bounds every picture.
     enrolment_threads: how many pictures of one enrolment are decoded and searched for faces at once.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it.
@@ -114,12 +93,19 @@ class Service:
     detector: Detector
     embedder: Embedder
     gallery: Gallery
+    ready_picture: NDArray[np.uint8]
     max_image_pixels: int
     enrolment_threads: int
     admission: Admission
 
     def recognise(
-        self, picture: bytes, *, max_distance: float | None = None, top_k: int = 1, limit: int = 0
+        self,
+        picture: bytes,
+        *,
+        max_distance: float | None = None,
+        top_k: int = 1,
+        per_name: bool = True,
+        limit: int = 0,
     ) -> list[Recognition]:
         """Find the faces of a picture and the samples they match, largest face first.
 
@@ -127,6 +113,7 @@ class Service:
             picture: an encoded picture.
             max_distance: a match is nearer than this; None takes the model's own threshold.
             top_k: how many matches a face may have, at least 1.
+            per_name: the matches of one face have different names: the nearest sample of each counts.
             limit: how many faces to look at, the largest ones; 0 means all.
 
         Raises:
@@ -138,9 +125,11 @@ class Service:
             if not faces:
                 return []
             model = self.embedder.model()
+            threshold = model.threshold if max_distance is None else max_distance
             vectors = self.embedder.embed(crops.crop_faces(pixels, faces, model.input_size), model)
-            found = self.gallery.nearest(vectors, top_k, _fingerprint(model))
-        threshold = model.threshold if max_distance is None else max_distance
+            found = self.gallery.nearest(
+                vectors, top_k, _fingerprint(model), max_distance=threshold, per_name=per_name
+            )
         return [
             _recognition(face, nearest, threshold, model) for face, nearest in zip(faces, found, strict=True)
         ]
@@ -174,7 +163,7 @@ class Service:
         # Faces are found in threads of their own while this one waits for the vectors of those before.
         pool = ThreadPoolExecutor(self.enrolment_threads)
         try:
-            cut = partial(self._largest_face, side=model.input_size)
+            cut = partial(self._crop_of, side=model.input_size)
             for enrolment, crop in zip(wanted, pool.map(cut, wanted), strict=True):
                 if isinstance(crop, RecognitionError):
                     failed[enrolment.id] = crop
@@ -191,6 +180,59 @@ class Service:
         if new:
             self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
         return EnrolmentReport([sample.id for sample in new], failed)
+
+    def detect(self, picture: bytes) -> list[Face]:
+        """Find the faces of an encoded picture, largest first.
+
+        Raises:
+            InvalidImage, ImageTooLarge.
+        """
+        with self.admission():
+            return by_size(self.detector(images.decode(picture, self.max_image_pixels)))
+
+    def verify(self, image1: bytes, image2: bytes, *, max_distance: float | None = None) -> Verification:
+        """Compare the largest faces of two encoded pictures.
+
+        max_distance: one person's faces are nearer than this; None takes the model's own threshold.
+
+        Raises:
+            InvalidImage, ImageTooLarge, NoFace: and which of the two; EmbeddingUnavailable.
+        """
+        with self.admission():
+            model = self.embedder.model()
+            with at("image1"):
+                face1, crop1 = self._largest_face(image1, model.input_size)
+            with at("image2"):
+                face2, crop2 = self._largest_face(image2, model.input_size)
+            vectors = self.embedder.embed(np.stack([crop1, crop2]), model)
+        distance = float(np.linalg.norm(np.subtract(*vectors.astype(np.float64))))
+        threshold = model.threshold if max_distance is None else max_distance
+        return Verification((face1, face2), distance, threshold, model)
+
+    def ready(self) -> Readiness:
+        """Recognise a bundled face: finds out whether detector, embedding service and gallery work together.
+
+        Raises:
+            NoFace, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
+        """
+        with self.admission():
+            faces = self.detector(self.ready_picture)
+            if not faces:
+                raise NoFace("The detector finds no face in the bundled picture.")
+            model = self.embedder.model()
+            crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
+            self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
+            return Readiness(model, self.gallery.count())
+
+    def samples(self, *, limit: int, after: str | None, name: str | None) -> SamplePage:
+        """Return one page of the samples, or of those with this name.
+
+        Raises:
+            GalleryUnavailable.
+        """
+        found = self.gallery.page(limit=limit + 1, after=after, name=name)
+        more = len(found) > limit
+        return SamplePage(found[:limit], self.gallery.count(name), found[limit - 1].id if more else None)
 
     def sample(self, sample_id: str) -> Sample:
         """Return one sample.
@@ -212,16 +254,19 @@ class Service:
         if not self.gallery.delete(sample_id):
             raise NotFound("There is no sample with this id.")
 
-    def _largest_face(self, enrolment: Enrolment, side: int) -> NDArray[np.uint8] | RecognitionError:
+    def _crop_of(self, enrolment: Enrolment, side: int) -> NDArray[np.uint8] | RecognitionError:
         try:
-            pixels = images.decode(images.from_base64(enrolment.image), self.max_image_pixels)
-        except (InvalidImage, ImageTooLarge) as e:
+            return self._largest_face(images.from_base64(enrolment.image), side)[1]
+        except (InvalidImage, ImageTooLarge, NoFace) as e:
             return e
+
+    def _largest_face(self, picture: bytes, side: int) -> tuple[Face, NDArray[np.uint8]]:
+        pixels = images.decode(picture, self.max_image_pixels)
         faces = by_size(self.detector(pixels))
         if not faces:
-            return NoFace("No face was found in the picture.")
+            raise NoFace("No face was found in the picture.")
         crop: NDArray[np.uint8] = crops.crop_faces(pixels, faces[:1], side)[0]
-        return crop
+        return faces[0], crop
 
 
 def by_size(faces: Sequence[Face]) -> list[Face]:

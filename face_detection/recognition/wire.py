@@ -1,27 +1,48 @@
-"""JSON to values and values to JSON. Pure: no Flask, no clock."""
+"""Requests to values: JSON, form fields and query parameters, all bounded. Pure: no Flask, no clock."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from recognition import images
-from recognition.errors import InvalidRequest
-from recognition.faces import Box, Enrolment, Sample
-from recognition.service import EnrolmentReport, Recognition
+from recognition.errors import InvalidRequest, at
+from recognition.faces import Enrolment
 
 MAX_TOP_K = 100
+MAX_PAGE = 1000
+MAX_SAMPLES = 10_000  # in one request
+MAX_METADATA_BYTES = 64 * 1024  # as compact JSON in UTF-8
+MAX_METADATA_DEPTH = 32
 
 
-def _finite(value: JsonValue) -> JsonValue:
-    json.dumps(value, allow_nan=False)  # raises ValueError on NaN and infinities, which are not JSON
+def _depth(value: JsonValue) -> int:
+    """Levels of arrays and objects: 0 for a number, 1 for `[]`. The parser has refused more than 201."""
+    if not isinstance(value, list | dict):
+        return 0
+    inside = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_depth, inside), default=0)
+
+
+def _bounded(value: JsonValue) -> JsonValue:
+    # raises ValueError on NaN and infinities, which are not JSON
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode()) > MAX_METADATA_BYTES:
+        raise ValueError(f"more than {MAX_METADATA_BYTES} bytes of JSON")
+    if _depth(value) > MAX_METADATA_DEPTH:
+        raise ValueError(f"nested more than {MAX_METADATA_DEPTH} levels deep")
     return value
 
 
-Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+# Databases bound what an index entry may hold (PostgreSQL 2,704 bytes), and PostgreSQL's text takes no NUL.
+NO_NUL = r"^[^\x00]*$"
+Id = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
+Name = Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_NUL)]
+Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -29,19 +50,20 @@ class _Strict(BaseModel):
 
 
 class _Sample(_Strict):
-    id: Text
-    name: Text
+    id: Id
+    name: Name
     image: str
-    metadata: Annotated[JsonValue, AfterValidator(_finite)] = None
-    action: str | None = None
+    metadata: Annotated[JsonValue, AfterValidator(_bounded)] = None
+    action: Annotated[str, Field(max_length=1000, pattern=NO_NUL)] | None = None
 
 
 class RecogniseOptions(_Strict):
     """What a caller can set beside the picture; the defaults are the historical behaviour."""
 
-    min_distance: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    min_distance: Distance | None = None
     include_unknown: bool = False
     top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] | None = None
+    per: Literal["name", "sample"] = "name"
     limit: Annotated[int, Field(ge=0)] = 0
 
 
@@ -49,7 +71,35 @@ class _RecogniseBody(RecogniseOptions):
     image: str
 
 
-_SAMPLES = TypeAdapter(list[_Sample])
+class _DetectBody(_Strict):
+    image: str
+
+
+class _VerifyOptions(_Strict):
+    min_distance: Distance | None = None
+
+
+class _VerifyBody(_VerifyOptions):
+    image1: str
+    image2: str
+
+
+class _NameQuery(BaseModel):
+    """Unknown parameters are refused: DELETE /samples with a misspelt `name` would remove everything."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name | None = None
+
+
+class SamplesQuery(_NameQuery):
+    """Which samples to list; `after` is the id after which they start."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
+    after: Annotated[str, Field(max_length=500, pattern=NO_NUL)] | None = None
+
+
+_SAMPLES = TypeAdapter(Annotated[list[_Sample], Field(max_length=MAX_SAMPLES)])
 
 
 def parse_enrolments(body: bytes) -> list[Enrolment]:
@@ -58,10 +108,8 @@ def parse_enrolments(body: bytes) -> list[Enrolment]:
     Raises:
         InvalidRequest: it is not a JSON array of samples.
     """
-    try:
+    with _faults_told():
         return [Enrolment(**dict(sample)) for sample in _SAMPLES.validate_json(body)]
-    except ValidationError as e:
-        raise _invalid(e) from e
 
 
 def parse_recognise(body: bytes) -> tuple[bytes, RecogniseOptions]:
@@ -70,10 +118,8 @@ def parse_recognise(body: bytes) -> tuple[bytes, RecogniseOptions]:
     Raises:
         InvalidRequest, InvalidImage.
     """
-    try:
+    with _faults_told():
         request = _RecogniseBody.model_validate_json(body)
-    except ValidationError as e:
-        raise _invalid(e) from e
     return images.from_base64(request.image), request
 
 
@@ -83,86 +129,76 @@ def parse_recognise_form(form: Mapping[str, str]) -> RecogniseOptions:
     Raises:
         InvalidRequest.
     """
-    try:
+    with _faults_told():
         return RecogniseOptions.model_validate(dict(form), strict=False)
-    except ValidationError as e:
-        raise _invalid(e) from e
 
 
-def bbox(box: Box) -> str:
-    """Render a box as "x, y, w, h" in whole pixels, at least 1 x 1."""
-    x, y = round(box.x), round(box.y)
-    w, h = round(box.x + box.w) - x, round(box.y + box.h) - y
-    return f"{x}, {y}, {max(w, 1)}, {max(h, 1)}"
+def parse_detect(body: bytes) -> bytes:
+    """Read the JSON body of /detect: the encoded picture.
+
+    Raises:
+        InvalidRequest, InvalidImage.
+    """
+    with _faults_told():
+        request = _DetectBody.model_validate_json(body)
+    return images.from_base64(request.image)
 
 
-def enrolment_answer(report: EnrolmentReport) -> dict[str, Any]:
-    """Render the answer of /update-samples."""
-    return {
-        "success": report.enrolled,
-        "fail": list(report.failed),
-        "errors": {sample_id: {"code": e.code, "detail": e.detail} for sample_id, e in report.failed.items()},
-    }
+def parse_verify(body: bytes) -> tuple[bytes, bytes, float | None]:
+    """Read the JSON body of /verify: both encoded pictures and min_distance.
+
+    Raises:
+        InvalidRequest, InvalidImage.
+    """
+    with _faults_told():
+        request = _VerifyBody.model_validate_json(body)
+    with at("image1"):
+        first = images.from_base64(request.image1)
+    with at("image2"):
+        second = images.from_base64(request.image2)
+    return first, second, request.min_distance
 
 
-def recognition_answer(recognitions: list[Recognition], options: RecogniseOptions) -> list[dict[str, Any]]:
-    """Render the answer of /face-recognition; unknown faces only if they were asked for."""
-    return [
-        _recognition(recognition, with_candidates=options.top_k is not None)
-        for recognition in recognitions
-        if recognition.matches or options.include_unknown
-    ]
+def parse_verify_form(form: Mapping[str, str]) -> float | None:
+    """Read the min_distance of /verify from form fields.
+
+    Raises:
+        InvalidRequest.
+    """
+    with _faults_told():
+        return _VerifyOptions.model_validate(dict(form), strict=False).min_distance
 
 
-def _recognition(recognition: Recognition, *, with_candidates: bool) -> dict[str, Any]:
-    best = recognition.matches[0].sample if recognition.matches else None
-    similarity = recognition.model.similarity
-    answer = {
-        "bbox": bbox(recognition.face.box),
-        "id": best.id if best else "",
-        "metadata": best.metadata if best else "",
-        "name": best.name if best else "",
-        "distance": recognition.distance,
-        "similarity": None if recognition.distance is None else similarity(recognition.distance),
-        "confidence": recognition.face.confidence,
-    }
-    if with_candidates:
-        answer["candidates"] = [
-            {
-                "id": match.sample.id,
-                "name": match.sample.name,
-                "metadata": match.sample.metadata,
-                "distance": match.distance,
-                "similarity": similarity(match.distance),
-            }
-            for match in recognition.matches
-        ]
-    return answer
+def parse_samples_query(query: Mapping[str, str]) -> SamplesQuery:
+    """Read which samples GET /samples is to list.
+
+    Raises:
+        InvalidRequest.
+    """
+    with _faults_told():
+        return SamplesQuery.model_validate(dict(query))
 
 
-def sample_answer(sample: Sample) -> dict[str, Any]:
-    """Render one sample, without its vector; times in ISO 8601, UTC."""
-    return {
-        "id": sample.id,
-        "name": sample.name,
-        "metadata": sample.metadata,
-        "action": sample.action,
-        "created": sample.created.isoformat(),
-        "modified": sample.modified.isoformat(),
-    }
+def parse_name_query(query: Mapping[str, str]) -> str | None:
+    """Read the name whose samples are meant, None for all.
+
+    Raises:
+        InvalidRequest: a parameter other than `name`, or an empty one.
+    """
+    with _faults_told():
+        return _NameQuery.model_validate(dict(query)).name
 
 
-def error_answer(error: str, code: str, detail: str, request_id: str) -> dict[str, str]:
-    """Render an error in the one shape that all errors have."""
-    return {"error": error, "code": code, "detail": detail, "request_id": request_id}
-
-
-def _invalid(e: ValidationError) -> InvalidRequest:
+@contextmanager
+def _faults_told() -> Iterator[None]:
     """Say what is wrong and where, for the first few faults, without repeating what was sent."""
-    faults = e.errors(include_url=False, include_input=False, include_context=False)
-    places = (f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:5])
-    more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
-    return InvalidRequest("; ".join(places) + more)
+    try:
+        yield
+    except ValidationError as e:
+        faults = e.errors(include_url=False, include_input=False, include_context=False)
+        places = (f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:5])
+        more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
+        raise InvalidRequest("; ".join(places) + more) from e
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

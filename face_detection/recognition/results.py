@@ -1,0 +1,65 @@
+"""What the use cases return. Nothing here does IO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recognition.errors import RecognitionError
+from recognition.faces import Face, Match, Model, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """One face of a picture, and what the gallery says of it.
+
+    matches: the nearest samples, at most top_k, all nearer than the threshold; empty for an unknown face.
+    distance: to the nearest sample, matching or not; None if the gallery is empty.
+    model: the scale of these distances.
+    """
+
+    face: Face
+    matches: list[Match]
+    distance: float | None
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentReport:
+    """Ids in the order sent: each is in `enrolled` or a key of `failed`, never in both."""
+
+    enrolled: list[str]
+    failed: dict[str, RecognitionError]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The largest face of each of two pictures, and whether they are one person: distance < threshold.
+
+    model: the scale of the distance.
+    """
+
+    faces: tuple[Face, Face]
+    distance: float
+    threshold: float
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePage:
+    """Some samples in ascending order of their ids.
+
+    total: how many there are on all pages.
+    next: the id after which the next page starts; None on the last one.
+    """
+
+    samples: list[Sample]
+    total: int
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What a recognition from end to end has just shown to work. `samples`: how many are enrolled."""
+
+    model: Model
+    samples: int
