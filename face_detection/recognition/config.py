@@ -61,7 +61,7 @@ class Settings:
     deepface_home: Path | None = None
     detector: DetectorName = "mtcnn"
     min_face_px: Annotated[int, Field(ge=12)] = 20
-    detection_max_side_px: Annotated[int, Field(ge=0)] = 1280
+    detection_max_side_px: Annotated[int, Field(ge=0)] = 1024
     detection_threads: Positive = 1
     enrolment_threads: Positive = 2
     max_body_bytes: Positive = 64 * 1024 * 1024
