@@ -213,6 +213,29 @@ def test_changes_of_another_worker_are_seen_at_once(gallery: Gallery, other: Gal
     assert nearest_ids(gallery, 1, k=9) == ["c"]
 
 
+def test_one_change_does_not_read_the_others_again(url: str, gallery: Gallery, other: Gallery) -> None:
+    enrol(gallery, ["a", "b"], [1, 2])
+    assert nearest_ids(other, 1) == ["a"]
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE samples SET vector = zeroblob(512) WHERE sample_id = 'a'")
+    connection.close()
+    enrol(gallery, ["c"], [3])
+    gallery.delete("b")
+    assert nearest_ids(other, 3) == ["c"]
+    ((match, _),) = other.nearest(vectors_of(1), 2, MODEL)
+    assert (match.sample.id, match.distance) == ("a", 0)
+
+
+def test_vectors_are_read_when_the_gallery_is_opened(url: str, gallery: Gallery) -> None:
+    enrol(gallery, ["a", "b"], [1, 2])
+    opened = open_gallery(url, lock_timeout_s=5)
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE samples SET vector = zeroblob(512)")
+    connection.close()
+    assert opened.nearest(vectors_of(2), 1, MODEL)[0][0].distance == 0
+    opened.close()
+
+
 def test_another_models_vectors_are_refused(gallery: Gallery, other: Gallery) -> None:
     enrol(gallery, ["a"], [1])
     with pytest.raises(GalleryModelMismatch):
