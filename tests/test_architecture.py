@@ -63,6 +63,8 @@ ONLY = {
     "flask": {"routes", "app"},
     "werkzeug": {"routes", "app"},
     "sqlalchemy": {"gallery"},
+    "alembic": {"gallery"},
+    "pgvector": {"gallery"},
     "urllib3": {"embedder"},
     "onnxruntime": {"detector", "engines"},
     "openvino": {"engines"},
