@@ -14,6 +14,8 @@ bind = f"{settings.face_detection_host}:{settings.face_detection_port}"
 workers = settings.workers
 worker_class = "gthread"
 threads = settings.threads
+# The search shares its work between threads of its own, which those of OpenBLAS would only wait for.
+raw_env = ["OPENBLAS_NUM_THREADS=1"]
 timeout = 120  # a worker that gives no sign of life for so long, in seconds, is replaced
 graceful_timeout = 30
 keepalive = 75  # seconds; longer than clients and proxies usually keep an idle connection

@@ -49,6 +49,10 @@ def test_a_bad_value_names_the_variable(config: ModuleType, name: str, value: st
         ("MIN_FACE_PX", "3"),
         ("DATABASE_URL", "foo"),
         ("DATABASE_URL", "sqlite://"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "mysql://localhost/faces"),
+        ("GALLERY_EF_SEARCH", "0"),
+        ("GALLERY_EF_SEARCH", "1001"),
     ],
 )
 def test_bad_values_of_face_detection(name: str, value: str) -> None:

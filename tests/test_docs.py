@@ -53,7 +53,7 @@ def test_every_requirement_has_bounds_and_a_reason() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     for line in lines:
         if line and not line.startswith("#"):
-            assert re.fullmatch(r"[a-z0-9-]+>=[\d.]+,<[\d.]+ +# \S.+", line), line
+            assert re.fullmatch(r"[a-z0-9-]+(\[[a-z]+\])?>=[\d.]+,<[\d.]+ +# \S.+", line), line
 
 
 def test_exactly_one_requirement_provides_cv2() -> None:

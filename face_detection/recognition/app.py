@@ -72,9 +72,14 @@ def load_gallery(settings: Settings) -> Gallery:
         SystemExit: with the status at which gunicorn's master stops.
     """
     try:
-        return open_gallery(settings.database_url, settings.gallery_lock_timeout_s)
+        gallery = open_gallery(
+            settings.database_url, settings.gallery_lock_timeout_s, settings.gallery_ef_search
+        )
+        gallery.load()
+        return gallery
     except (GalleryUnavailable, OSError) as e:
-        stop(f"DATABASE_URL: {e}")
+        cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
+        stop(f"DATABASE_URL: {e} {cause}".rstrip())
 
 
 def production_app(settings: Settings) -> Flask:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
-SqliteFile = Annotated[str, Field(pattern=r"^sqlite:///[^?]")]
+DatabaseUrl = Annotated[str, Field(pattern=r"^(sqlite:///[^?:]|postgresql(\+psycopg)?://)")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 DetectorName = Literal[
     "mtcnn",
@@ -55,8 +55,9 @@ class Settings:
     feature_extraction_url: Annotated[str, Field(pattern=r"^https?://[^/\s]")] = "http://127.0.0.1:5000"
     embedding_connect_timeout_s: Seconds = 2.0
     embedding_read_timeout_s: Seconds = 30.0
-    database_url: SqliteFile = f"sqlite:///{ROOT / 'data' / 'gallery.sqlite3'}"
+    database_url: DatabaseUrl = f"sqlite:///{ROOT / 'data' / 'gallery.sqlite3'}"
     gallery_lock_timeout_s: Seconds = 10.0
+    gallery_ef_search: Annotated[int, Field(ge=1, le=1000)] = 150
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None
     detector: DetectorName = "mtcnn"
