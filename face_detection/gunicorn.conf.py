@@ -25,4 +25,6 @@ access_log_format = '%(h)s "%(r)s" %(s)s %(b)s bytes %(M)s ms request_id=%({x-re
 
 def on_starting(server):
     """Prepare missing models once, in the master, before any worker starts."""
+    if not (settings.api_keys or settings.api_keys_file):
+        server.log.warning("authentication is off: whoever reaches this port may do everything; see API_KEYS")
     models.prepare(settings.models_dir)

@@ -8,7 +8,7 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
-from recognition import images, routes
+from recognition import access, browsers, images, routes
 from recognition.admission import Admission
 from recognition.config import Settings, stop
 from recognition.detector import load_mtcnn
@@ -16,6 +16,7 @@ from recognition.detector.deepface_detectors import DetectorUnavailable, load_de
 from recognition.embedder import EmbeddingClient
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import open_gallery
+from recognition.rate import RateLimit
 from recognition.service import Detector, Embedder, Gallery, Service
 
 READY_PICTURE = Path(__file__).parent / "static" / "ready.jpg"
@@ -37,7 +38,11 @@ def create_app(settings: Settings, *, detector: Detector, embedder: Embedder, ga
         enrolment_threads=settings.enrolment_threads,
         admission=Admission(settings.max_running, settings.max_waiting),
     )
-    routes.register(app, service)
+    keys = settings.api_keys or settings.api_keys_file
+    limit = RateLimit(settings.rate_limit_per_minute) if settings.rate_limit_per_minute else None
+    routes.register(app, service, authentication=bool(keys), allow_get_clear=settings.allow_get_clear)
+    browsers.register(app, settings.cors_origins)
+    access.register(app, routes.SCOPES, keys, limit)
     return app
 
 
@@ -90,6 +95,7 @@ def production_app(settings: Settings) -> Flask:
             connect_timeout_s=settings.embedding_connect_timeout_s,
             read_timeout_s=settings.embedding_read_timeout_s,
             connections=settings.threads,
+            secret=settings.embedding_secret.get_secret_value() if settings.embedding_secret else None,
         ),
         gallery=load_gallery(settings),
     )

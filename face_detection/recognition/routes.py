@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from recognition import errors, render, wire
+from recognition.keys import ADMIN, ANY, ENROL, OPEN, RECOGNISE
 from recognition.request_id import request_id
 from recognition.service import Service
 
@@ -24,10 +25,30 @@ log = logging.getLogger(__name__)
 RUNNING = "Face detection server is running."
 CLEARED = "Samples have been removed successfully"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-RETRY_AFTER_S = "2"
 NOT_READY = 503
+NOT_LET_IN = (errors.Unauthorized, errors.Forbidden, errors.RateLimited)
+
+# What a key must open to call each route below, by the name of its function.
+SCOPES = {
+    "health": OPEN,
+    "running": ANY,
+    "ready": ANY,
+    "face_recognition": RECOGNISE,
+    "detect": RECOGNISE,
+    "verify": RECOGNISE,
+    "update_samples": ENROL,
+    "samples": ENROL,
+    "count_samples": ENROL,
+    "sample": ENROL,
+    "delete_sample": ENROL,
+    "delete_samples": ADMIN,
+    "clear_samples": ADMIN,
+}
 
 STATUS: dict[type[errors.RecognitionError], int] = {
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.RateLimited: 429,
     errors.InvalidRequest: 400,
     errors.InvalidImage: 400,
     errors.NoFace: 400,
@@ -42,12 +63,14 @@ STATUS: dict[type[errors.RecognitionError], int] = {
 
 ERROR_TEXT = {
     400: "Invalid request.",
+    401: "Unauthorized.",
+    403: "Forbidden.",
     404: "Not found.",
     405: "Method not allowed.",
     409: "The gallery belongs to another model.",
     413: "Too large.",
     415: "Unsupported media type.",
-    429: "Overloaded.",
+    429: "Too many requests.",
     503: "Service unavailable.",
 }
 
@@ -61,8 +84,12 @@ HTTP_CODE = {
 }
 
 
-def register(app: Flask, service: Service) -> None:
-    """Add all routes, the error shape and the request id to `app`."""
+def register(app: Flask, service: Service, *, authentication: bool, allow_get_clear: bool) -> None:
+    """Add all routes, the error shape and the request id to `app`; before all else that it does.
+
+    authentication: whether keys are asked for; /ready tells.
+    allow_get_clear: whether a mere GET of /clear-samples clears.
+    """
     app.wsgi_app = _one_leading_slash(app.wsgi_app)  # type: ignore[assignment, method-assign]
 
     @app.get("/")
@@ -77,7 +104,7 @@ def register(app: Flask, service: Service) -> None:
 
     @app.get("/ready")
     def ready() -> ResponseReturnValue:
-        return jsonify(render.readiness_answer(service.ready()))
+        return jsonify(render.readiness_answer(service.ready(), authentication=authentication))
 
     @app.post("/update-samples")
     def update_samples() -> ResponseReturnValue:
@@ -113,7 +140,7 @@ def register(app: Flask, service: Service) -> None:
             image1, image2, max_distance = wire.parse_verify(_json(request))
         return jsonify(render.verification_answer(service.verify(image1, image2, max_distance=max_distance)))
 
-    @app.route("/clear-samples", methods=["GET", "POST"])
+    @app.route("/clear-samples", methods=["GET", "POST"] if allow_get_clear else ["POST"])
     def clear_samples() -> ResponseReturnValue:
         service.gallery.clear()
         return jsonify(success=CLEARED)
@@ -157,11 +184,12 @@ def register(app: Flask, service: Service) -> None:
 
     @app.errorhandler(errors.RecognitionError)
     def expected(e: errors.RecognitionError) -> ResponseReturnValue:
-        # /ready has one status for every reason; its code tells which.
-        status = NOT_READY if request.endpoint == "ready" else STATUS[type(e)]
+        # /ready has one status for every reason against it; the code tells which.
+        not_ready = request.endpoint == "ready" and not isinstance(e, NOT_LET_IN)
+        status = NOT_READY if not_ready else STATUS[type(e)]
         if status >= 500:
             log.warning("%s: %s request_id=%s", e.code, e.detail, g.request_id, exc_info=e.__cause__)
-        return _error(status, e.code, e.detail)
+        return _error(status, e.code, e.detail, e.retry_after_s)
 
     @app.errorhandler(HTTPException)
     def refused(e: HTTPException) -> ResponseReturnValue:
@@ -211,11 +239,13 @@ def _file(incoming: Request, name: str) -> bytes:
     return data
 
 
-def _error(status: int, code: str, detail: str) -> ResponseReturnValue:
+def _error(status: int, code: str, detail: str, retry_after_s: int = 2) -> ResponseReturnValue:
     response = jsonify(
         render.error_answer(ERROR_TEXT.get(status, "Internal error."), code, detail, g.request_id)
     )
     response.status_code = status
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     if status in (429, 503):
-        response.headers["Retry-After"] = RETRY_AFTER_S
+        response.headers["Retry-After"] = str(retry_after_s)
     return response

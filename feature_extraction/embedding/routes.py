@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import re
 import time
@@ -24,12 +25,14 @@ RUNNING = "<!doctype html><title>Feature extraction</title><p>Feature extraction
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 STATUS: dict[type[errors.EmbeddingError], int] = {
+    errors.Unauthorized: 401,
     errors.InvalidRequest: 400,
     errors.UnsupportedMediaType: 415,
 }
 
 ERROR_TEXT = {
     400: "Invalid request.",
+    401: "Unauthorized.",
     404: "Not found.",
     405: "Method not allowed.",
     413: "Too large.",
@@ -46,8 +49,11 @@ HTTP_CODE = {
 }
 
 
-def register(app: Flask, network: Network, max_image_pixels: int) -> None:
-    """Add all routes, the error shape, the request id and the metrics to `app`."""
+def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str | None) -> None:
+    """Add all routes, the error shape, the request id and the metrics to `app`.
+
+    secret: what a caller must send as `Authorization: Bearer`, but for /health; None: nothing.
+    """
     metrics = Metrics()
 
     @app.get("/")
@@ -84,7 +90,8 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
             raise errors.UnsupportedMediaType(f"Send {NPY}.")
         crops = wire.parse_crops(_body(request), network.input_size)
         metrics.faces.inc(len(crops))
-        response = Response(wire.render_vectors(network.embed(crops)), mimetype=NPY)
+        vectors = network.embed(crops)
+        response = Response(wire.render_vectors(vectors), mimetype=NPY)
         response.headers["X-Model-Fingerprint"] = network.fingerprint
         return response
 
@@ -105,9 +112,19 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
         g.began = time.perf_counter()
         g.request_id = sent if SANE_ID.fullmatch(sent) else uuid.uuid4().hex
 
+    @app.before_request
+    def ask_for_the_secret() -> None:
+        if secret is None or request.endpoint == "health":
+            return
+        sent = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(sent.encode(), f"Bearer {secret}".encode()):
+            raise errors.Unauthorized("Send Authorization: Bearer EMBEDDING_SECRET.")
+
     @app.after_request
-    def tell_request_id(response: Response) -> Response:
+    def tell(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
         route = request.url_rule.rule if request.url_rule else "none"
         metrics.requests.labels(route, response.status_code).inc()
         metrics.seconds.labels(route).observe(time.perf_counter() - g.began)
@@ -140,4 +157,8 @@ def _body(incoming: Request) -> bytes:
 
 def _error(status: int, code: str, detail: str) -> ResponseReturnValue:
     error = ERROR_TEXT.get(status, "Internal error.")
-    return jsonify(error=error, code=code, detail=detail, request_id=g.request_id), status
+    response = jsonify(error=error, code=code, detail=detail, request_id=g.request_id)
+    response.status_code = status
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
