@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from flask import Flask
+from PIL import Image
 
 from recognition import keys, routes
 from recognition.app import create_app
@@ -77,6 +80,7 @@ def test_every_route_says_what_it_asks_for() -> None:
     assert {rule.endpoint for rule in RULES} == set(routes.SCOPES)
     assert set(routes.SCOPES.values()) <= {keys.OPEN, keys.ANY, *keys.SCOPES}
     assert [name for name, scope in routes.SCOPES.items() if scope == keys.OPEN] == ["health"]
+    assert set(routes.QUEUED) <= set(routes.SCOPES)
 
 
 def test_a_route_that_was_forgotten_is_the_administrators() -> None:
@@ -127,7 +131,7 @@ WRONG = {
 @pytest.mark.parametrize("headers", WRONG.values(), ids=WRONG)
 def test_without_a_valid_key_nothing_is_told(headers: dict[str, str]) -> None:
     client = guarded().test_client()
-    for path in ("/samples", "/nowhere", "/ready", f"/?key={KEYS['admin'][0]}"):
+    for path in ("/samples", "/nowhere", "/ready", "/metrics", f"/?key={KEYS['admin'][0]}"):
         answer = client.get(path, headers=headers)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -221,3 +225,29 @@ def test_without_keys_each_address_has_a_limit() -> None:
     for address, status in (("10.0.0.1", 200), ("10.0.0.2", 200), ("10.0.0.1", 429)):
         answer = client.get("/", environ_base={"REMOTE_ADDR": address})
         assert answer.status_code == status
+
+
+def test_a_full_queue_answers_without_reading_the_body() -> None:
+    arrived, release = threading.Event(), threading.Event()
+
+    def slow_detector(_: np.ndarray) -> list[Face]:
+        arrived.set()
+        assert release.wait(30)
+        return []
+
+    app = create_app(
+        read({"MAX_RUNNING": "1", "MAX_WAITING": "0"}),
+        detector=slow_detector,
+        embedder=None,  # type: ignore[arg-type]
+        gallery=None,  # type: ignore[arg-type]
+    )
+    picture = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(picture, "PNG")
+    picture.seek(0)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(app.test_client().post, "/detect", data={"file": (picture, "x.png")})
+        assert arrived.wait(30)
+        assert send_unread(app) == (429, "overloaded", "2")
+        release.set()
+        assert running.result(timeout=30).status_code == 200
+    assert send_unread(app) == (500, "internal_error", None)  # it was read, now that there is room

@@ -55,6 +55,7 @@ def test_a_secret_that_no_header_takes_or_that_is_short_is_refused_and_not_shown
     [
         ("RATE_LIMIT_PER_MINUTE", "-1"),
         ("ALLOW_GET_CLEAR", "perhaps"),
+        ("LOG_FORMAT", "xml"),
         ("FACE_DETECTION_PORT", "65536"),
         ("FEATURE_EXTRACTION_URL", "localhost:5000"),
         ("EMBEDDING_READ_TIMEOUT_S", "nan"),

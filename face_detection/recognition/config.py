@@ -70,6 +70,7 @@ class Settings:
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     allow_get_clear: bool = True
     cors_origins: Origins = ()
+    log_format: Literal["text", "json"] = "text"
     embedding_secret: Annotated[SecretStr, AfterValidator(_fit_for_a_header)] | None = None
     feature_extraction_url: Annotated[str, Field(pattern=r"^https?://[^/\s]")] = "http://127.0.0.1:5000"
     embedding_connect_timeout_s: Seconds = 2.0

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
-import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from flask import Flask, Request, Response, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
+from gunicorn.http.errors import ParseException
+from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from recognition import errors, render, wire
 from recognition.keys import ADMIN, ANY, ENROL, OPEN, RECOGNISE
-from recognition.request_id import request_id
+from recognition.metrics import Metrics
 from recognition.service import Service
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 RUNNING = "Face detection server is running."
 CLEARED = "Samples have been removed successfully"
-SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 NOT_READY = 503
 NOT_LET_IN = (errors.Unauthorized, errors.Forbidden, errors.RateLimited)
 
@@ -33,6 +32,7 @@ SCOPES = {
     "health": OPEN,
     "running": ANY,
     "ready": ANY,
+    "prometheus": ANY,
     "face_recognition": RECOGNISE,
     "detect": RECOGNISE,
     "verify": RECOGNISE,
@@ -44,6 +44,9 @@ SCOPES = {
     "delete_samples": ADMIN,
     "clear_samples": ADMIN,
 }
+
+# Those with pictures, which wait for their turn.
+QUEUED = {"face_recognition", "detect", "verify", "update_samples"}
 
 STATUS: dict[type[errors.RecognitionError], int] = {
     errors.Unauthorized: 401,
@@ -84,8 +87,10 @@ HTTP_CODE = {
 }
 
 
-def register(app: Flask, service: Service, *, authentication: bool, allow_get_clear: bool) -> None:
-    """Add all routes, the error shape and the request id to `app`; before all else that it does.
+def register(
+    app: Flask, service: Service, metrics: Metrics, *, authentication: bool, allow_get_clear: bool
+) -> None:
+    """Add all routes and the error shape to `app`.
 
     authentication: whether keys are asked for; /ready tells.
     allow_get_clear: whether a mere GET of /clear-samples clears.
@@ -105,6 +110,10 @@ def register(app: Flask, service: Service, *, authentication: bool, allow_get_cl
     @app.get("/ready")
     def ready() -> ResponseReturnValue:
         return jsonify(render.readiness_answer(service.ready(), authentication=authentication))
+
+    @app.get("/metrics")
+    def prometheus() -> ResponseReturnValue:
+        return Response(metrics.render(service.size()), content_type=CONTENT_TYPE_LATEST)
 
     @app.post("/update-samples")
     def update_samples() -> ResponseReturnValue:
@@ -172,15 +181,9 @@ def register(app: Flask, service: Service, *, authentication: bool, allow_get_cl
         return jsonify(success=[sample_id])
 
     @app.before_request
-    def name_request() -> None:
-        sent = request.headers.get("X-Request-Id", "")
-        g.request_id = sent if SANE_ID.fullmatch(sent) else uuid.uuid4().hex
-        request_id.set(g.request_id)
-
-    @app.after_request
-    def tell_request_id(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.request_id
-        return response
+    def refuse_before_the_body_is_read() -> None:
+        if request.endpoint in QUEUED:
+            service.admission.check()
 
     @app.errorhandler(errors.RecognitionError)
     def expected(e: errors.RecognitionError) -> ResponseReturnValue:
@@ -188,7 +191,7 @@ def register(app: Flask, service: Service, *, authentication: bool, allow_get_cl
         not_ready = request.endpoint == "ready" and not isinstance(e, NOT_LET_IN)
         status = NOT_READY if not_ready else STATUS[type(e)]
         if status >= 500:
-            log.warning("%s: %s request_id=%s", e.code, e.detail, g.request_id, exc_info=e.__cause__)
+            log.warning("%s: %s", e.code, e.detail, exc_info=e.__cause__)
         return _error(status, e.code, e.detail, e.retry_after_s)
 
     @app.errorhandler(HTTPException)
@@ -199,9 +202,14 @@ def register(app: Flask, service: Service, *, authentication: bool, allow_get_cl
             response.headers["Allow"] = ", ".join(e.valid_methods)
         return response
 
+    @app.errorhandler(ParseException)
+    def wrongly_chunked(_: Exception) -> ResponseReturnValue:
+        # gunicorn's, of a chunked body, while it is read. It quotes the body, so it is not logged.
+        return _error(400, "invalid_request", "The body is wrongly chunked.")
+
     @app.errorhandler(Exception)
     def unforeseen(e: Exception) -> ResponseReturnValue:
-        log.error("internal error request_id=%s", g.request_id, exc_info=e)
+        log.error("internal error", exc_info=e)
         return _error(500, "internal_error", "The log has more under this request id.")
 
 
@@ -240,6 +248,7 @@ def _file(incoming: Request, name: str) -> bytes:
 
 
 def _error(status: int, code: str, detail: str, retry_after_s: int = 2) -> ResponseReturnValue:
+    g.code = code
     response = jsonify(
         render.error_answer(ERROR_TEXT.get(status, "Internal error."), code, detail, g.request_id)
     )

@@ -50,6 +50,7 @@ class Settings:
     embedding_engine: Literal["openvino", "onnxruntime"] = "openvino"
     embedding_threads: Positive = 2
     embedding_secret: Annotated[SecretStr, AfterValidator(_fit_for_a_header)] | None = None
+    log_format: Literal["text", "json"] = "text"
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None
     max_body_bytes: Positive = 64 * 1024 * 1024

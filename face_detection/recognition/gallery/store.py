@@ -351,7 +351,12 @@ def open_gallery(url: str, lock_timeout_s: float) -> Gallery:
     parsed = sa.make_url(url)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed, connect_args={"timeout": lock_timeout_s}, pool_timeout=lock_timeout_s)
+    engine = sa.create_engine(
+        parsed,
+        connect_args={"timeout": lock_timeout_s},
+        pool_timeout=lock_timeout_s,
+        hide_parameters=True,  # an error that is logged quotes no ids, names or vectors
+    )
     sa.event.listen(engine, "connect", _configure)
     sa.event.listen(engine, "begin", _begin)
     try:
