@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from embedding import models
+from embedding import logs, models
 from embedding.config import from_environment
 
 settings = from_environment()
@@ -25,8 +25,7 @@ timeout = 120  # a worker that gives no sign of life for so long, in seconds, is
 graceful_timeout = 30
 keepalive = 75  # seconds; longer than clients and proxies usually keep an idle connection
 control_socket_disable = True  # nobody uses it, and both services would share one path
-accesslog = "-"
-access_log_format = '%(h)s "%(r)s" %(s)s %(b)s bytes %(M)s ms request_id=%({x-request-id}o)s'
+logconfig_dict = logs.config(as_json=settings.log_format == "json")
 
 
 def on_starting(server):

@@ -39,9 +39,23 @@ def test_a_bad_value_names_the_variable(config: ModuleType, name: str, value: st
         config.read({name: value})
 
 
+@both
+@pytest.mark.parametrize("secret", ["short", "with blanks in it and long enough, but no token", "\xe9" * 40])
+def test_a_secret_that_no_header_takes_or_that_is_short_is_refused_and_not_shown(
+    config: ModuleType, secret: str
+) -> None:
+    with pytest.raises(config.SettingsError, match="EMBEDDING_SECRET") as refused:
+        config.read({"EMBEDDING_SECRET": secret})
+    assert secret not in str(refused.value)
+    assert "s" * 32 not in repr(config.read({"EMBEDDING_SECRET": "s" * 32}))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("RATE_LIMIT_PER_MINUTE", "-1"),
+        ("ALLOW_GET_CLEAR", "perhaps"),
+        ("LOG_FORMAT", "xml"),
         ("FACE_DETECTION_PORT", "65536"),
         ("FEATURE_EXTRACTION_URL", "localhost:5000"),
         ("EMBEDDING_READ_TIMEOUT_S", "nan"),

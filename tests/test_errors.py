@@ -10,7 +10,7 @@ from flask import Flask
 
 from embedding import errors as embedding_errors
 from embedding import routes as embedding_routes
-from recognition import errors, routes
+from recognition import errors, logs, routes
 from recognition.app import create_app
 from recognition.config import read
 
@@ -67,6 +67,7 @@ def test_every_class_is_answered_in_the_one_shape(
 def test_the_unforeseen_is_logged_and_not_shown(
     app_that_raises: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.handler.setFormatter(logs.Lines(as_json=False))  # type: ignore[arg-type]  # it only formats
     answer = app_that_raises.test_client().get("/raise/Unforeseen", headers={"X-Request-Id": "r-2"})
     assert answer.status_code == 500
     assert answer.json is not None

@@ -89,7 +89,7 @@ def test_ready_whatever_the_limit_of_pictures_is(gallery: Gallery) -> None:
     answer = client(gallery, MAX_IMAGE_PIXELS="1").get("/ready")
     assert (answer.status_code, answer.json) == (
         200,
-        {"status": "ready", "model": "a model", "gallery": {"samples": 0}},
+        {"status": "ready", "model": "a model", "gallery": {"samples": 0}, "authentication": False},
     )
 
 
@@ -119,7 +119,12 @@ def test_ready_follows_the_embedding_services_model(gallery: Gallery) -> None:
     enrol_one(gallery)
     same = ConstantEmbedder(replace(MODEL, fingerprint="other"))
     answer = client(gallery, embedder=same).get("/ready")
-    assert answer.json == {"status": "ready", "model": "a model", "gallery": {"samples": 1}}
+    assert answer.json == {
+        "status": "ready",
+        "model": "a model",
+        "gallery": {"samples": 1},
+        "authentication": False,
+    }
 
 
 def test_not_ready_with_a_blind_detector(gallery: Gallery) -> None:

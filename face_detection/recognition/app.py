@@ -8,7 +8,7 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
-from recognition import images, routes
+from recognition import access, browsers, images, observe, routes
 from recognition.admission import Admission
 from recognition.config import Settings, stop
 from recognition.detector import load_mtcnn
@@ -16,6 +16,8 @@ from recognition.detector.deepface_detectors import DetectorUnavailable, load_de
 from recognition.embedder import EmbeddingClient
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import open_gallery
+from recognition.metrics import Metrics
+from recognition.rate import RateLimit
 from recognition.service import Detector, Embedder, Gallery, Service
 
 READY_PICTURE = Path(__file__).parent / "static" / "ready.jpg"
@@ -28,6 +30,7 @@ def create_app(settings: Settings, *, detector: Detector, embedder: Embedder, ga
     app = Flask("recognition", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
+    metrics = Metrics()
     service = Service(
         detector,
         embedder,
@@ -35,9 +38,16 @@ def create_app(settings: Settings, *, detector: Detector, embedder: Embedder, ga
         ready_picture=ready_picture(settings.min_face_px),
         max_image_pixels=settings.max_image_pixels,
         enrolment_threads=settings.enrolment_threads,
-        admission=Admission(settings.max_running, settings.max_waiting),
+        admission=Admission(settings.max_running, settings.max_waiting, metrics.queue),
     )
-    routes.register(app, service)
+    keys = settings.api_keys or settings.api_keys_file
+    limit = RateLimit(settings.rate_limit_per_minute) if settings.rate_limit_per_minute else None
+    observe.register(app, metrics)
+    browsers.register(app, settings.cors_origins)
+    access.register(app, routes.SCOPES, keys, limit)
+    routes.register(
+        app, service, metrics, authentication=bool(keys), allow_get_clear=settings.allow_get_clear
+    )
     return app
 
 
@@ -95,6 +105,7 @@ def production_app(settings: Settings) -> Flask:
             connect_timeout_s=settings.embedding_connect_timeout_s,
             read_timeout_s=settings.embedding_read_timeout_s,
             connections=settings.threads,
+            secret=settings.embedding_secret.get_secret_value() if settings.embedding_secret else None,
         ),
         gallery=load_gallery(settings),
     )

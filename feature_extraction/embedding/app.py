@@ -15,7 +15,8 @@ def create_app(settings: Settings, *, network: Network) -> Flask:
     app = Flask("embedding", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
-    routes.register(app, network, settings.max_image_pixels)
+    secret = settings.embedding_secret.get_secret_value() if settings.embedding_secret else None
+    routes.register(app, network, settings.max_image_pixels, secret=secret)
     return app
 
 

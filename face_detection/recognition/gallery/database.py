@@ -53,7 +53,12 @@ def open_sqlite(url: sa.URL, timeout_s: float) -> sa.Engine:
     path = Path(url.database or "")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)  # SQLite gives the files beside it, -wal and -shm, the same mode
-    engine = sa.create_engine(url, connect_args={"timeout": timeout_s}, pool_timeout=timeout_s)
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": timeout_s},
+        pool_timeout=timeout_s,
+        hide_parameters=True,  # an error that is logged quotes no ids, names or vectors
+    )
 
     def configure(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # transactions are begun by `begin`, not by the driver
@@ -120,6 +125,7 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int) -> sa.Engine:
         url.set(drivername="postgresql+psycopg", query=query),
         pool_timeout=timeout_s,
         pool_pre_ping=True,  # the server may have been restarted since
+        hide_parameters=True,  # as above
     )
     sa.event.listen(engine, "begin", _begin_postgresql)
     return engine
