@@ -42,7 +42,7 @@ EMBEDDING = {
     "wire": {"errors"},
     "service": {"network", "preprocess"},
     "routes": {"wire", "errors", "service", "network", "metrics"},
-    "app": {"config", "routes", "network", "deepface_models"},
+    "app": {"config", "routes", "network", "deepface_models", "engines"},
 }
 PACKAGES = {"face_detection/recognition": RECOGNITION, "feature_extraction/embedding": EMBEDDING}
 

@@ -59,3 +59,7 @@ def test_bad_values_of_face_detection(name: str, value: str) -> None:
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(embedding_config.SettingsError, match="EMBEDDING_MODEL"):
         embedding_config.read({"EMBEDDING_MODEL": "Fasenet"})
+
+
+def test_no_other_device_than_the_cpu_is_taken_by_default() -> None:
+    assert embedding_config.read({}).embedding_device == "CPU"

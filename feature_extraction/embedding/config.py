@@ -41,6 +41,7 @@ class Settings:
     threads: Positive = 32
     embedding_model: ModelName = "Facenet"
     embedding_engine: Literal["openvino", "onnxruntime"] = "openvino"
+    embedding_device: str = "CPU"
     embedding_threads: Positive = 2
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None

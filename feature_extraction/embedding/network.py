@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedding import deepface_models, preprocess
 from embedding.catalogue import MODELS
-from embedding.engines import ENGINES, Engine
+from embedding.engines import ENGINES, DeviceUnavailable, Engine
 
 BATCH = 2  # faces at once, mirrored ones beside: more are hardly faster, and cost memory
 
@@ -46,6 +46,7 @@ def load(
     *,
     threads: int,
     engine: Engine = "openvino",
+    device: str = "CPU",
     deepface_home: Path | None = None,
 ) -> Network:
     """Load a model of the catalogue: into an engine if it was prepared for it, else through deepface.
@@ -53,19 +54,22 @@ def load(
     Args:
         models_dir: where prepare_models.py has put its files.
         threads: that one call may use.
-        engine: what runs a prepared model.
+        engine, device: what runs a prepared model, and on what.
         deepface_home: the folder of deepface's `.deepface/weights`; None looks in models_dir and the user's.
 
     Raises:
         OSError: the prepared files are not there.
         ModelUnavailable: deepface cannot load it.
+        DeviceUnavailable: it cannot run on that device.
     """
     model = MODELS[name]
     if name in PREPARED:
         manifest = json.loads((models_dir / "manifest.json").read_text(encoding="utf-8"))
         about = manifest["networks"][PREPARED[name]]
-        forward = ENGINES[engine](models_dir / about["file"], threads)
+        forward = ENGINES[engine](models_dir / about["file"], threads, device)
         weights = about["weights"]["values_sha256"]
+    elif device != "CPU":
+        raise DeviceUnavailable(f"EMBEDDING_DEVICE={device}: EMBEDDING_MODEL={name} runs only on the CPU.")
     else:
         forward, weights = deepface_models.load(
             name, models_dir=models_dir, deepface_home=deepface_home, threads=threads
