@@ -33,6 +33,8 @@ def load_network(settings: Settings) -> Network:
             threads=settings.embedding_threads,
             engine=settings.embedding_engine,
             device=settings.embedding_device,
+            batch=settings.embedding_batch,
+            gather_ms=settings.embedding_gather_ms,
             deepface_home=settings.deepface_home,
         )
     except (ModelUnavailable, DeviceUnavailable) as e:

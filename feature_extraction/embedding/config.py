@@ -43,6 +43,8 @@ class Settings:
     embedding_engine: Literal["openvino", "onnxruntime"] = "openvino"
     embedding_device: str = "CPU"
     embedding_threads: Positive = 2
+    embedding_batch: Positive = 2
+    embedding_gather_ms: Annotated[float, Field(ge=0, le=1000)] = 0
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None
     max_body_bytes: Positive = 64 * 1024 * 1024
