@@ -63,12 +63,13 @@ EMBEDDING = {
     "deepface_models": {"catalogue"},
     "engines": set(),
     "logs": set(),
+    "gathering": {"engines"},
     "metrics": set(),
-    "network": {"preprocess", "catalogue", "deepface_models", "engines"},
+    "network": {"preprocess", "catalogue", "deepface_models", "engines", "gathering"},
     "wire": {"errors"},
     "service": {"network", "preprocess"},
     "routes": {"wire", "errors", "service", "network", "metrics"},
-    "app": {"config", "routes", "network", "deepface_models"},
+    "app": {"config", "routes", "network", "deepface_models", "engines"},
 }
 PACKAGES = {"face_detection/recognition": RECOGNITION, "feature_extraction/embedding": EMBEDDING}
 

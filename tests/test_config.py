@@ -77,3 +77,20 @@ def test_bad_values_of_face_detection(name: str, value: str) -> None:
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(embedding_config.SettingsError, match="EMBEDDING_MODEL"):
         embedding_config.read({"EMBEDDING_MODEL": "Fasenet"})
+
+
+def test_calls_are_not_gathered_and_no_device_is_taken_by_default() -> None:
+    settings = embedding_config.read({})
+    assert (settings.embedding_gather_ms, settings.embedding_batch) == (0, 2)
+    assert settings.embedding_device == "CPU"
+    assert embedding_config.read({"EMBEDDING_GATHER_MS": "2.5"}).embedding_gather_ms == 2.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("EMBEDDING_GATHER_MS", value) for value in ("-1", "nan", "inf", "1001", "2 ms")]
+    + [("EMBEDDING_BATCH", value) for value in ("0", "-1", "2.5")],
+)
+def test_bad_values_of_feature_extraction(name: str, value: str) -> None:
+    with pytest.raises(embedding_config.SettingsError, match=name):
+        embedding_config.read({name: value})

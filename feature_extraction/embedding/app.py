@@ -7,6 +7,7 @@ from flask import Flask
 from embedding import routes
 from embedding.config import Settings, stop
 from embedding.deepface_models import ModelUnavailable
+from embedding.engines import DeviceUnavailable
 from embedding.network import Network, load
 
 
@@ -32,9 +33,12 @@ def load_network(settings: Settings) -> Network:
             settings.models_dir,
             threads=settings.embedding_threads,
             engine=settings.embedding_engine,
+            device=settings.embedding_device,
+            batch=settings.embedding_batch,
+            gather_ms=settings.embedding_gather_ms,
             deepface_home=settings.deepface_home,
         )
-    except ModelUnavailable as e:
+    except (ModelUnavailable, DeviceUnavailable) as e:
         stop(str(e))
 
 

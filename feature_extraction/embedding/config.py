@@ -48,9 +48,12 @@ class Settings:
     threads: Positive = 32
     embedding_model: ModelName = "Facenet"
     embedding_engine: Literal["openvino", "onnxruntime"] = "openvino"
+    embedding_device: str = "CPU"
     embedding_threads: Positive = 2
     embedding_secret: Annotated[SecretStr, AfterValidator(_fit_for_a_header)] | None = None
     log_format: Literal["text", "json"] = "text"
+    embedding_batch: Positive = 2
+    embedding_gather_ms: Annotated[float, Field(ge=0, le=1000)] = 0
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None
     max_body_bytes: Positive = 64 * 1024 * 1024
