@@ -250,8 +250,18 @@ def test_distances_are_those_of_float64(gallery: Gallery) -> None:
     assert [match.distance for match in matches] == pytest.approx(expected.tolist(), abs=1e-9)
 
 
+def test_distances_that_are_equal_in_float32_are_told_apart(gallery: Gallery) -> None:
+    random = np.random.default_rng(3)
+    stored = (vectors_of(1) + random.uniform(-1e-7, 1e-7, (8, 128))).astype(np.float32)
+    gallery.upsert([a_sample(str(number)) for number in range(8)], stored, MODEL)
+    probes = vectors_of(*range(10, 40))
+    exact = np.linalg.norm(stored.astype(float) - probes[:, np.newaxis].astype(float), axis=2)
+    found = [match.sample.id for (match,) in gallery.nearest(probes, 1, MODEL)]
+    assert found == [str(nearest) for nearest in exact.argmin(axis=1)]
+
+
 def test_who_cannot_write_in_time_is_told_so_and_reads_on(url: str, gallery: Gallery) -> None:
-    impatient = open_gallery(url, lock_timeout_s=0.05)
+    impatient = open_gallery(url, lock_timeout_s=0.5)
     with write_lock(url):
         for change in changes(impatient):
             with pytest.raises(GalleryUnavailable):
