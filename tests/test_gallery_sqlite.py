@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from galleries import MODEL, enrol, nearest_ids, vectors_of
 from recognition.errors import GalleryUnavailable
@@ -127,3 +128,36 @@ def test_a_file_that_goes_is_missed_and_not_written_to(file: Path, gallery: Gall
         enrol(gallery, ["b"], [2])
     with pytest.raises(GalleryUnavailable):
         gallery.count()
+
+
+def steps_to_see_one_change(url: str, n: int) -> int:
+    """Count the steps of SQLite's machine in a search among n samples, after another process enrolled one."""
+    writer, reader = open_gallery(url, lock_timeout_s=5), open_gallery(url, lock_timeout_s=5)
+    enrol(writer, [str(i) for i in range(n)], [i % 7 for i in range(n)])
+    writer.delete("3")
+    assert nearest_ids(reader, 0) == ["0"]
+    enrol(writer, ["new", "1"], [100, 101])
+    writer.delete("2")
+    count = 0
+
+    def step() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    def watch(connection: sqlite3.Connection, *_: object) -> None:
+        connection.set_progress_handler(step, 1)
+
+    sa.event.listen(sa.pool.Pool, "checkout", watch)
+    try:
+        assert nearest_ids(reader, 100) == ["new"]
+    finally:
+        sa.event.remove(sa.pool.Pool, "checkout", watch)
+        writer.close()
+        reader.close()
+    return count
+
+
+def test_one_change_is_no_more_work_in_a_large_gallery(tmp_path: Path) -> None:
+    small, large = (steps_to_see_one_change(f"sqlite:///{tmp_path / str(n)}", n) for n in (10, 3000))
+    assert large < 1.5 * small
