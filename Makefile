@@ -39,7 +39,7 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/speed.py
 
 gallery-benchmark: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/gallery.py $(if $(GALLERY),--database '$(GALLERY)')
+	$(BIN)/python benchmarks/gallery.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \

@@ -148,7 +148,7 @@ def test_an_up_to_date_gallery_is_opened_while_another_writes(url: str) -> None:
     vectors = np.ones((1, 4), np.float32)
     gallery.upsert([a_sample("a")], vectors, MODEL)
     with gallery.engine.connect().execution_options(write=True) as writing, writing.begin():
-        second = open_gallery(url, lock_timeout_s=0.05)
+        second = open_gallery(url, lock_timeout_s=0.5)
         assert second.count() == 1
         second.close()
     gallery.close()

@@ -52,7 +52,7 @@ def test_connections_that_the_server_cut_are_made_anew(postgresql: PostgreSQL, g
 
 
 def test_who_cannot_read_in_time_is_told_so(postgresql: PostgreSQL, gallery: Gallery, url: str) -> None:
-    impatient = open_gallery(url, lock_timeout_s=0.05)
+    impatient = open_gallery(url, lock_timeout_s=0.5)
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
         connection.execute("LOCK TABLE samples IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(GalleryUnavailable):
@@ -65,7 +65,7 @@ def test_who_cannot_read_in_time_is_told_so(postgresql: PostgreSQL, gallery: Gal
 
 def test_a_client_that_stops_while_it_writes_does_not_hold_up_the_others(url: str, gallery: Gallery) -> None:
     """Its transaction is ended when it has been idle for the time limit."""
-    stuck = open_gallery(url, lock_timeout_s=0.2)
+    stuck = open_gallery(url, lock_timeout_s=0.5)
     connection = stuck.engine.connect().execution_options(write=True)
     writing = connection.begin()
     enrol(gallery, ["a"], [1])  # waits for the other's end, at most 5 s
@@ -106,9 +106,12 @@ def clustered(identities: int, each: int) -> tuple[np.ndarray, np.ndarray]:
     return faces(centres.repeat(each, axis=0)), faces(centres)
 
 
+# PostgreSQL reads every row of a small gallery, if it is not told otherwise.
+WITH_INDEX = "&options=-c%20enable_seqscan%3Doff"
+
+
 def test_the_index_finds_what_a_search_through_all_finds(postgresql: PostgreSQL, url: str) -> None:
-    """Of a gallery of this size PostgreSQL would read every row, if it were not told otherwise."""
-    indexed = open_gallery(f"{url}&options=-c%20enable_seqscan%3Doff", lock_timeout_s=5)
+    indexed = open_gallery(url + WITH_INDEX, lock_timeout_s=5)
     vectors, probes = clustered(300, 3)
     indexed.upsert([a_sample(str(number)) for number in range(len(vectors))], vectors, MODEL)
     found = indexed.nearest(probes, 1, MODEL)
@@ -120,6 +123,31 @@ def test_the_index_finds_what_a_search_through_all_finds(postgresql: PostgreSQL,
         assert match.distance == pytest.approx(row[int(match.sample.id)], abs=1e-9)
     scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'samples_by_vector'"
     assert postgresql.execute(scans, sa.make_url(url).database or "") == [(len(probes),)]
+
+
+def test_equally_near_samples_come_in_the_order_of_enrolment_from_the_index_too(url: str) -> None:
+    indexed = open_gallery(url + WITH_INDEX, lock_timeout_s=5)
+    order = [f"{number * 37 % 60:02}" for number in range(60)]
+    enrol(indexed, order, [1] * 60)
+    enrol(indexed, order[:5], [1] * 5)  # replaced, they keep their places
+    for k in (1, 2, 30):
+        assert nearest_ids(indexed, 1, k) == order[:k]
+    indexed.close()
+
+
+def test_what_the_index_does_not_find_is_looked_for_in_every_row(url: str) -> None:
+    short_sighted = "&options=-c%20enable_seqscan%3Doff%20-c%20hnsw.iterative_scan%3Doff"
+    indexed = open_gallery(url + short_sighted, lock_timeout_s=5, ef_search=1)
+    enrol(indexed, [str(seed) for seed in range(40)], range(40))
+    assert len(set(nearest_ids(indexed, 3, k=40))) == 40
+    indexed.close()
+
+
+def test_ids_are_ordered_by_code_points_whatever_the_database_orders_by(
+    postgresql: PostgreSQL, url: str, gallery: Gallery
+) -> None:
+    asked = "SELECT collation_name FROM information_schema.columns WHERE column_name = 'sample_id'"
+    assert postgresql.execute(asked, sa.make_url(url).database or "") == [("C",)]
 
 
 def test_vectors_too_long_for_the_index_are_searched_all(gallery: Gallery) -> None:

@@ -203,7 +203,7 @@ def test_any_history_of_two_processes_is_that_of_a_dictionary(shared_url: str) -
 
 # --- killed
 
-KILLS = 50
+KILLS = {"sqlite": 50, "postgresql": 15}
 BATCH = 40
 
 
@@ -247,7 +247,7 @@ def acknowledged_before_kill(context: Any, url: str, run: int) -> list[str]:
 
 
 def test_what_was_acknowledged_survives_a_killed_process(
-    shared_url: str, monkeypatch: pytest.MonkeyPatch
+    backend: str, shared_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Each process is a fork of one that has imported everything; Python 3.11 tells it no other path.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
@@ -256,7 +256,7 @@ def test_what_was_acknowledged_survives_a_killed_process(
     with closing(open_gallery(shared_url, lock_timeout_s=30, ef_search=400)) as gallery:
         gallery.clear()
         stored: dict[str, np.ndarray] = {}
-        for run in range(KILLS):
+        for run in range(KILLS[backend]):
             told = acknowledged_before_kill(context, shared_url, run)
             for name in told:
                 assert gallery.count(name) == BATCH

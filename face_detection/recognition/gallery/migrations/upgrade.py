@@ -22,6 +22,8 @@ def upgrade(connection: sa.Connection) -> None:
     Raises:
         GalleryUnavailable: a newer version of this program made the database, or it lacks what is needed.
     """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # many rows take their time
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     found = version(connection)
