@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -35,10 +36,16 @@ def test_every_class_has_a_status_and_a_code() -> None:
         assert all(re.fullmatch(r"[a-z_]+", code) for code in codes)
 
 
+def app_of_nothing(settings: dict[str, str]) -> Flask:
+    """The application with parts that are never reached."""
+    nothing: Any = None
+    return create_app(read(settings), decode=nothing, detector=nothing, embedder=nothing, gallery=nothing)
+
+
 @pytest.fixture
 def app_that_raises() -> Flask:
-    """The application with parts that are never reached, and a route that raises."""
-    app = create_app(read({}), detector=lambda _: [], embedder=None, gallery=None)  # type: ignore[arg-type]
+    """An application with a route that raises."""
+    app = app_of_nothing({})
     raised: dict[str, Exception] = {
         child.__name__: child(SECRET[:8]) for child in subclasses(errors.RecognitionError)
     }
@@ -77,8 +84,7 @@ def test_the_unforeseen_is_logged_and_not_shown(
 
 
 def test_a_body_over_the_limit_is_refused() -> None:
-    settings = read({"MAX_BODY_BYTES": "1000"})
-    app = create_app(settings, detector=lambda _: [], embedder=None, gallery=None)  # type: ignore[arg-type]
+    app = app_of_nothing({"MAX_BODY_BYTES": "1000"})
     for length in (1000, 1001):
         answer = app.test_client().post(
             "/face-recognition", data=b"x" * length, headers={"Content-Type": "application/json"}

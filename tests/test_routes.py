@@ -16,6 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
+from pictures import decode
 from recognition.app import create_app, ready_picture
 from recognition.config import read
 from recognition.detector import load_mtcnn
@@ -62,7 +63,8 @@ def client(
     **settings: str,
 ) -> FlaskClient:
     embedder = embedder or ConstantEmbedder()
-    return create_app(read(settings), detector=detector, embedder=embedder, gallery=gallery).test_client()
+    app = create_app(read(settings), decode=decode, detector=detector, embedder=embedder, gallery=gallery)
+    return app.test_client()
 
 
 def a_picture() -> dict[str, tuple[io.BytesIO, str]]:

@@ -66,6 +66,7 @@ class Settings:
     enrolment_threads: Positive = 2
     max_body_bytes: Positive = 64 * 1024 * 1024
     max_image_pixels: Positive = 64_000_000
+    decode_timeout_s: Seconds = 10.0
 
 
 class SettingsError(Exception):

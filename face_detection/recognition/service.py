@@ -21,6 +21,7 @@ from recognition.results import EnrolmentReport, Readiness, Recognition, SampleP
 
 CROPS_PER_CALL = 32  # of the embedding service, during an enrolment of many pictures
 
+Decode = Callable[[bytes], NDArray[np.uint8]]
 Detector = Callable[[NDArray[np.uint8]], list[Face]]
 
 
@@ -85,16 +86,15 @@ class Service:
     """Detector, embedder and gallery put to use.
 
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
-    max_image_pixels: bounds every picture.
     enrolment_threads: how many pictures of one enrolment are decoded and searched for faces at once.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it.
     """
 
+    decode: Decode
     detector: Detector
     embedder: Embedder
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
-    max_image_pixels: int
     enrolment_threads: int
     admission: Admission
 
@@ -120,7 +120,7 @@ class Service:
             InvalidImage, ImageTooLarge, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
         """
         with self.admission():
-            pixels = images.decode(picture, self.max_image_pixels)
+            pixels = self.decode(picture)
             faces = by_size(self.detector(pixels))[: limit or None]
             if not faces:
                 return []
@@ -188,7 +188,7 @@ class Service:
             InvalidImage, ImageTooLarge.
         """
         with self.admission():
-            return by_size(self.detector(images.decode(picture, self.max_image_pixels)))
+            return by_size(self.detector(self.decode(picture)))
 
     def verify(self, image1: bytes, image2: bytes, *, max_distance: float | None = None) -> Verification:
         """Compare the largest faces of two encoded pictures.
@@ -261,7 +261,7 @@ class Service:
             return e
 
     def _largest_face(self, picture: bytes, side: int) -> tuple[Face, NDArray[np.uint8]]:
-        pixels = images.decode(picture, self.max_image_pixels)
+        pixels = self.decode(picture)
         faces = by_size(self.detector(pixels))
         if not faces:
             raise NoFace("No face was found in the picture.")

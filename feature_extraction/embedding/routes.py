@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 import uuid
 
@@ -49,6 +50,7 @@ HTTP_CODE = {
 def register(app: Flask, network: Network, max_image_pixels: int) -> None:
     """Add all routes, the error shape, the request id and the metrics to `app`."""
     metrics = Metrics()
+    one_upload_at_a_time = threading.Lock()  # pictures of the largest size allowed need 1.4 GB each
 
     @app.get("/")
     def running() -> ResponseReturnValue:
@@ -95,7 +97,8 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
         ids = wire.parse_face_ids(request.form.get("face_data", ""))
         pictures = [upload.read() for upload in request.files.getlist("image")]
         wire.check_same_number(ids, pictures)
-        vectors = service.embed_pictures(network, pictures, max_image_pixels)
+        with one_upload_at_a_time:
+            vectors = service.embed_pictures(network, pictures, max_image_pixels)
         metrics.faces.inc(sum(map(bool, vectors)))
         return jsonify([{"id": id_, "vector": vector} for id_, vector in zip(ids, vectors, strict=True)])
 
