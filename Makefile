@@ -1,6 +1,6 @@
 # make run    install, prepare the models, serve; Ctrl-C stops
 # make test   the same set-up, then lint, types and all tests
-# make accuracy, make detection, make benchmark: figures, beside peers; see the README
+# make accuracy, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +12,7 @@ LFW_PAIRS ?= $(LFW)/pairsDevTest.txt
 WIDER ?= ../shared/data/wider-dev
 WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
 
-.PHONY: run test accuracy detection benchmark clean
+.PHONY: run test accuracy detection benchmark gallery-benchmark clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python serve.py
@@ -37,6 +37,9 @@ detection: $(VENV)/.installed-dev
 benchmark: $(VENV)/.installed-dev
 	$(BIN)/python prepare_models.py
 	$(BIN)/python benchmarks/speed.py
+
+gallery-benchmark: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/gallery.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \

@@ -6,6 +6,8 @@ Without a command it enrols the demo photographs and recognises others of the sa
     python3 test_request.py enrol FOLDER
     python3 test_request.py recognise PICTURE
     python3 test_request.py clear
+
+A service with keys wants one with the scopes that these take, enrol, recognise or admin, in API_KEY.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 BATCH = 16  # pictures in one request
 TIMEOUT_S = 120
 
+service = requests.Session()  # one connection for all, and the key with each request
+if os.environ.get("API_KEY"):
+    service.headers["Authorization"] = f"Bearer {os.environ['API_KEY']}"
+
 
 def main() -> int:
     """Run the command line. Returns 0, or 1 if something was refused or not recognised."""
@@ -58,7 +64,7 @@ def main() -> int:
         if arguments.command == "recognise":
             return show(recognise(arguments.host, arguments.picture, arguments.min_distance))
         if arguments.command == "clear":
-            print(answer_of(requests.post(f"{arguments.host}/clear-samples", timeout=TIMEOUT_S))["success"])
+            print(answer_of(service.post(f"{arguments.host}/clear-samples", timeout=TIMEOUT_S))["success"])
             return 0
         return demo(arguments.host, arguments.min_distance)
     except requests.ConnectionError:
@@ -96,7 +102,7 @@ def enrol(host: str, folder: Path) -> int:
                 }
                 for path in some
             ]
-            refused |= answer_of(requests.post(f"{host}/update-samples", json=body, timeout=TIMEOUT_S))[
+            refused |= answer_of(service.post(f"{host}/update-samples", json=body, timeout=TIMEOUT_S))[
                 "errors"
             ]
             bar.update(len(some))
@@ -114,7 +120,7 @@ def recognise(host: str, picture: Path, min_distance: float) -> list[dict[str, A
         "include_unknown": True,
     }
     faces: list[dict[str, Any]] = answer_of(
-        requests.post(f"{host}/face-recognition", json=body, timeout=TIMEOUT_S)
+        service.post(f"{host}/face-recognition", json=body, timeout=TIMEOUT_S)
     )
     return faces
 

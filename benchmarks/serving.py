@@ -31,7 +31,7 @@ class Running:
     def resident_mb(self) -> dict[str, float]:
         """Return the resident memory of every worker, in MB, by service and process id."""
         return {
-            f"{name} {pid}": _resident_mb(pid)
+            f"{name} {pid}": resident_mb(pid)
             for name, master in (("face_detection", self.detection), ("feature_extraction", self.extraction))
             for pid in _children(master.pid)
         }
@@ -69,6 +69,12 @@ def services(folder: Path, **settings: str) -> Iterator[Running]:
             process.wait(60)
 
 
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of a process, in MB."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found.group(1)) / 1024 if found else 0.0
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -86,8 +92,3 @@ def _answers(port: int) -> bool:
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _resident_mb(pid: int) -> float:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found.group(1)) / 1024 if found else 0.0

@@ -55,6 +55,15 @@ HEIGHTS_PX = (330, 4352)
 PHOTOGRAPHS = 61
 SAMPLES = 1000
 PROFILED = 12  # photographs: the historical way takes seconds for each
+PACKAGES = (
+    "onnxruntime",
+    "openvino",
+    "numpy",
+    "opencv-contrib-python-headless",
+    "deepface",
+    "mtcnn",
+    "tensorflow",
+)
 
 Pixels = NDArray[np.uint8]
 
@@ -259,19 +268,10 @@ def installed(package: str) -> bool:
     return there
 
 
-def machine() -> str:
-    """Describe the CPU, the cores this process may use, and the versions that matter."""
+def machine(*packages: str) -> str:
+    """Describe the CPU, the cores this process may use, and the versions of packages, where installed."""
     info = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
-    packages = (
-        "onnxruntime",
-        "openvino",
-        "numpy",
-        "opencv-contrib-python-headless",
-        "deepface",
-        "mtcnn",
-        "tensorflow",
-    )
     versions = []
     for package in packages:
         try:
@@ -379,7 +379,8 @@ def results(
         [
             "# Speed",
             "",
-            f"`make benchmark`, on {machine()}. Threads of one call in the in-process rows: {THREADS}.",
+            f"`make benchmark`, on {machine(*PACKAGES)}. "
+            f"Threads of one call in the in-process rows: {THREADS}.",
             "",
             *table([*rows, end_to_end]),
             "",

@@ -1,5 +1,6 @@
 """How gunicorn serves this folder's app; its command line options win over these."""
 
+import ctypes
 import os
 import shutil
 import sys
@@ -8,10 +9,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from embedding import models
+from embedding import logs, models
 from embedding.config import from_environment
 
 settings = from_environment()
+
+# One heap for all threads of a worker: in heaps of their own each would keep the pictures that it has freed.
+M_ARENA_MAX = -8  # from glibc's malloc.h; other C libraries have no mallopt
+if hasattr(c_library := ctypes.CDLL(None), "mallopt"):
+    c_library.mallopt(M_ARENA_MAX, 1)
 
 # The workers' metrics meet in this folder; prometheus_client reads the variable when it is imported in each.
 metrics_folder = tempfile.mkdtemp(prefix="embedding-metrics-")
@@ -25,8 +31,7 @@ timeout = 120  # a worker that gives no sign of life for so long, in seconds, is
 graceful_timeout = 30
 keepalive = 75  # seconds; longer than clients and proxies usually keep an idle connection
 control_socket_disable = True  # nobody uses it, and both services would share one path
-accesslog = "-"
-access_log_format = '%(h)s "%(r)s" %(s)s %(b)s bytes %(M)s ms request_id=%({x-request-id}o)s'
+logconfig_dict = logs.config(as_json=settings.log_format == "json")
 
 
 def on_starting(server):

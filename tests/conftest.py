@@ -1,4 +1,4 @@
-"""Fixtures: the prepared models, the demo photographs, and both services running."""
+"""Fixtures: the prepared models, the demo photographs, both services running, and galleries."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from galleries import PostgreSQL, database_url, running_postgresql
+from recognition.gallery import Gallery, open_gallery
 from running import ROOT, Pair, running_pair
 
 
@@ -50,3 +52,38 @@ def pair(session_pair: Pair) -> Pair:
 @pytest.fixture(scope="session")
 def as_base64() -> Callable[[Path], str]:
     return lambda path: base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """What runs once for each kind of database."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A new database."""
+    with database_url(backend, tmp_path, request) as url:
+        yield url
+
+
+@pytest.fixture
+def gallery(url: str) -> Iterator[Gallery]:
+    gallery = open_gallery(url, lock_timeout_s=5)
+    yield gallery
+    gallery.close()
+
+
+@pytest.fixture
+def other(url: str, gallery: Gallery) -> Iterator[Gallery]:
+    """The same gallery as another worker has it."""
+    other = open_gallery(url, lock_timeout_s=5)
+    yield other
+    other.close()

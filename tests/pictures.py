@@ -5,15 +5,6 @@ from __future__ import annotations
 import struct
 import zlib
 
-import numpy as np
-
-from recognition import images
-
-
-def decode(data: bytes) -> np.ndarray:
-    """Decode in this very process, as `create_app` can be told to."""
-    return images.decode(data, max_pixels=1_000_000)
-
 
 def png_that_claims(width: int, height: int) -> bytes:
     """A PNG whose header claims a size, with hardly any pixels behind it."""

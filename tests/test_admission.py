@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import numpy as np
 from PIL import Image
 
-from pictures import decode
 from recognition.app import create_app
 from recognition.config import read
 from recognition.faces import Face
@@ -31,13 +30,7 @@ def test_what_can_neither_run_nor_wait_gets_429_at_once() -> None:
         return []
 
     settings = read({"MAX_RUNNING": "2", "MAX_WAITING": "1"})
-    app = create_app(
-        settings,
-        decode=decode,
-        detector=slow_detector,
-        embedder=None,  # type: ignore[arg-type]
-        gallery=None,  # type: ignore[arg-type]
-    )
+    app = create_app(settings, detector=slow_detector, embedder=None, gallery=None)  # type: ignore[arg-type]
 
     def send() -> tuple[int, str | None]:
         answer = app.test_client().post(

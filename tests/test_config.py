@@ -39,9 +39,23 @@ def test_a_bad_value_names_the_variable(config: ModuleType, name: str, value: st
         config.read({name: value})
 
 
+@both
+@pytest.mark.parametrize("secret", ["short", "with blanks in it and long enough, but no token", "\xe9" * 40])
+def test_a_secret_that_no_header_takes_or_that_is_short_is_refused_and_not_shown(
+    config: ModuleType, secret: str
+) -> None:
+    with pytest.raises(config.SettingsError, match="EMBEDDING_SECRET") as refused:
+        config.read({"EMBEDDING_SECRET": secret})
+    assert secret not in str(refused.value)
+    assert "s" * 32 not in repr(config.read({"EMBEDDING_SECRET": "s" * 32}))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("RATE_LIMIT_PER_MINUTE", "-1"),
+        ("ALLOW_GET_CLEAR", "perhaps"),
+        ("LOG_FORMAT", "xml"),
         ("FACE_DETECTION_PORT", "65536"),
         ("FEATURE_EXTRACTION_URL", "localhost:5000"),
         ("EMBEDDING_READ_TIMEOUT_S", "nan"),
@@ -49,6 +63,10 @@ def test_a_bad_value_names_the_variable(config: ModuleType, name: str, value: st
         ("MIN_FACE_PX", "3"),
         ("DATABASE_URL", "foo"),
         ("DATABASE_URL", "sqlite://"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "mysql://localhost/faces"),
+        ("GALLERY_EF_SEARCH", "0"),
+        ("GALLERY_EF_SEARCH", "1001"),
     ],
 )
 def test_bad_values_of_face_detection(name: str, value: str) -> None:
@@ -59,3 +77,20 @@ def test_bad_values_of_face_detection(name: str, value: str) -> None:
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(embedding_config.SettingsError, match="EMBEDDING_MODEL"):
         embedding_config.read({"EMBEDDING_MODEL": "Fasenet"})
+
+
+def test_calls_are_not_gathered_and_no_device_is_taken_by_default() -> None:
+    settings = embedding_config.read({})
+    assert (settings.embedding_gather_ms, settings.embedding_batch) == (0, 2)
+    assert settings.embedding_device == "CPU"
+    assert embedding_config.read({"EMBEDDING_GATHER_MS": "2.5"}).embedding_gather_ms == 2.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("EMBEDDING_GATHER_MS", value) for value in ("-1", "nan", "inf", "1001", "2 ms")]
+    + [("EMBEDDING_BATCH", value) for value in ("0", "-1", "2.5")],
+)
+def test_bad_values_of_feature_extraction(name: str, value: str) -> None:
+    with pytest.raises(embedding_config.SettingsError, match=name):
+        embedding_config.read({name: value})

@@ -74,7 +74,12 @@ def test_ready_tells_the_model_and_the_number_of_samples(
     for samples in (0, 1):
         answer = requests.get(f"{pair.url}/ready", timeout=TIMEOUT_S)
         assert answer.status_code == 200
-        assert answer.json() == {"status": "ready", "model": "Facenet", "gallery": {"samples": samples}}
+        assert answer.json() == {
+            "status": "ready",
+            "model": "Facenet",
+            "gallery": {"samples": samples},
+            "authentication": False,
+        }
         post(pair, "/update-samples", [sample("m", "madonna", as_base64(photographs["madonna"][0]))])
 
 

@@ -258,7 +258,7 @@ class NoEmbedder:
 
 def test_callers_are_told_that_it_was_their_picture(hostile: Decoder) -> None:
     nothing: Any = None
-    app = create_app(read({}), decode=hostile, detector=lambda _: [], embedder=NoEmbedder(), gallery=nothing)
+    app = create_app(read({}), detector=lambda _: [], embedder=NoEmbedder(), gallery=nothing, decode=hostile)
     client = app.test_client()
 
     def sent(*deeds: bytes) -> list[str]:

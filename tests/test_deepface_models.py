@@ -186,7 +186,9 @@ def test_missing_weights_stop_the_start_with_one_sentence(prepared: Path, tmp_pa
         timeout=120,
     )
     assert outcome.returncode == 3
-    (sentence,) = (line for line in outcome.stderr.splitlines() if not line.startswith("["))  # gunicorn's log
+    (sentence,) = (
+        line for line in outcome.stderr.splitlines() if not line[:4].isdigit()
+    )  # lines of the log begin with the time
     address = "https://github.com/serengil/deepface_models/releases/download/v1.0/arcface_weights.h5"
     assert sentence == (
         "feature_extraction cannot start: EMBEDDING_MODEL=ArcFace: the weights are missing and cannot be "

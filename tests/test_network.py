@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from embedding import preprocess
-from embedding.engines import ENGINES, Engine
 from embedding.network import Network, fingerprint, load
 
 # In a process of its own: deepface reads its weights' folder from the environment when it is imported.
@@ -113,12 +112,6 @@ def test_threads_may_embed_at_once(fast_network: Network, crops: np.ndarray) -> 
         together = list(pool.map(lambda i: fast_network.embed(crops[i % 4 : i % 4 + 1]), range(24)))
     for i, vectors in enumerate(together):
         assert (vectors == alone[i % 4]).all()
-
-
-@pytest.mark.parametrize("engine", list(ENGINES))
-def test_a_missing_file_is_an_os_error(engine: Engine, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"nowhere\.onnx"):
-        ENGINES[engine](tmp_path / "nowhere.onnx", 1)
 
 
 def test_a_face_and_its_mirror_image_have_the_same_vector(network: Network, crops: np.ndarray) -> None:

@@ -16,7 +16,6 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from pictures import decode
 from recognition.app import create_app, ready_picture
 from recognition.config import read
 from recognition.detector import load_mtcnn
@@ -63,8 +62,7 @@ def client(
     **settings: str,
 ) -> FlaskClient:
     embedder = embedder or ConstantEmbedder()
-    app = create_app(read(settings), decode=decode, detector=detector, embedder=embedder, gallery=gallery)
-    return app.test_client()
+    return create_app(read(settings), detector=detector, embedder=embedder, gallery=gallery).test_client()
 
 
 def a_picture() -> dict[str, tuple[io.BytesIO, str]]:
@@ -91,7 +89,7 @@ def test_ready_whatever_the_limit_of_pictures_is(gallery: Gallery) -> None:
     answer = client(gallery, MAX_IMAGE_PIXELS="1").get("/ready")
     assert (answer.status_code, answer.json) == (
         200,
-        {"status": "ready", "model": "a model", "gallery": {"samples": 0}},
+        {"status": "ready", "model": "a model", "gallery": {"samples": 0}, "authentication": False},
     )
 
 
@@ -121,7 +119,12 @@ def test_ready_follows_the_embedding_services_model(gallery: Gallery) -> None:
     enrol_one(gallery)
     same = ConstantEmbedder(replace(MODEL, fingerprint="other"))
     answer = client(gallery, embedder=same).get("/ready")
-    assert answer.json == {"status": "ready", "model": "a model", "gallery": {"samples": 1}}
+    assert answer.json == {
+        "status": "ready",
+        "model": "a model",
+        "gallery": {"samples": 1},
+        "authentication": False,
+    }
 
 
 def test_not_ready_with_a_blind_detector(gallery: Gallery) -> None:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from recognition.errors import Overloaded
+from recognition.stages import stage
 
 
 class Admission:
-    """A bounded queue. `running` requests work at a time, at most `waiting` more wait for their turn."""
+    """A bounded queue. `running` requests work at a time, at most `waiting` more wait for their turn.
 
-    def __init__(self, running: int, waiting: int) -> None:
-        self._places = threading.BoundedSemaphore(running + waiting)
-        self._turns = threading.BoundedSemaphore(running)
+    changed: is told how many run and how many wait, whenever that changes.
+    """
+
+    def __init__(
+        self, running: int, waiting: int, changed: Callable[[int, int], None] = lambda running, waiting: None
+    ) -> None:
+        self._may_run, self._may_wait = running, waiting
+        self._running = self._waiting = 0
+        self._changed = changed
+        self._turns = threading.Condition()
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -23,10 +31,32 @@ class Admission:
         Raises:
             Overloaded: as many as may wait are waiting; this takes no time.
         """
-        if not self._places.acquire(blocking=False):
-            raise Overloaded("More requests are waiting than this process can take on; try again soon.")
+        with stage("queue"), self._turns:
+            self._refuse_if_full()
+            self._move(waiting=1)
+            self._turns.wait_for(lambda: self._running < self._may_run)
+            self._move(waiting=-1, running=1)
         try:
-            with self._turns:
-                yield
+            yield
         finally:
-            self._places.release()
+            with self._turns:
+                self._move(running=-1)
+                self._turns.notify()
+
+    def check(self) -> None:
+        """Refuse now what would be refused later, before work goes into it. Holds no turn.
+
+        Raises:
+            Overloaded: as many as may wait are waiting.
+        """
+        with self._turns:
+            self._refuse_if_full()
+
+    def _refuse_if_full(self) -> None:
+        if self._running + self._waiting >= self._may_run + self._may_wait:
+            raise Overloaded("More requests are waiting than this process can take on; try again soon.")
+
+    def _move(self, *, running: int = 0, waiting: int = 0) -> None:
+        self._running += running
+        self._waiting += waiting
+        self._changed(self._running, self._waiting)

@@ -10,7 +10,7 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
-from recognition import images, routes
+from recognition import access, browsers, images, observe, routes
 from recognition.admission import Admission
 from recognition.config import Settings, stop
 from recognition.decoding import Decoder
@@ -19,6 +19,8 @@ from recognition.detector.deepface_detectors import DetectorUnavailable, load_de
 from recognition.embedder import EmbeddingClient
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import open_gallery
+from recognition.metrics import Metrics
+from recognition.rate import RateLimit
 from recognition.service import Decode, Detector, Embedder, Gallery, Service
 
 READY_PICTURE = Path(__file__).parent / "static" / "ready.jpg"
@@ -27,22 +29,38 @@ READY_MIN_FACE_PX = 200  # MTCNN finds its face, 110 px high, up to this MIN_FAC
 
 
 def create_app(
-    settings: Settings, *, decode: Decode, detector: Detector, embedder: Embedder, gallery: Gallery
+    settings: Settings,
+    *,
+    detector: Detector,
+    embedder: Embedder,
+    gallery: Gallery,
+    decode: Decode | None = None,
 ) -> Flask:
-    """Build the application around the given parts. It holds no global state."""
+    """Build the application around the given parts. It holds no global state.
+
+    decode: None decodes pictures in this process.
+    """
     app = Flask("recognition", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
+    metrics = Metrics()
     service = Service(
-        decode,
+        decode or partial(images.decode, max_pixels=settings.max_image_pixels),
         detector,
         embedder,
         gallery,
         ready_picture=ready_picture(settings.min_face_px),
         enrolment_threads=settings.enrolment_threads,
-        admission=Admission(settings.max_running, settings.max_waiting),
+        admission=Admission(settings.max_running, settings.max_waiting, metrics.queue),
     )
-    routes.register(app, service)
+    keys = settings.api_keys or settings.api_keys_file
+    limit = RateLimit(settings.rate_limit_per_minute) if settings.rate_limit_per_minute else None
+    observe.register(app, metrics)
+    browsers.register(app, settings.cors_origins)
+    access.register(app, routes.SCOPES, keys, limit)
+    routes.register(
+        app, service, metrics, authentication=bool(keys), allow_get_clear=settings.allow_get_clear
+    )
     return app
 
 
@@ -53,19 +71,16 @@ def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def load_decoder(settings: Settings) -> Decode:
+def load_decoder(settings: Settings) -> Decode | None:
     """Start the processes that decode pictures, or say why they do not start and leave.
 
     Raises:
         SystemExit: with the status at which gunicorn's master stops.
     """
     if sys.platform != "linux":  # the others lack what keeps such a process in bounds
-        return partial(images.decode, max_pixels=settings.max_image_pixels)
+        return None
     try:
-        return Decoder(
-            max_pixels=settings.max_image_pixels,
-            timeout_s=settings.decode_timeout_s,
-        )
+        return Decoder(max_pixels=settings.max_image_pixels, timeout_s=settings.decode_timeout_s)
     except OSError as e:
         stop(f"pictures cannot be decoded: {e}")
 
@@ -94,9 +109,14 @@ def load_gallery(settings: Settings) -> Gallery:
         SystemExit: with the status at which gunicorn's master stops.
     """
     try:
-        return open_gallery(settings.database_url, settings.gallery_lock_timeout_s)
+        gallery = open_gallery(
+            settings.database_url, settings.gallery_lock_timeout_s, settings.gallery_ef_search
+        )
+        gallery.load()
+        return gallery
     except (GalleryUnavailable, OSError) as e:
-        stop(f"DATABASE_URL: {e}")
+        cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
+        stop(f"DATABASE_URL: {e} {cause}".rstrip())
 
 
 def production_app(settings: Settings) -> Flask:
@@ -113,6 +133,7 @@ def production_app(settings: Settings) -> Flask:
             connect_timeout_s=settings.embedding_connect_timeout_s,
             read_timeout_s=settings.embedding_read_timeout_s,
             connections=settings.threads,
+            secret=settings.embedding_secret.get_secret_value() if settings.embedding_secret else None,
         ),
         gallery=load_gallery(settings),
     )

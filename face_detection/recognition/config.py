@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.dataclasses import dataclass
+
+from recognition import keys
 
 ROOT = Path(__file__).resolve().parents[2]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
-SqliteFile = Annotated[str, Field(pattern=r"^sqlite:///[^?]")]
+DatabaseUrl = Annotated[str, Field(pattern=r"^(sqlite:///[^?:]|postgresql(\+psycopg)?://)")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ApiKeys = Annotated[tuple[keys.Key, ...], BeforeValidator(keys.parse)]
+# As browsers send it; never `*`, which would let every page in.
+Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.\[\]:-]+$")]
+Origins = Annotated[tuple[Origin, ...], BeforeValidator(lambda text: text.replace(",", " ").split())]
 DetectorName = Literal[
     "mtcnn",
     "opencv",
@@ -42,6 +49,12 @@ DetectorName = Literal[
 ]
 
 
+def _fit_for_a_header(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{32,}=*", secret.get_secret_value()):  # RFC 6750, section 2.1
+        raise ValueError("needs at least 32 characters: letters, digits and . _ ~ + / - (= at the end)")
+    return secret
+
+
 @dataclass(frozen=True)
 class Settings:
     """Every field is the environment variable of the same name in capitals; the README explains each."""
@@ -52,11 +65,19 @@ class Settings:
     threads: Positive = 32
     max_running: Positive = 2
     max_waiting: Annotated[int, Field(ge=0)] = 16
+    api_keys: ApiKeys = ()
+    api_keys_file: ApiKeys = ()  # what is in it
+    rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
+    allow_get_clear: bool = True
+    cors_origins: Origins = ()
+    log_format: Literal["text", "json"] = "text"
+    embedding_secret: Annotated[SecretStr, AfterValidator(_fit_for_a_header)] | None = None
     feature_extraction_url: Annotated[str, Field(pattern=r"^https?://[^/\s]")] = "http://127.0.0.1:5000"
     embedding_connect_timeout_s: Seconds = 2.0
     embedding_read_timeout_s: Seconds = 30.0
-    database_url: SqliteFile = f"sqlite:///{ROOT / 'data' / 'gallery.sqlite3'}"
+    database_url: DatabaseUrl = f"sqlite:///{ROOT / 'data' / 'gallery.sqlite3'}"
     gallery_lock_timeout_s: Seconds = 10.0
+    gallery_ef_search: Annotated[int, Field(ge=1, le=1000)] = 150
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None
     detector: DetectorName = "mtcnn"
@@ -83,11 +104,23 @@ def read(environ: Mapping[str, str]) -> Settings:
     given = {name: environ[name.upper()] for name in names if environ.get(name.upper(), "").strip()}
     for name in {"models_dir", "deepface_home"} & given.keys():
         given[name] = str(ROOT / given[name])  # a relative path means the same wherever a service is started
+    if "api_keys_file" in given:
+        if "api_keys" in given:
+            raise SettingsError("API_KEYS, API_KEYS_FILE: set one of them")
+        given["api_keys_file"] = _text("API_KEYS_FILE", ROOT / given["api_keys_file"])
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic converts the text
     except ValidationError as e:
         faults = (f"{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in e.errors())
         raise SettingsError("; ".join(faults)) from e
+
+
+def _text(variable: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "it is not text"
+        raise SettingsError(f"{variable}: the file cannot be read: {reason}") from e
 
 
 def from_environment() -> Settings:

@@ -21,9 +21,16 @@ class EmbeddingClient:
     """Asks the embedding service for vectors. Safe to use from several threads."""
 
     def __init__(
-        self, url: str, *, connect_timeout_s: float, read_timeout_s: float, connections: int = 8
+        self,
+        url: str,
+        *,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        connections: int = 8,
+        secret: str | None = None,
     ) -> None:
         self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         self._timeout = urllib3.Timeout(connect=connect_timeout_s, read=read_timeout_s)
         self._pool = urllib3.PoolManager(maxsize=connections, block=False, retries=False)
         self._model: Model | None = None
@@ -71,7 +78,7 @@ class EmbeddingClient:
         return vectors
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> urllib3.BaseHTTPResponse:
-        headers = {"X-Request-Id": request_id.get()}
+        headers = {"X-Request-Id": request_id.get(), **self._headers}
         if body is not None:
             headers["Content-Type"] = NPY
         try:

@@ -11,10 +11,33 @@ class RecognitionError(Exception):
     """Base of all expected failures. `detail` says what exactly, and where, in words for the caller."""
 
     code: ClassVar[str]
+    retry_after_s: int = 2  # for those that another try may get over
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class Unauthorized(RecognitionError):
+    """The request has no key, or one that nobody has."""
+
+    code = "unauthorized"
+
+
+class Forbidden(RecognitionError):
+    """The key does not have the scope of the route."""
+
+    code = "forbidden"
+
+
+class RateLimited(RecognitionError):
+    """The caller has sent more requests than RATE_LIMIT_PER_MINUTE."""
+
+    code = "rate_limited"
+
+    def __init__(self, detail: str, retry_after_s: int = 60) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class InvalidRequest(RecognitionError):

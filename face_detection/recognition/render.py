@@ -114,9 +114,14 @@ def sample_answer(sample: Sample) -> dict[str, Any]:
     }
 
 
-def readiness_answer(readiness: Readiness) -> dict[str, Any]:
+def readiness_answer(readiness: Readiness, *, authentication: bool) -> dict[str, Any]:
     """Render the answer of /ready."""
-    return {"status": "ready", "model": readiness.model.name, "gallery": {"samples": readiness.samples}}
+    return {
+        "status": "ready",
+        "model": readiness.model.name,
+        "gallery": {"samples": readiness.samples},
+        "authentication": authentication,
+    }
 
 
 def error_answer(error: str, code: str, detail: str, request_id: str) -> dict[str, str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
-import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from flask import Flask, Request, Response, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
+from gunicorn.http.errors import ParseException
+from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from recognition import errors, render, wire
-from recognition.request_id import request_id
+from recognition.keys import ADMIN, ANY, ENROL, OPEN, RECOGNISE
+from recognition.metrics import Metrics
 from recognition.service import Service
 
 if TYPE_CHECKING:
@@ -23,11 +24,34 @@ log = logging.getLogger(__name__)
 
 RUNNING = "Face detection server is running."
 CLEARED = "Samples have been removed successfully"
-SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-RETRY_AFTER_S = "2"
 NOT_READY = 503
+NOT_LET_IN = (errors.Unauthorized, errors.Forbidden, errors.RateLimited)
+
+# What a key must open to call each route below, by the name of its function.
+SCOPES = {
+    "health": OPEN,
+    "running": ANY,
+    "ready": ANY,
+    "prometheus": ANY,
+    "face_recognition": RECOGNISE,
+    "detect": RECOGNISE,
+    "verify": RECOGNISE,
+    "update_samples": ENROL,
+    "samples": ENROL,
+    "count_samples": ENROL,
+    "sample": ENROL,
+    "delete_sample": ENROL,
+    "delete_samples": ADMIN,
+    "clear_samples": ADMIN,
+}
+
+# Those with pictures, which wait for their turn.
+QUEUED = {"face_recognition", "detect", "verify", "update_samples"}
 
 STATUS: dict[type[errors.RecognitionError], int] = {
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.RateLimited: 429,
     errors.InvalidRequest: 400,
     errors.InvalidImage: 400,
     errors.NoFace: 400,
@@ -42,12 +66,14 @@ STATUS: dict[type[errors.RecognitionError], int] = {
 
 ERROR_TEXT = {
     400: "Invalid request.",
+    401: "Unauthorized.",
+    403: "Forbidden.",
     404: "Not found.",
     405: "Method not allowed.",
     409: "The gallery belongs to another model.",
     413: "Too large.",
     415: "Unsupported media type.",
-    429: "Overloaded.",
+    429: "Too many requests.",
     503: "Service unavailable.",
 }
 
@@ -61,8 +87,14 @@ HTTP_CODE = {
 }
 
 
-def register(app: Flask, service: Service) -> None:
-    """Add all routes, the error shape and the request id to `app`."""
+def register(
+    app: Flask, service: Service, metrics: Metrics, *, authentication: bool, allow_get_clear: bool
+) -> None:
+    """Add all routes and the error shape to `app`.
+
+    authentication: whether keys are asked for; /ready tells.
+    allow_get_clear: whether a mere GET of /clear-samples clears.
+    """
     app.wsgi_app = _one_leading_slash(app.wsgi_app)  # type: ignore[assignment, method-assign]
 
     @app.get("/")
@@ -77,7 +109,11 @@ def register(app: Flask, service: Service) -> None:
 
     @app.get("/ready")
     def ready() -> ResponseReturnValue:
-        return jsonify(render.readiness_answer(service.ready()))
+        return jsonify(render.readiness_answer(service.ready(), authentication=authentication))
+
+    @app.get("/metrics")
+    def prometheus() -> ResponseReturnValue:
+        return Response(metrics.render(service.size()), content_type=CONTENT_TYPE_LATEST)
 
     @app.post("/update-samples")
     def update_samples() -> ResponseReturnValue:
@@ -113,7 +149,7 @@ def register(app: Flask, service: Service) -> None:
             image1, image2, max_distance = wire.parse_verify(_json(request))
         return jsonify(render.verification_answer(service.verify(image1, image2, max_distance=max_distance)))
 
-    @app.route("/clear-samples", methods=["GET", "POST"])
+    @app.route("/clear-samples", methods=["GET", "POST"] if allow_get_clear else ["POST"])
     def clear_samples() -> ResponseReturnValue:
         service.gallery.clear()
         return jsonify(success=CLEARED)
@@ -145,23 +181,18 @@ def register(app: Flask, service: Service) -> None:
         return jsonify(success=[sample_id])
 
     @app.before_request
-    def name_request() -> None:
-        sent = request.headers.get("X-Request-Id", "")
-        g.request_id = sent if SANE_ID.fullmatch(sent) else uuid.uuid4().hex
-        request_id.set(g.request_id)
-
-    @app.after_request
-    def tell_request_id(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.request_id
-        return response
+    def refuse_before_the_body_is_read() -> None:
+        if request.endpoint in QUEUED:
+            service.admission.check()
 
     @app.errorhandler(errors.RecognitionError)
     def expected(e: errors.RecognitionError) -> ResponseReturnValue:
-        # /ready has one status for every reason; its code tells which.
-        status = NOT_READY if request.endpoint == "ready" else STATUS[type(e)]
+        # /ready has one status for every reason against it; the code tells which.
+        not_ready = request.endpoint == "ready" and not isinstance(e, NOT_LET_IN)
+        status = NOT_READY if not_ready else STATUS[type(e)]
         if status >= 500:
-            log.warning("%s: %s request_id=%s", e.code, e.detail, g.request_id, exc_info=e.__cause__)
-        return _error(status, e.code, e.detail)
+            log.warning("%s: %s", e.code, e.detail, exc_info=e.__cause__)
+        return _error(status, e.code, e.detail, e.retry_after_s)
 
     @app.errorhandler(HTTPException)
     def refused(e: HTTPException) -> ResponseReturnValue:
@@ -171,9 +202,14 @@ def register(app: Flask, service: Service) -> None:
             response.headers["Allow"] = ", ".join(e.valid_methods)
         return response
 
+    @app.errorhandler(ParseException)
+    def wrongly_chunked(_: Exception) -> ResponseReturnValue:
+        # gunicorn's, of a chunked body, while it is read. It quotes the body, so it is not logged.
+        return _error(400, "invalid_request", "The body is wrongly chunked.")
+
     @app.errorhandler(Exception)
     def unforeseen(e: Exception) -> ResponseReturnValue:
-        log.error("internal error request_id=%s", g.request_id, exc_info=e)
+        log.error("internal error", exc_info=e)
         return _error(500, "internal_error", "The log has more under this request id.")
 
 
@@ -211,11 +247,14 @@ def _file(incoming: Request, name: str) -> bytes:
     return data
 
 
-def _error(status: int, code: str, detail: str) -> ResponseReturnValue:
+def _error(status: int, code: str, detail: str, retry_after_s: int = 2) -> ResponseReturnValue:
+    g.code = code
     response = jsonify(
         render.error_answer(ERROR_TEXT.get(status, "Internal error."), code, detail, g.request_id)
     )
     response.status_code = status
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     if status in (429, 503):
-        response.headers["Retry-After"] = RETRY_AFTER_S
+        response.headers["Retry-After"] = str(retry_after_s)
     return response

@@ -15,9 +15,18 @@ from numpy.typing import NDArray
 
 from recognition import crops, images
 from recognition.admission import Admission
-from recognition.errors import ImageTooLarge, InvalidImage, NoFace, NotFound, RecognitionError, at
+from recognition.errors import (
+    GalleryUnavailable,
+    ImageTooLarge,
+    InvalidImage,
+    NoFace,
+    NotFound,
+    RecognitionError,
+    at,
+)
 from recognition.faces import Enrolment, Face, Match, Model, Sample
 from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
+from recognition.stages import count, notes, stage, used
 
 CROPS_PER_CALL = 32  # of the embedding service, during an enrolment of many pictures
 
@@ -120,19 +129,24 @@ class Service:
             InvalidImage, ImageTooLarge, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
         """
         with self.admission():
-            pixels = self.decode(picture)
-            faces = by_size(self.detector(pixels))[: limit or None]
+            pixels = self._decode(picture)
+            faces = self._detect(pixels)[: limit or None]
             if not faces:
                 return []
-            model = self.embedder.model()
+            model = self._model()
             threshold = model.threshold if max_distance is None else max_distance
-            vectors = self.embedder.embed(crops.crop_faces(pixels, faces, model.input_size), model)
-            found = self.gallery.nearest(
-                vectors, top_k, _fingerprint(model), max_distance=threshold, per_name=per_name
-            )
-        return [
+            vectors = self._embed(self._cut(pixels, faces, model.input_size), model)
+            with stage("search"):
+                found = self.gallery.nearest(
+                    vectors, top_k, _fingerprint(model), max_distance=threshold, per_name=per_name
+                )
+        recognitions = [
             _recognition(face, nearest, threshold, model) for face, nearest in zip(faces, found, strict=True)
         ]
+        matches = sum(bool(recognition.matches) for recognition in recognitions)
+        count("matches", matches)
+        count("unknowns", len(recognitions) - matches)
+        return recognitions
 
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
         """Store the largest face of each picture as a sample; an id sent again replaces its sample.
@@ -154,14 +168,14 @@ class Service:
         """Do the work of `enrol`; the ids differ from each other."""
         if not wanted:
             return EnrolmentReport([], {})
-        model = self.embedder.model()
+        model = self._model()
         now = datetime.now(UTC)
         new: list[Sample] = []
         failed: dict[str, RecognitionError] = {}
         vectors: list[NDArray[np.float32]] = []
         waiting: list[NDArray[np.uint8]] = []
         # Faces are found in threads of their own while this one waits for the vectors of those before.
-        pool = ThreadPoolExecutor(self.enrolment_threads)
+        pool = ThreadPoolExecutor(self.enrolment_threads, initializer=notes.set, initargs=(notes.get(),))
         try:
             cut = partial(self._crop_of, side=model.input_size)
             for enrolment, crop in zip(wanted, pool.map(cut, wanted), strict=True):
@@ -171,14 +185,15 @@ class Service:
                 new.append(_sample(enrolment, now))
                 waiting.append(crop)
                 if len(waiting) == CROPS_PER_CALL:
-                    vectors.append(self.embedder.embed(np.stack(waiting), model))
+                    vectors.append(self._embed(np.stack(waiting), model))
                     waiting.clear()
         finally:
             pool.shutdown(cancel_futures=True)
         if waiting:
-            vectors.append(self.embedder.embed(np.stack(waiting), model))
+            vectors.append(self._embed(np.stack(waiting), model))
         if new:
-            self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
+            with stage("store"):
+                self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
         return EnrolmentReport([sample.id for sample in new], failed)
 
     def detect(self, picture: bytes) -> list[Face]:
@@ -188,7 +203,7 @@ class Service:
             InvalidImage, ImageTooLarge.
         """
         with self.admission():
-            return by_size(self.detector(self.decode(picture)))
+            return self._detect(self._decode(picture))
 
     def verify(self, image1: bytes, image2: bytes, *, max_distance: float | None = None) -> Verification:
         """Compare the largest faces of two encoded pictures.
@@ -199,12 +214,12 @@ class Service:
             InvalidImage, ImageTooLarge, NoFace: and which of the two; EmbeddingUnavailable.
         """
         with self.admission():
-            model = self.embedder.model()
+            model = self._model()
             with at("image1"):
                 face1, crop1 = self._largest_face(image1, model.input_size)
             with at("image2"):
                 face2, crop2 = self._largest_face(image2, model.input_size)
-            vectors = self.embedder.embed(np.stack([crop1, crop2]), model)
+            vectors = self._embed(np.stack([crop1, crop2]), model)
         distance = float(np.linalg.norm(np.subtract(*vectors.astype(np.float64))))
         threshold = model.threshold if max_distance is None else max_distance
         return Verification((face1, face2), distance, threshold, model)
@@ -219,10 +234,17 @@ class Service:
             faces = self.detector(self.ready_picture)
             if not faces:
                 raise NoFace("The detector finds no face in the bundled picture.")
-            model = self.embedder.model()
+            model = self._model()
             crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
             self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
             return Readiness(model, self.gallery.count())
+
+    def size(self) -> int | None:
+        """Return how many samples are enrolled; None while the gallery cannot be reached."""
+        try:
+            return self.gallery.count()
+        except GalleryUnavailable:
+            return None
 
     def samples(self, *, limit: int, after: str | None, name: str | None) -> SamplePage:
         """Return one page of the samples, or of those with this name.
@@ -261,12 +283,36 @@ class Service:
             return e
 
     def _largest_face(self, picture: bytes, side: int) -> tuple[Face, NDArray[np.uint8]]:
-        pixels = self.decode(picture)
-        faces = by_size(self.detector(pixels))
+        pixels = self._decode(picture)
+        faces = self._detect(pixels)
         if not faces:
             raise NoFace("No face was found in the picture.")
-        crop: NDArray[np.uint8] = crops.crop_faces(pixels, faces[:1], side)[0]
+        crop: NDArray[np.uint8] = self._cut(pixels, faces[:1], side)[0]
         return faces[0], crop
+
+    def _model(self) -> Model:
+        model = self.embedder.model()
+        used(model)
+        return model
+
+    def _decode(self, picture: bytes) -> NDArray[np.uint8]:
+        with stage("decode"):
+            return self.decode(picture)
+
+    def _detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        """Find the faces, largest first."""
+        with stage("detect"):
+            faces = by_size(self.detector(pixels))
+        count("faces", len(faces))
+        return faces
+
+    def _cut(self, pixels: NDArray[np.uint8], faces: Sequence[Face], side: int) -> NDArray[np.uint8]:
+        with stage("crop"):
+            return crops.crop_faces(pixels, faces, side)
+
+    def _embed(self, cut: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
+        with stage("embed"):
+            return self.embedder.embed(cut, model)
 
 
 def by_size(faces: Sequence[Face]) -> list[Face]:

@@ -9,6 +9,7 @@ from flask import Flask
 from embedding import routes
 from embedding.config import Settings, stop
 from embedding.deepface_models import ModelUnavailable
+from embedding.engines import DeviceUnavailable
 from embedding.network import Network, load
 
 
@@ -17,7 +18,8 @@ def create_app(settings: Settings, *, network: Network) -> Flask:
     app = Flask("embedding", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
-    routes.register(app, network, settings.max_image_pixels)
+    secret = settings.embedding_secret.get_secret_value() if settings.embedding_secret else None
+    routes.register(app, network, settings.max_image_pixels, secret=secret)
     return app
 
 
@@ -33,9 +35,12 @@ def load_network(settings: Settings) -> Network:
             settings.models_dir,
             threads=settings.embedding_threads,
             engine=settings.embedding_engine,
+            device=settings.embedding_device,
+            batch=settings.embedding_batch,
+            gather_ms=settings.embedding_gather_ms,
             deepface_home=settings.deepface_home,
         )
-    except ModelUnavailable as e:
+    except (ModelUnavailable, DeviceUnavailable) as e:
         stop(str(e))
 
 

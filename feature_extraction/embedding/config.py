@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.dataclasses import dataclass
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,12 @@ ModelName = Literal[
 ]
 
 
+def _fit_for_a_header(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{32,}=*", secret.get_secret_value()):  # RFC 6750, section 2.1
+        raise ValueError("needs at least 32 characters: letters, digits and . _ ~ + / - (= at the end)")
+    return secret
+
+
 @dataclass(frozen=True)
 class Settings:
     """Every field is the environment variable of the same name in capitals; the README explains each."""
@@ -41,7 +48,12 @@ class Settings:
     threads: Positive = 32
     embedding_model: ModelName = "Facenet"
     embedding_engine: Literal["openvino", "onnxruntime"] = "openvino"
+    embedding_device: str = "CPU"
     embedding_threads: Positive = 2
+    embedding_secret: Annotated[SecretStr, AfterValidator(_fit_for_a_header)] | None = None
+    log_format: Literal["text", "json"] = "text"
+    embedding_batch: Positive = 2
+    embedding_gather_ms: Annotated[float, Field(ge=0, le=1000)] = 0
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None
     max_body_bytes: Positive = 64 * 1024 * 1024

@@ -15,6 +15,12 @@ class EmbeddingError(Exception):
         self.detail = detail
 
 
+class Unauthorized(EmbeddingError):
+    """The request does not have EMBEDDING_SECRET."""
+
+    code = "unauthorized"
+
+
 class InvalidRequest(EmbeddingError):
     """The body is not what the route takes."""
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from embedding import deepface_models, preprocess
 from embedding.catalogue import MODELS
-from embedding.engines import ENGINES, Engine
-
-BATCH = 2  # faces at once, mirrored ones beside: more are hardly faster, and cost memory
+from embedding.engines import ENGINES, DeviceUnavailable, Engine
+from embedding.gathering import gather
 
 PREPARED = {"Facenet": "facenet", "Facenet512": "facenet512"}  # what prepare_models.py has made ONNX files of
 
@@ -46,6 +45,9 @@ def load(
     *,
     threads: int,
     engine: Engine = "openvino",
+    device: str = "CPU",
+    batch: int = 2,
+    gather_ms: float = 0,
     deepface_home: Path | None = None,
 ) -> Network:
     """Load a model of the catalogue: into an engine if it was prepared for it, else through deepface.
@@ -53,29 +55,38 @@ def load(
     Args:
         models_dir: where prepare_models.py has put its files.
         threads: that one call may use.
-        engine: what runs a prepared model.
+        engine, device: what runs a prepared model, and on what.
+        batch: the most crops of one run of the network, mirrored ones beside; on a CPU more than 2 are hardly
+            faster, and cost memory.
+        gather_ms: how long, in milliseconds, a call waits for others to share a run with; 0: not at all.
         deepface_home: the folder of deepface's `.deepface/weights`; None looks in models_dir and the user's.
 
     Raises:
         OSError: the prepared files are not there.
         ModelUnavailable: deepface cannot load it.
+        DeviceUnavailable: it cannot run on that device.
     """
     model = MODELS[name]
     if name in PREPARED:
         manifest = json.loads((models_dir / "manifest.json").read_text(encoding="utf-8"))
         about = manifest["networks"][PREPARED[name]]
-        forward = ENGINES[engine](models_dir / about["file"], threads)
+        forward = ENGINES[engine](models_dir / about["file"], threads, device)
         weights = about["weights"]["values_sha256"]
+    elif device != "CPU":
+        raise DeviceUnavailable(f"EMBEDDING_DEVICE={device}: EMBEDDING_MODEL={name} runs only on the CPU.")
     else:
         forward, weights = deepface_models.load(
             name, models_dir=models_dir, deepface_home=deepface_home, threads=threads
         )
     before, behind = model.preprocessing.network_input, model.preprocessing.merged
+    if gather_ms:
+        rows = len(before(np.zeros((1, model.input_size, model.input_size, 3), np.uint8)))  # of one crop
+        forward = gather(forward, limit=batch * rows, wait_s=gather_ms / 1000)
 
     def embed(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         parts = [np.empty((0, model.dimension), dtype=np.float32)]
-        for start in range(0, len(crops), BATCH):
-            outputs = behind(forward(before(crops[start : start + BATCH])))
+        for start in range(0, len(crops), batch):
+            outputs = behind(forward(before(crops[start : start + batch])))
             parts.append(preprocess.scaled(outputs, model.length))
         return np.concatenate(parts)
 

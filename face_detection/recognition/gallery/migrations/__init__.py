@@ -1,0 +1,36 @@
+"""The history of the tables: one file for each version, run by Alembic, forwards only.
+
+A new version is a new file in versions/ and a new VERSION in tables.py; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import sqlalchemy as sa
+
+from recognition.gallery.database import transaction
+from recognition.gallery.tables import VERSION
+
+
+def bring_up_to_date(engine: sa.Engine) -> None:
+    """Make the tables, or change those of an older version, all or nothing, in one process at a time.
+
+    Raises:
+        GalleryUnavailable: the database cannot be reached, is locked, lacks what is needed, or was made by a
+            newer version of this program.
+    """
+    with transaction(engine) as connection:
+        if version(connection) == VERSION:
+            return
+    with transaction(engine, write=True) as connection:
+        # Alembic takes a tenth of a second to import: only a start that needs it pays.
+        import_module("recognition.gallery.migrations.upgrade").upgrade(connection)
+
+
+def version(connection: sa.Connection) -> str | None:
+    """Return the version that the database says it has, or None."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    number: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return number

