@@ -1,5 +1,6 @@
 """How gunicorn serves this folder's app; its command line options win over these."""
 
+import ctypes
 import os
 import shutil
 import sys
@@ -12,6 +13,11 @@ from recognition import logs, models
 from recognition.config import from_environment
 
 settings = from_environment()
+
+# One heap for all threads of a worker: in heaps of their own each would keep the pictures that it has freed.
+M_ARENA_MAX = -8  # from glibc's malloc.h; other C libraries have no mallopt
+if hasattr(c_library := ctypes.CDLL(None), "mallopt"):
+    c_library.mallopt(M_ARENA_MAX, 1)
 
 # The workers' metrics meet in this folder; prometheus_client reads the variable when it is imported.
 metrics_folder = tempfile.mkdtemp(prefix="recognition-metrics-")

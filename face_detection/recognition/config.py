@@ -83,7 +83,7 @@ class Settings:
     detector: DetectorName = "mtcnn"
     min_face_px: Annotated[int, Field(ge=12)] = 20
     detection_max_side_px: Annotated[int, Field(ge=0)] = 1024
-    detection_threads: Positive = 1
+    detection_threads: Positive = 2
     enrolment_threads: Positive = 2
     max_body_bytes: Positive = 64 * 1024 * 1024
     max_image_pixels: Positive = 64_000_000
