@@ -18,6 +18,7 @@ RECOGNITION = {
     "keys": set(),
     "config": {"keys"},
     "models": {"config"},
+    "worker": {"config", "errors"},
     "stages": {"faces"},
     "logs": {"request_id"},
     "rate": {"errors"},
@@ -89,7 +90,7 @@ ONLY = {
     "onnxruntime": {"detector", "engines"},
     "openvino": {"engines"},
     "PIL": {"images", "decoding_process", "preprocess"},
-    "gunicorn": {"routes"},
+    "gunicorn": {"routes", "worker"},
     "logging": {"logs", "observe", "routes"},
     "prometheus_client": {"metrics", "routes"},
     "os": {

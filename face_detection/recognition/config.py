@@ -88,6 +88,7 @@ class Settings:
     max_body_bytes: Positive = 64 * 1024 * 1024
     max_image_pixels: Positive = 64_000_000
     decode_timeout_s: Seconds = 10.0
+    request_read_timeout_s: Seconds = 30.0
 
 
 class SettingsError(Exception):
