@@ -30,6 +30,7 @@ from recognition.stages import count, notes, stage, used
 
 CROPS_PER_CALL = 32  # of the embedding service, during an enrolment of many pictures
 
+Decode = Callable[[bytes], NDArray[np.uint8]]
 Detector = Callable[[NDArray[np.uint8]], list[Face]]
 
 
@@ -94,16 +95,15 @@ class Service:
     """Detector, embedder and gallery put to use.
 
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
-    max_image_pixels: bounds every picture.
     enrolment_threads: how many pictures of one enrolment are decoded and searched for faces at once.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it.
     """
 
+    decode: Decode
     detector: Detector
     embedder: Embedder
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
-    max_image_pixels: int
     enrolment_threads: int
     admission: Admission
 
@@ -297,7 +297,7 @@ class Service:
 
     def _decode(self, picture: bytes) -> NDArray[np.uint8]:
         with stage("decode"):
-            return images.decode(picture, self.max_image_pixels)
+            return self.decode(picture)
 
     def _detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """Find the faces, largest first."""
