@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 from flask import Flask
@@ -18,7 +19,7 @@ from recognition.detector import load_mtcnn
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
 from recognition.errors import GalleryUnavailable
-from recognition.gallery import open_gallery
+from recognition.gallery import keep_up, open_gallery
 from recognition.metrics import Metrics
 from recognition.rate import RateLimit
 from recognition.service import Decode, Detector, Embedder, Gallery, Service
@@ -103,7 +104,7 @@ def load_detector(settings: Settings) -> Detector:
 
 
 def load_gallery(settings: Settings) -> Gallery:
-    """Open DATABASE_URL, or say why it cannot be opened and leave.
+    """Open DATABASE_URL, and keep it up in a thread of its own; or say why it cannot be opened and leave.
 
     Raises:
         SystemExit: with the status at which gunicorn's master stops.
@@ -113,6 +114,7 @@ def load_gallery(settings: Settings) -> Gallery:
             settings.database_url, settings.gallery_lock_timeout_s, settings.gallery_ef_search
         )
         gallery.load()
+        Thread(target=keep_up, args=(gallery, Event().wait), daemon=True, name="gallery upkeep").start()
         return gallery
     except (GalleryUnavailable, OSError) as e:
         cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
