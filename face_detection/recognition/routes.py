@@ -43,6 +43,8 @@ SCOPES = {
     "delete_sample": ENROL,
     "delete_samples": ADMIN,
     "clear_samples": ADMIN,
+    "export_samples": ADMIN,
+    "import_samples": ADMIN,
 }
 
 # Those with pictures, which wait for their turn.
@@ -55,6 +57,7 @@ STATUS: dict[type[errors.RecognitionError], int] = {
     errors.InvalidRequest: 400,
     errors.InvalidImage: 400,
     errors.NoFace: 400,
+    errors.DamagedGallery: 400,
     errors.NotFound: 404,
     errors.GalleryModelMismatch: 409,
     errors.ImageTooLarge: 413,

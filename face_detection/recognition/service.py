@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recognition import crops, images
 from recognition.admission import Admission
 from recognition.errors import (
+    GalleryModelMismatch,
     GalleryUnavailable,
     ImageTooLarge,
     InvalidImage,
@@ -238,6 +239,16 @@ class Service:
             crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
             self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
             return Readiness(model, self.gallery.count())
+
+    def check_comparable(self, fingerprint: str, dimension: int) -> None:
+        """See to it that vectors made elsewhere can be compared with those that are made here.
+
+        Raises:
+            GalleryModelMismatch: they are of another model; EmbeddingUnavailable.
+        """
+        model = self._model()
+        if (fingerprint, dimension) != (_fingerprint(model), model.dimension):
+            raise GalleryModelMismatch("The vectors were made with another embedding model.")
 
     def size(self) -> int | None:
         """Return how many samples are enrolled; None while the gallery cannot be reached."""
