@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition import crops, images
+from recognition import crops, drawing, images
 from recognition.admission import Admission
 from recognition.errors import (
     GalleryModelMismatch,
@@ -25,7 +25,7 @@ from recognition.errors import (
     RecognitionError,
     at,
 )
-from recognition.faces import Enrolment, Face, Match, Model, Sample
+from recognition.faces import Box, Enrolment, Face, Match, Model, Sample
 from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
 from recognition.stages import count, notes, stage, used
 
@@ -148,6 +148,17 @@ class Service:
         count("matches", matches)
         count("unknowns", len(recognitions) - matches)
         return recognitions
+
+    def draw(self, picture: bytes, faces: Sequence[tuple[Box, str | None]]) -> bytes:
+        """Draw boxes and names on an encoded picture, as drawing.draw does; returns a JPEG.
+
+        Raises:
+            InvalidImage, ImageTooLarge.
+        """
+        with self.admission():
+            pixels = self._decode(picture)
+            with stage("draw"):
+                return drawing.draw(pixels, faces)
 
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
         """Store the largest face of each picture as a sample; an id sent again replaces its sample.

@@ -46,6 +46,10 @@ class _RecogniseBody(RecogniseOptions):
     image: str
 
 
+class _DrawQuery(BaseModel):
+    draw: bool = False
+
+
 class _DetectBody(_Strict):
     image: str
 
@@ -106,6 +110,16 @@ def parse_recognise_form(form: Mapping[str, str]) -> RecogniseOptions:
     """
     with _faults_told():
         return RecogniseOptions.model_validate(dict(form), strict=False)
+
+
+def parse_draw_query(query: Mapping[str, str]) -> bool:
+    """Read whether the picture is wanted back, with boxes and names.
+
+    Raises:
+        InvalidRequest.
+    """
+    with _faults_told():
+        return _DrawQuery.model_validate(dict(query)).draw
 
 
 def parse_detect(body: bytes) -> bytes:
