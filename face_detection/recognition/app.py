@@ -11,7 +11,7 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
-from recognition import access, browsers, images, observe, routes
+from recognition import access, browsers, images, observe, routes, transfers
 from recognition.admission import Admission
 from recognition.config import Settings, stop
 from recognition.decoding import Decoder
@@ -19,10 +19,10 @@ from recognition.detector import load_mtcnn
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
 from recognition.errors import GalleryUnavailable
-from recognition.gallery import keep_up, open_gallery
+from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.metrics import Metrics
 from recognition.rate import RateLimit
-from recognition.service import Decode, Detector, Embedder, Gallery, Service
+from recognition.service import Decode, Detector, Embedder, Service
 
 READY_PICTURE = Path(__file__).parent / "static" / "ready.jpg"
 READY_SIDE_PX = 256
@@ -62,6 +62,7 @@ def create_app(
     routes.register(
         app, service, metrics, authentication=bool(keys), allow_get_clear=settings.allow_get_clear
     )
+    transfers.register(app, service, gallery)
     return app
 
 
