@@ -346,7 +346,15 @@ def test_samples_are_listed_page_by_page(pair: Pair, photographs: Photographs, a
     whole = listed(pair).json()
     assert [shown["id"] for shown in whole["samples"]] == ids
     assert (whole["total"], whole["next"]) == (5, None)
-    assert set(whole["samples"][0]) == {"id", "name", "metadata", "action", "created", "modified", "expires_at"}
+    assert set(whole["samples"][0]) == {
+        "id",
+        "name",
+        "metadata",
+        "action",
+        "created",
+        "modified",
+        "expires_at",
+    }
     seen: list[str] = []
     page: dict[str, Any] = {"next": ""}
     while page["next"] is not None:
