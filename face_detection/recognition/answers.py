@@ -92,6 +92,7 @@ class StoredSample(TypedDict):
     action: str | None
     created: str
     modified: str
+    expires_at: str | None
 
 
 class Samples(TypedDict):

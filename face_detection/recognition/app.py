@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 from flask import Flask
@@ -11,32 +14,43 @@ from numpy.typing import NDArray
 from recognition import access, browsers, documentation, images, observe, routes, transfers
 from recognition.admission import Admission
 from recognition.config import Settings, stop
+from recognition.decoding import Decoder
 from recognition.detector import load_mtcnn
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
 from recognition.errors import GalleryUnavailable
-from recognition.gallery import Gallery, open_gallery
+from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.metrics import Metrics
 from recognition.rate import RateLimit
-from recognition.service import Detector, Embedder, Service
+from recognition.service import Decode, Detector, Embedder, Service
 
 READY_PICTURE = Path(__file__).parent / "static" / "ready.jpg"
 READY_SIDE_PX = 256
 READY_MIN_FACE_PX = 200  # MTCNN finds its face, 110 px high, up to this MIN_FACE_PX
 
 
-def create_app(settings: Settings, *, detector: Detector, embedder: Embedder, gallery: Gallery) -> Flask:
-    """Build the application around the given parts. It holds no global state."""
+def create_app(
+    settings: Settings,
+    *,
+    detector: Detector,
+    embedder: Embedder,
+    gallery: Gallery,
+    decode: Decode | None = None,
+) -> Flask:
+    """Build the application around the given parts. It holds no global state.
+
+    decode: None decodes pictures in this process.
+    """
     app = Flask("recognition", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     metrics = Metrics()
     service = Service(
+        decode or partial(images.decode, max_pixels=settings.max_image_pixels),
         detector,
         embedder,
         gallery,
         ready_picture=ready_picture(settings.min_face_px),
-        max_image_pixels=settings.max_image_pixels,
         enrolment_threads=settings.enrolment_threads,
         admission=Admission(settings.max_running, settings.max_waiting, metrics.queue),
     )
@@ -60,6 +74,20 @@ def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
+def load_decoder(settings: Settings) -> Decode | None:
+    """Start the processes that decode pictures, or say why they do not start and leave.
+
+    Raises:
+        SystemExit: with the status at which gunicorn's master stops.
+    """
+    if sys.platform != "linux":  # the others lack what keeps such a process in bounds
+        return None
+    try:
+        return Decoder(max_pixels=settings.max_image_pixels, timeout_s=settings.decode_timeout_s)
+    except OSError as e:
+        stop(f"pictures cannot be decoded: {e}")
+
+
 def load_detector(settings: Settings) -> Detector:
     """Load DETECTOR, or say why it cannot be loaded and leave.
 
@@ -78,7 +106,7 @@ def load_detector(settings: Settings) -> Detector:
 
 
 def load_gallery(settings: Settings) -> Gallery:
-    """Open DATABASE_URL, or say why it cannot be opened and leave.
+    """Open DATABASE_URL, and keep it up in a thread of its own; or say why it cannot be opened and leave.
 
     Raises:
         SystemExit: with the status at which gunicorn's master stops.
@@ -88,6 +116,7 @@ def load_gallery(settings: Settings) -> Gallery:
             settings.database_url, settings.gallery_lock_timeout_s, settings.gallery_ef_search
         )
         gallery.load()
+        Thread(target=keep_up, args=(gallery, Event().wait), daemon=True, name="gallery upkeep").start()
         return gallery
     except (GalleryUnavailable, OSError) as e:
         cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
@@ -101,6 +130,7 @@ def production_app(settings: Settings) -> Flask:
     """
     return create_app(
         settings,
+        decode=load_decoder(settings),
         detector=load_detector(settings),
         embedder=EmbeddingClient(
             settings.feature_extraction_url,

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from werkzeug.routing import Rule
 
 from recognition import routes
-from recognition.errors import Forbidden, NotFound, RateLimited, RecognitionError, Unauthorized
+from recognition.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    RecognitionError,
+    RequestTimeout,
+    Unauthorized,
+)
 from recognition.faces import Sample
 from recognition.gallery import portable
 from recognition.keys import ANY, OPEN
@@ -81,12 +89,14 @@ def _calls(rule: Rule, table: dict[str, Operation]) -> Iterator[Call]:
 
 def _refusals(endpoint: str, scope: str, operation: Operation) -> Iterator[Refusal]:
     yield _refusal(routes.INTERNAL, "internal_error", "The log has more under this request id.")
+    with_body: tuple[type[RecognitionError], ...] = ()
     if operation.files or operation.json:
         yield _refusal(routes.TOO_LARGE, "body_too_large", "The body is larger than MAX_BODY_BYTES.")
+        with_body = (InvalidRequest, RequestTimeout)  # if it is wrongly chunked, or slow
     let_in: tuple[type[RecognitionError], ...] = {OPEN: (), ANY: (Unauthorized, RateLimited)}.get(
         scope, (Unauthorized, Forbidden, RateLimited)
     )
-    for error in (*let_in, *operation.raises):
+    for error in dict.fromkeys((*let_in, *with_body, *operation.raises)):
         yield _refusal(
             routes.status_of(error, endpoint), error.code, (error.__doc__ or "").partition("\n")[0]
         )

@@ -26,6 +26,7 @@ STORED = {
     "action": None,
     "created": "2026-11-24T01:59:21.186000+00:00",
     "modified": "2026-11-24T01:59:21.186000+00:00",
+    "expires_at": None,
 }
 MARKS = {
     "left_eye": [95.5, 100.25],

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recognition import images
-from recognition.bounds import NO_NUL, Action, Id, Metadata, Name, faults_of
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, faults_of
 from recognition.errors import InvalidRequest, at
 from recognition.faces import Enrolment
 
@@ -33,6 +33,7 @@ class NewSample(_Strict):
     image: Image
     metadata: Metadata = None
     action: Action | None = None
+    expires_at: Moment | None = None
 
 
 class RecogniseOptions(_Strict):

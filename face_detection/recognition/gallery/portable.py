@@ -1,8 +1,8 @@
 """A gallery as a file of JSON lines, which any gallery of the same model takes, whatever its database.
 
 first line   {"gallery": 1, "fingerprint": "...", "dimension": d}
-one a sample {"id", "name", "metadata", "action", "created", "modified", "vector"}, ids ascending, times in
-             ISO 8601, the vector as base64 of little-endian float32
+one a sample {"id", "name", "metadata", "action", "created", "modified", "expires_at", "vector"}, ids
+             ascending, times in ISO 8601, the vector as base64 of little-endian float32
 last line    {"samples": n, "sha256": "..."}: of all bytes before it
 
 A file without its last line is an export that was broken off; with another checksum it was changed since.
@@ -15,16 +15,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import pydantic_core
 from numpy.typing import NDArray
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from recognition.bounds import Action, Id, Metadata, Name, faults_of
+from recognition.bounds import Action, Id, Metadata, Moment, Name, faults_of
 from recognition.errors import DamagedGallery
 from recognition.faces import Sample
 
@@ -50,16 +49,6 @@ class Header:
     dimension: int
 
 
-def _utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as e:
-        raise ValueError("before the year 1 or after 9999 in UTC") from e
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
-
-
 class _First(BaseModel):
     gallery: Literal[1]
     fingerprint: Annotated[str, Field(min_length=1, max_length=200)]
@@ -73,6 +62,7 @@ class _Line(BaseModel):
     action: Action | None
     created: Moment
     modified: Moment
+    expires_at: Moment | None = None
     vector: str
 
 
@@ -217,6 +207,7 @@ def _record(sample: Sample, vector: NDArray[np.float32]) -> dict[str, Any]:
         "action": sample.action,
         "created": sample.created.isoformat(),
         "modified": sample.modified.isoformat(),
+        "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
         "vector": base64.b64encode(vector.astype(FLOAT32).tobytes()).decode("ascii"),
     }
 
@@ -257,4 +248,5 @@ def _sample(line: _Line, header: Header, number: int) -> Record:
         raise DamagedGallery(f"line {number}: the vector is not base64 of float32") from e
     if vector.shape != (header.dimension,) or not (np.abs(vector) < LARGEST).all():
         raise DamagedGallery(f"line {number}: not a vector of {header.dimension} finite numbers")
-    return Sample(line.id, line.name, line.metadata, line.action, line.created, line.modified), vector
+    about = (line.id, line.name, line.metadata, line.action, line.created, line.modified, line.expires_at)
+    return Sample(*about), vector
