@@ -11,6 +11,7 @@ from typing import IO
 from flask import Flask, Request, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from recognition.answers import Imported
 from recognition.errors import InvalidRequest, UnsupportedMediaType
 from recognition.gallery import Gallery, portable, transfer
 from recognition.service import Service
@@ -32,7 +33,7 @@ def register(app: Flask, service: Service, gallery: Gallery) -> None:
             header, count = portable.check(file)
             service.check_comparable(header.fingerprint, header.dimension)
             imported = transfer.store(gallery, file, header)
-        return jsonify(imported=imported, unchanged=count - imported)
+        return jsonify(Imported(imported=imported, unchanged=count - imported))
 
 
 @contextmanager

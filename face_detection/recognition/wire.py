@@ -18,16 +18,19 @@ MAX_PAGE = 1000
 MAX_SAMPLES = 10_000  # in one request
 
 Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Image = Annotated[str, Field(description="the picture in base64, bare or behind data:image/...;base64,")]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
-class _Sample(_Strict):
+class NewSample(_Strict):
+    """One sample to enrol: the largest face of the picture counts."""
+
     id: Id
     name: Name
-    image: str
+    image: Image
     metadata: Metadata = None
     action: Action | None = None
     expires_at: Moment | None = None
@@ -43,43 +46,57 @@ class RecogniseOptions(_Strict):
     limit: Annotated[int, Field(ge=0)] = 0
 
 
-class _RecogniseBody(RecogniseOptions):
-    image: str
+class RecogniseRequest(RecogniseOptions):
+    """A picture, and how to look for its faces."""
+
+    image: Image
 
 
-class _DrawQuery(BaseModel):
+class DrawQuery(BaseModel):
+    """Whether the picture itself is wanted back, with boxes and names."""
+
     draw: bool = False
 
 
-class _DetectBody(_Strict):
-    image: str
+class DetectRequest(_Strict):
+    """A picture."""
+
+    image: Image
 
 
-class _VerifyOptions(_Strict):
+class VerifyOptions(_Strict):
+    """From which distance on two faces are two people's."""
+
     min_distance: Distance | None = None
 
 
-class _VerifyBody(_VerifyOptions):
-    image1: str
-    image2: str
+class VerifyRequest(VerifyOptions):
+    """Two pictures, of which the largest faces are compared."""
+
+    image1: Image
+    image2: Image
 
 
-class _NameQuery(BaseModel):
-    """Unknown parameters are refused: DELETE /samples with a misspelt `name` would remove everything."""
+class NameQuery(BaseModel):
+    """Whose samples are meant.
+
+    Unknown parameters are refused: DELETE /samples with a misspelt `name` would remove everything.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name | None = None
 
 
-class SamplesQuery(_NameQuery):
+class SamplesQuery(NameQuery):
     """Which samples to list; `after` is the id after which they start."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
     after: Annotated[str, Field(max_length=500, pattern=NO_NUL)] | None = None
 
 
-_SAMPLES = TypeAdapter(Annotated[list[_Sample], Field(max_length=MAX_SAMPLES)])
+NewSamples = Annotated[list[NewSample], Field(max_length=MAX_SAMPLES)]
+_SAMPLES: TypeAdapter[list[NewSample]] = TypeAdapter(NewSamples)
 
 
 def parse_enrolments(body: bytes) -> list[Enrolment]:
@@ -99,7 +116,7 @@ def parse_recognise(body: bytes) -> tuple[bytes, RecogniseOptions]:
         InvalidRequest, InvalidImage.
     """
     with _faults_told():
-        request = _RecogniseBody.model_validate_json(body)
+        request = RecogniseRequest.model_validate_json(body)
     return images.from_base64(request.image), request
 
 
@@ -120,7 +137,7 @@ def parse_draw_query(query: Mapping[str, str]) -> bool:
         InvalidRequest.
     """
     with _faults_told():
-        return _DrawQuery.model_validate(dict(query)).draw
+        return DrawQuery.model_validate(dict(query)).draw
 
 
 def parse_detect(body: bytes) -> bytes:
@@ -130,7 +147,7 @@ def parse_detect(body: bytes) -> bytes:
         InvalidRequest, InvalidImage.
     """
     with _faults_told():
-        request = _DetectBody.model_validate_json(body)
+        request = DetectRequest.model_validate_json(body)
     return images.from_base64(request.image)
 
 
@@ -141,7 +158,7 @@ def parse_verify(body: bytes) -> tuple[bytes, bytes, float | None]:
         InvalidRequest, InvalidImage.
     """
     with _faults_told():
-        request = _VerifyBody.model_validate_json(body)
+        request = VerifyRequest.model_validate_json(body)
     with at("image1"):
         first = images.from_base64(request.image1)
     with at("image2"):
@@ -156,7 +173,7 @@ def parse_verify_form(form: Mapping[str, str]) -> float | None:
         InvalidRequest.
     """
     with _faults_told():
-        return _VerifyOptions.model_validate(dict(form), strict=False).min_distance
+        return VerifyOptions.model_validate(dict(form), strict=False).min_distance
 
 
 def parse_samples_query(query: Mapping[str, str]) -> SamplesQuery:
@@ -176,7 +193,7 @@ def parse_name_query(query: Mapping[str, str]) -> str | None:
         InvalidRequest: a parameter other than `name`, or an empty one.
     """
     with _faults_told():
-        return _NameQuery.model_validate(dict(query)).name
+        return NameQuery.model_validate(dict(query)).name
 
 
 @contextmanager

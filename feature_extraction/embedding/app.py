@@ -6,7 +6,7 @@ import warnings
 
 from flask import Flask
 
-from embedding import routes
+from embedding import documentation, routes
 from embedding.config import Settings, stop
 from embedding.deepface_models import ModelUnavailable
 from embedding.engines import DeviceUnavailable
@@ -20,6 +20,7 @@ def create_app(settings: Settings, *, network: Network) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     secret = settings.embedding_secret.get_secret_value() if settings.embedding_secret else None
     routes.register(app, network, settings.max_image_pixels, secret=secret)
+    documentation.register(app, secret=secret is not None)
     return app
 
 
