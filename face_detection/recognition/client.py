@@ -83,16 +83,17 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.session.close()
 
-    def enrol(
-        self, sample_id: str, name: str, picture: Picture, *, metadata: Json = None, action: str | None = None
-    ) -> None:
-        """Store the largest face of a picture as a sample; an id sent again replaces its sample."""
-        sample = {"id": sample_id, "name": name, "picture": picture, "metadata": metadata, "action": action}
+    def enrol(self, sample_id: str, name: str, picture: Picture, **more: Json) -> None:
+        """Store the largest face of a picture as a sample; an id sent again replaces its sample.
+
+        more: `metadata`, `action`, `expires_at`, as /update-samples has them.
+        """
+        sample = {"id": sample_id, "name": name, "picture": picture, **more}
         for error in self.enrol_all([sample])["errors"].values():
             raise ServiceError(error["code"], error["detail"])
 
     def enrol_all(self, samples: Sequence[Mapping[str, Any]]) -> Json:
-        """Enrol several in one request; each has `id`, `name`, `picture`, and may have `metadata`, `action`.
+        """Enrol several in one request: each has `id`, `name`, `picture`, and what else `enrol` takes.
 
         Returns:
             `success` and `fail`, lists of ids, and in `errors` a `code` and a `detail` for each id of `fail`.

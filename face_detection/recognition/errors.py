@@ -70,6 +70,12 @@ class NotFound(RecognitionError):
     code = "not_found"
 
 
+class RequestTimeout(RecognitionError):
+    """The request has not arrived within REQUEST_READ_TIMEOUT_S."""
+
+    code = "request_timeout"
+
+
 class UnsupportedMediaType(RecognitionError):
     """The body is neither JSON nor multipart."""
 

@@ -111,6 +111,7 @@ def sample_answer(sample: Sample) -> dict[str, Any]:
         "action": sample.action,
         "created": sample.created.isoformat(),
         "modified": sample.modified.isoformat(),
+        "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
     }
 
 

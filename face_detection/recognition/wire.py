@@ -5,9 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+)
 
 from recognition import images
 from recognition.errors import InvalidRequest, at
@@ -38,6 +48,19 @@ def _bounded(value: JsonValue) -> JsonValue:
     return value
 
 
+def _moment(value: Any) -> datetime | None:
+    # pydantic's own reading takes numbers, too, for seconds since 1970.
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        pass  # the library's message quotes what was sent
+    raise ValueError("not a time in ISO 8601 with its offset from UTC, such as 2026-01-31T12:00:00+01:00")
+
+
 # Databases bound what an index entry may hold (PostgreSQL 2,704 bytes), and PostgreSQL's text takes no NUL.
 NO_NUL = r"^[^\x00]*$"
 Id = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
@@ -55,6 +78,7 @@ class _Sample(_Strict):
     image: str
     metadata: Annotated[JsonValue, AfterValidator(_bounded)] = None
     action: Annotated[str, Field(max_length=1000, pattern=NO_NUL)] | None = None
+    expires_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
 
 
 class RecogniseOptions(_Strict):

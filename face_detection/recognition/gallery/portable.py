@@ -1,8 +1,8 @@
 """A gallery as a file of JSON lines, which any gallery of the same model takes, whatever its database.
 
 first line   {"gallery": 1, "fingerprint": "...", "dimension": d}
-one a sample {"id", "name", "metadata", "action", "created", "modified", "vector"}, ids ascending, times in
-             ISO 8601, the vector as base64 of little-endian float32
+one a sample {"id", "name", "metadata", "action", "created", "modified", "expires_at", "vector"}, ids
+             ascending, times in ISO 8601, the vector as base64 of little-endian float32
 last line    {"samples": n, "sha256": "..."}: of all bytes before it
 
 A file without its last line is an export that was broken off; with another checksum it was changed since.
@@ -154,6 +154,7 @@ def _record(sample: Sample, vector: NDArray[np.float32]) -> dict[str, Any]:
         "action": sample.action,
         "created": sample.created.isoformat(),
         "modified": sample.modified.isoformat(),
+        "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
         "vector": base64.b64encode(vector.astype(FLOAT32).tobytes()).decode("ascii"),
     }
 
@@ -184,7 +185,10 @@ def _sample(value: dict[str, Any], header: Header, number: int) -> Record:
     try:
         vector = np.frombuffer(base64.b64decode(value["vector"], validate=True), FLOAT32)
         created, modified = (datetime.fromisoformat(value[key]) for key in ("created", "modified"))
-        sample = Sample(value["id"], value["name"], value["metadata"], value["action"], created, modified)
+        expires_at = value.get("expires_at") and datetime.fromisoformat(value["expires_at"])
+        sample = Sample(
+            value["id"], value["name"], value["metadata"], value["action"], created, modified, expires_at
+        )
     except (KeyError, TypeError, ValueError) as e:
         raise Damaged(f"line {number} is not a sample") from e
     if not (
