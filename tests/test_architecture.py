@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECOGNITION = {
     "errors": set(),
     "faces": set(),
+    "bounds": set(),
     "request_id": set(),
     "keys": set(),
     "config": {"keys"},
@@ -26,20 +27,22 @@ RECOGNITION = {
     "decoding_process": {"images", "errors"},
     "decoding": {"decoding_process", "images", "errors"},
     "crops": {"faces"},
+    "drawing": {"faces"},
     "matching": set(),
     "detector": {"faces", "errors"},
     "embedder": {"faces", "errors", "request_id"},
-    "gallery": {"faces", "errors", "matching", "config"},  # config for its command, __main__.py
+    "gallery": {"faces", "errors", "matching", "bounds", "config"},  # config for its command, __main__.py
     "admission": {"errors", "stages"},
     "results": {"faces", "errors"},
     "metrics": {"faces", "stages"},
-    "service": {"images", "crops", "faces", "errors", "admission", "results", "stages"},
-    "wire": {"images", "faces", "errors"},
+    "service": {"images", "crops", "drawing", "faces", "errors", "admission", "results", "stages"},
+    "wire": {"images", "faces", "errors", "bounds"},
     "render": {"faces", "results", "wire"},
     "access": {"errors", "keys", "rate"},
     "browsers": set(),
     "observe": {"metrics", "request_id", "stages"},
     "routes": {"wire", "render", "errors", "keys", "metrics", "service"},
+    "transfers": {"errors", "gallery", "service"},
     "app": {
         "access",
         "browsers",
@@ -51,6 +54,7 @@ RECOGNITION = {
         "rate",
         "routes",
         "service",
+        "transfers",
         "admission",
         "decoding",
         "detector",
@@ -83,7 +87,7 @@ PACKAGES = {"face_detection/recognition": RECOGNITION, "feature_extraction/embed
 
 # outside libraries that only some may import
 ONLY = {
-    "flask": {"access", "browsers", "observe", "routes", "app", "logs", "local"},
+    "flask": {"access", "browsers", "observe", "routes", "transfers", "app", "logs", "local"},
     "werkzeug": {"browsers", "routes", "app", "local"},
     "sqlalchemy": {"gallery"},
     "alembic": {"gallery"},

@@ -11,7 +11,7 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
-from recognition import access, browsers, images, observe, routes
+from recognition import access, browsers, images, observe, routes, transfers
 from recognition.admission import Admission
 from recognition.config import Settings, stop
 from recognition.decoding import Decoder
@@ -62,6 +62,7 @@ def create_app(
     routes.register(
         app, service, metrics, authentication=bool(keys), allow_get_clear=settings.allow_get_clear
     )
+    transfers.register(app, service, gallery)
     return app
 
 

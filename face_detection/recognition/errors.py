@@ -64,6 +64,12 @@ class NoFace(RecognitionError):
     code = "no_face"
 
 
+class DamagedGallery(RecognitionError):
+    """The file is not a gallery, not complete, or not what was written."""
+
+    code = "damaged_gallery"
+
+
 class NotFound(RecognitionError):
     """There is no such sample."""
 

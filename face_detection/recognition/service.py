@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition import crops, images
+from recognition import crops, drawing, images
 from recognition.admission import Admission
 from recognition.errors import (
+    GalleryModelMismatch,
     GalleryUnavailable,
     ImageTooLarge,
     InvalidImage,
@@ -25,7 +26,7 @@ from recognition.errors import (
     RecognitionError,
     at,
 )
-from recognition.faces import Enrolment, Face, Match, Model, Sample
+from recognition.faces import Box, Enrolment, Face, Match, Model, Sample
 from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
 from recognition.stages import count, notes, stage, used
 
@@ -152,6 +153,17 @@ class Service:
         count("unknowns", len(recognitions) - matches)
         return recognitions
 
+    def draw(self, picture: bytes, faces: Sequence[tuple[Box, str | None]]) -> bytes:
+        """Draw boxes and names on an encoded picture, as drawing.draw does; returns a JPEG.
+
+        Raises:
+            InvalidImage, ImageTooLarge.
+        """
+        with self.admission():
+            pixels = self._decode(picture)
+            with stage("draw"):
+                return drawing.draw(pixels, faces)
+
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
         """Store the largest face of each picture as a sample; an id sent again replaces its sample.
 
@@ -243,6 +255,16 @@ class Service:
             crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
             self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
             return Readiness(model, self.gallery.count())
+
+    def check_comparable(self, fingerprint: str, dimension: int) -> None:
+        """See to it that vectors made elsewhere can be compared with those that are made here.
+
+        Raises:
+            GalleryModelMismatch: they are of another model; EmbeddingUnavailable.
+        """
+        model = self._model()
+        if (fingerprint, dimension) != (_fingerprint(model), model.dimension):
+            raise GalleryModelMismatch("The vectors were made with another embedding model.")
 
     def size(self) -> int | None:
         """Return how many samples are enrolled; None while the gallery cannot be reached."""
