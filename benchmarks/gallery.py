@@ -433,7 +433,8 @@ def main() -> None:
             centres = people(max(1, size // PEOPLE_EACH), random)
             vectors = pictures(centres[random.integers(0, len(centres), size)], random)
             probes, more = (
-                strangers_among(centres, count, random) for count in (arguments.probes, EXACT_PROBES)
+                strangers_among(centres, count, random)
+                for count in (arguments.probes, min(size, EXACT_PROBES))
             )
             for url in urls:
                 backend = "SQLite" if url.startswith("sqlite") else "PostgreSQL"

@@ -49,6 +49,9 @@ def main(decode: Decode = images.decode) -> None:
     shared = mmap.mmap(file, 3 * max_pixels)
     os.close(file)
     channel = socket.socket(fileno=0)
+    Image.MAX_IMAGE_PIXELS = (
+        max_pixels  # Pillow checks sizes that show only later against twice its own limit
+    )
     Image.init()  # loads the readers of all formats, before the first picture needs them
     memory = _give_up_rights()
     channel.sendall(READY)

@@ -79,9 +79,6 @@ def decode(
         ImageTooLarge: its header claims more than `max_pixels` pixels; nothing has been decoded then.
         InvalidImage: it cannot be read.
     """
-    Image.MAX_IMAGE_PIXELS = (
-        max_pixels  # Pillow checks sizes that show only later against twice its own limit
-    )
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if math.prod(image.size) > max_pixels:
