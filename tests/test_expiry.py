@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from galleries import MODEL, NOW, a_sample, nearest_ids, vectors_of
-from recognition.app import create_app, load_gallery
+from recognition.app import create_app, load_gallery, start_upkeep
 from recognition.config import read
 from recognition.errors import GalleryUnavailable
 from recognition.faces import Box, Face, Model
@@ -224,7 +224,7 @@ def test_the_upkeep_survives_a_database_that_is_gone_for_a_while() -> None:
 
 
 def test_the_service_keeps_its_gallery_up(tmp_path: Path) -> None:
-    load_gallery(read({"DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}"}))
+    start_upkeep(load_gallery(read({"DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}"})))
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "gallery upkeep"]
     assert thread.daemon
 

@@ -106,7 +106,7 @@ def load_detector(settings: Settings) -> Detector:
 
 
 def load_gallery(settings: Settings) -> Gallery:
-    """Open DATABASE_URL, and keep it up in a thread of its own; or say why it cannot be opened and leave.
+    """Open DATABASE_URL, or say why it cannot be opened and leave.
 
     Raises:
         SystemExit: with the status at which gunicorn's master stops.
@@ -116,11 +116,15 @@ def load_gallery(settings: Settings) -> Gallery:
             settings.database_url, settings.gallery_lock_timeout_s, settings.gallery_ef_search
         )
         gallery.load()
-        Thread(target=keep_up, args=(gallery, Event().wait), daemon=True, name="gallery upkeep").start()
         return gallery
     except (GalleryUnavailable, OSError) as e:
         cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
         stop(f"DATABASE_URL: {e} {cause}".rstrip())
+
+
+def start_upkeep(gallery: Gallery) -> None:
+    """Keep a gallery up, in a thread that ends with the process."""
+    Thread(target=keep_up, args=(gallery, Event().wait), daemon=True, name="gallery upkeep").start()
 
 
 def production_app(settings: Settings) -> Flask:
@@ -128,6 +132,8 @@ def production_app(settings: Settings) -> Flask:
 
     Called in each worker, after the fork: ONNX sessions and database connections do not survive one.
     """
+    gallery = load_gallery(settings)
+    start_upkeep(gallery)
     return create_app(
         settings,
         decode=load_decoder(settings),
@@ -139,5 +145,5 @@ def production_app(settings: Settings) -> Flask:
             connections=settings.threads,
             secret=settings.embedding_secret.get_secret_value() if settings.embedding_secret else None,
         ),
-        gallery=load_gallery(settings),
+        gallery=gallery,
     )

@@ -7,6 +7,7 @@ rows.py      rows of the tables, found, counted and removed
 upkeep.py    what is done every minute: expired samples go
 database.py  connections and transactions of both
 tables.py    the tables; migrations/ their versions
+backup.py    a copy of a SQLite gallery
 portable.py  a gallery as a file
 transfer.py  what moving and checking one needs of its database
 __main__.py  the command `python -m recognition.gallery`

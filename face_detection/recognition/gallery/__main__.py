@@ -14,8 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from recognition.config import from_environment
 from recognition.errors import RecognitionError
 from recognition.gallery import Gallery, open_gallery, portable, transfer
+from recognition.gallery.backup import backup
 
 TERMINAL = Console(stderr=True)
+
+
+class _WrongKind(click.ClickException):
+    exit_code = 2
 
 
 @click.group()
@@ -67,6 +72,21 @@ def import_(gallery: Gallery, file: Path) -> None:
         with _progress("importing", count) as told:
             stored = transfer.store(gallery, opened, header, told)
     click.echo(f"{stored} of {count} samples imported; the others were there already.")
+
+
+@cli.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def backup_(gallery: Gallery, file: Path) -> None:
+    """Copy the database as it is at one moment into FILE, which must not be there; SQLite only.
+
+    FILE is a gallery of its own, and checked. It holds biometric data: only its owner can read it.
+    """
+    if gallery.engine.dialect.name != "sqlite":
+        raise _WrongKind("This gallery is in PostgreSQL: pg_dump makes a backup of it.")
+    with _failing():
+        count = backup(gallery.engine, file)
+    click.echo(f"{count} samples backed up.")
 
 
 @cli.command()

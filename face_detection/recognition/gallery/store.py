@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from recognition.errors import GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Match, Sample
 from recognition.gallery import rows
-from recognition.gallery.database import open_postgresql, open_sqlite, transaction
+from recognition.gallery.database import empty_log, open_postgresql, open_sqlite, transaction
 from recognition.gallery.migrations import bring_up_to_date
 from recognition.gallery.search import DatabaseSearch, MemorySearch, Search, nearest_names
 from recognition.gallery.tables import SAMPLE_COLUMNS, STATE, naive_utc, sample_of, samples, state
@@ -50,6 +50,7 @@ class Gallery:
         """
         with self._search.lock, self._reading() as (connection, now):
             self._search.load(connection, now)
+        empty_log(self.engine)
 
     def close(self) -> None:
         """Close all connections to the database."""
@@ -102,6 +103,8 @@ class Gallery:
                     samples.update().where(samples.c.key == sa.bindparam("known_key")).values(replaced),
                     changed,
                 )
+        if changed:
+            empty_log(self.engine)
 
     def delete(self, sample_id: str) -> bool:
         """Remove one sample. Returns whether it was there.
@@ -109,8 +112,7 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self._writing() as connection:
-            return bool(rows.remove(connection, samples.c.sample_id == sample_id))
+        return bool(self._remove(samples.c.sample_id == sample_id))
 
     def delete_named(self, name: str) -> int:
         """Remove the samples of one name, all or none. Returns how many there were.
@@ -118,8 +120,7 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self._writing() as connection:
-            return len(rows.remove(connection, samples.c.name == name))
+        return len(self._remove(samples.c.name == name))
 
     def clear(self) -> None:
         """Remove every sample.
@@ -129,6 +130,7 @@ class Gallery:
         """
         with self._writing() as connection:
             self._clear(connection, rows.next_revision(connection), None, None)
+        empty_log(self.engine)
 
     def get(self, sample_id: str) -> Sample | None:
         """Return one sample, or None if there is none of that id.
@@ -222,8 +224,7 @@ class Gallery:
                 if now.next_expiry is None or now.next_expiry > moment:
                     yield connection, now
                     return
-            with transaction(self.engine, write=True) as connection:
-                rows.remove(connection, samples.c.expires_at <= moment)
+            self._remove(samples.c.expires_at <= moment)
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -231,6 +232,13 @@ class Gallery:
         with transaction(self.engine, write=True) as connection:
             rows.remove(connection, samples.c.expires_at <= naive_utc(self._clock()))
             yield connection
+
+    def _remove(self, which: sa.ColumnElement[bool]) -> list[str]:
+        """Remove the samples that meet a condition. Returns their ids."""
+        with self._writing() as connection:
+            ids = rows.remove(connection, which)
+        empty_log(self.engine)
+        return ids
 
     def _adopt(self, connection: sa.Connection, fingerprint: str, dimension: int, revision: int) -> None:
         """Make `fingerprint` that of the gallery, which must be empty or of the same model."""
