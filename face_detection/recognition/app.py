@@ -27,7 +27,7 @@ READY_MIN_FACE_PX = 200  # MTCNN finds its face, 110 px high, up to this MIN_FAC
 
 def create_app(settings: Settings, *, detector: Detector, embedder: Embedder, gallery: Gallery) -> Flask:
     """Build the application around the given parts. It holds no global state."""
-    app = Flask("recognition", static_folder=None)
+    app = Flask("recognition", static_folder="static")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     metrics = Metrics()

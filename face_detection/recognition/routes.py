@@ -30,6 +30,8 @@ NOT_LET_IN = (errors.Unauthorized, errors.Forbidden, errors.RateLimited)
 # What a key must open to call each route below, by the name of its function.
 SCOPES = {
     "health": OPEN,
+    "page": OPEN,  # it asks for the key that its calls need
+    "static": OPEN,
     "running": ANY,
     "ready": ANY,
     "prometheus": ANY,
@@ -98,6 +100,9 @@ def register(
     app.wsgi_app = _one_leading_slash(app.wsgi_app)  # type: ignore[assignment, method-assign]
 
     @app.get("/")
+    def page() -> ResponseReturnValue:
+        return app.send_static_file("index.html")
+
     @app.get("/update-samples")
     @app.get("/face-recognition")
     def running() -> ResponseReturnValue:
