@@ -68,9 +68,15 @@ def with_key(scope: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {KEYS[scope][0]}"}
 
 
-RULES = [rule for rule in guarded().url_map.iter_rules() if rule.endpoint != "static"]
+RULES = list(guarded().url_map.iter_rules())
 CALLS = [
-    (method, rule.rule.replace("<path:sample_id>", "a").replace("<name>", "start.js"), rule.endpoint)
+    (
+        method,
+        rule.rule.replace("<path:sample_id>", "a")
+        .replace("<name>", "start.js")
+        .replace("<path:filename>", "app.js"),
+        rule.endpoint,
+    )
     for rule in RULES
     for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
 ]
@@ -80,7 +86,7 @@ def test_every_route_says_what_it_asks_for() -> None:
     assert {rule.endpoint for rule in RULES} == set(routes.SCOPES)
     assert set(routes.SCOPES.values()) <= {keys.OPEN, keys.ANY, *keys.SCOPES}
     openly = {name for name, scope in routes.SCOPES.items() if scope == keys.OPEN}
-    assert openly == {"health", "openapi_json", "docs", "docs_file"}
+    assert openly == {"health", "openapi_json", "docs", "docs_file", "page", "static"}
     assert set(routes.QUEUED) <= set(routes.SCOPES)
 
 
@@ -102,10 +108,10 @@ def test_a_route_that_was_forgotten_is_the_administrators() -> None:
 def test_each_call_with_each_scope(method: str, path: str, endpoint: str) -> None:
     client = guarded().test_client()
     asked = routes.SCOPES[endpoint]
-    answer = client.open(path, method=method)
+    answer = client.open(path, method=method, buffered=True)
     assert answer.status_code == (200 if asked == keys.OPEN else 401)
     for scope in keys.SCOPES:
-        answer = client.open(path, method=method, headers=with_key(scope))
+        answer = client.open(path, method=method, headers=with_key(scope), buffered=True)
         let_in = asked in (keys.OPEN, keys.ANY, scope) or scope == "admin"
         assert (answer.status_code not in (401, 403)) == let_in
         if not let_in:
@@ -132,7 +138,7 @@ WRONG = {
 @pytest.mark.parametrize("headers", WRONG.values(), ids=WRONG)
 def test_without_a_valid_key_nothing_is_told(headers: dict[str, str]) -> None:
     client = guarded().test_client()
-    for path in ("/samples", "/nowhere", "/ready", "/metrics", f"/?key={KEYS['admin'][0]}"):
+    for path in ("/samples", "/nowhere", "/ready", "/metrics", f"/ready?key={KEYS['admin'][0]}"):
         answer = client.get(path, headers=headers)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -215,7 +221,7 @@ def test_each_key_has_a_limit_of_its_own_and_the_body_is_not_read() -> None:
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert client.get("/health", headers=with_key("enrol")).status_code == 200
     assert client.get("/samples", headers=with_key("admin")).status_code == 200
-    assert client.get("/", headers=with_key("admin")).status_code == 200
+    assert client.get("/update-samples", headers=with_key("admin")).status_code == 200
     status, code, retry_after = send_unread(app, **with_key("admin"))
     assert (status, code) == (429, "rate_limited")
     assert retry_after is not None
@@ -224,7 +230,7 @@ def test_each_key_has_a_limit_of_its_own_and_the_body_is_not_read() -> None:
 def test_without_keys_each_address_has_a_limit() -> None:
     client = guarded(API_KEYS="", RATE_LIMIT_PER_MINUTE="1").test_client()
     for address, status in (("10.0.0.1", 200), ("10.0.0.2", 200), ("10.0.0.1", 429)):
-        answer = client.get("/", environ_base={"REMOTE_ADDR": address})
+        answer = client.get("/update-samples", environ_base={"REMOTE_ADDR": address})
         assert answer.status_code == status
 
 

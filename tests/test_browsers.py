@@ -22,7 +22,7 @@ def cors(answer: TestResponse) -> dict[str, str]:
     return {name: value for name, value in answer.headers if name.startswith("Access-Control")}
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/nowhere", "/detect"])
+@pytest.mark.parametrize("path", ["/update-samples", "/health", "/nowhere", "/detect"])
 def test_every_answer_has_the_headers_and_none_a_cookie(path: str) -> None:
     headers = client().get(path).headers
     assert "default-src 'self'" in headers["Content-Security-Policy"]
@@ -37,7 +37,7 @@ def test_every_answer_has_the_headers_and_none_a_cookie(path: str) -> None:
 
 def test_without_origins_no_page_of_others_is_let_in() -> None:
     app = client()
-    for answer in (app.get("/", headers={"Origin": OURS}), app.options("/detect", headers=PREFLIGHT)):
+    for answer in (app.get("/health", headers={"Origin": OURS}), app.options("/detect", headers=PREFLIGHT)):
         assert cors(answer) == {}
 
 
@@ -63,7 +63,7 @@ def test_a_named_origin_may_ask_and_read() -> None:
 def test_another_origin_is_not_let_in(origin: str) -> None:
     app = client(CORS_ORIGINS=OURS)
     for answer in (
-        app.get("/", headers={"Origin": origin}),
+        app.get("/health", headers={"Origin": origin}),
         app.options("/detect", headers=PREFLIGHT | {"Origin": origin}),
     ):
         assert cors(answer) == {}

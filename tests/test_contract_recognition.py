@@ -58,7 +58,7 @@ def assert_error(answer: requests.Response, status: int, code: str) -> dict[str,
 # --- what is running
 
 
-@pytest.mark.parametrize("path", ["/", "/update-samples", "/face-recognition", "//face-recognition"])
+@pytest.mark.parametrize("path", ["/update-samples", "/face-recognition", "//face-recognition"])
 def test_get_says_that_it_runs(pair: Pair, path: str) -> None:
     answer = requests.get(pair.url + path, timeout=TIMEOUT_S)
     assert (answer.status_code, answer.text) == (200, "Face detection server is running.")
@@ -77,6 +77,8 @@ def test_ready_tells_the_model_and_the_number_of_samples(
         assert answer.json() == {
             "status": "ready",
             "model": "Facenet",
+            "threshold": 9.0,
+            "distance_range": [0.0, 20.0],
             "gallery": {"samples": samples},
             "authentication": False,
         }

@@ -90,7 +90,14 @@ def test_ready_whatever_the_limit_of_pictures_is(gallery: Gallery) -> None:
     answer = client(gallery, MAX_IMAGE_PIXELS="1").get("/ready")
     assert (answer.status_code, answer.json) == (
         200,
-        {"status": "ready", "model": "a model", "gallery": {"samples": 0}, "authentication": False},
+        {
+            "status": "ready",
+            "model": "a model",
+            "threshold": 1.0,
+            "distance_range": [0.0, 2.0],
+            "gallery": {"samples": 0},
+            "authentication": False,
+        },
     )
 
 
@@ -123,6 +130,8 @@ def test_ready_follows_the_embedding_services_model(gallery: Gallery) -> None:
     assert answer.json == {
         "status": "ready",
         "model": "a model",
+        "threshold": 1.0,
+        "distance_range": [0.0, 2.0],
         "gallery": {"samples": 1},
         "authentication": False,
     }

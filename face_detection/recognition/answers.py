@@ -140,6 +140,8 @@ class Ready(TypedDict):
 
     status: Literal["ready"]
     model: str
+    threshold: float
+    distance_range: list[float]
     gallery: GallerySize
     authentication: bool
 

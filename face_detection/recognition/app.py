@@ -41,7 +41,7 @@ def create_app(
 
     decode: None decodes pictures in this process.
     """
-    app = Flask("recognition", static_folder=None)
+    app = Flask("recognition", static_folder="static")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     metrics = Metrics()

@@ -142,6 +142,8 @@ def readiness_answer(readiness: Readiness, *, authentication: bool) -> Ready:
     return {
         "status": "ready",
         "model": readiness.model.name,
+        "threshold": readiness.model.threshold,
+        "distance_range": list(readiness.model.distance_range),
         "gallery": {"samples": readiness.samples},
         "authentication": authentication,
     }

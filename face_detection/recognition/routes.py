@@ -34,6 +34,8 @@ SCOPES = {
     "openapi_json": OPEN,
     "docs": OPEN,
     "docs_file": OPEN,
+    "page": OPEN,  # it asks for the key that its calls need
+    "static": OPEN,
     "running": ANY,
     "ready": ANY,
     "prometheus": ANY,
@@ -107,6 +109,9 @@ def register(
     app.wsgi_app = _one_leading_slash(app.wsgi_app)  # type: ignore[assignment, method-assign]
 
     @app.get("/")
+    def page() -> ResponseReturnValue:
+        return app.send_static_file("index.html")
+
     @app.get("/update-samples")
     @app.get("/face-recognition")
     def running() -> ResponseReturnValue:

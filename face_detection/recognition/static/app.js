@@ -1,0 +1,95 @@
+// The frame of the page: which view is shown, what is dropped and pasted, and how the server is.
+
+import { calls, forgetKey, hasKey, ready } from "./api.js";
+import * as compare from "./compare.js";
+import { byId, el } from "./elements.js";
+import * as enrol from "./enrol.js";
+import { explain, isOutage } from "./errors.js";
+import * as gallery from "./gallery.js";
+import * as recognise from "./recognise.js";
+
+const VIEWS = { recognise, enrol, gallery, compare };
+const alert = byId("alert");
+
+let view = null;
+
+function show() {
+  const asked = location.hash.slice(1);
+  const name = asked in VIEWS ? asked : "recognise";
+  if (VIEWS[name] === view || (view && asked === "main")) return; // #main is the link past the navigation
+  view?.leave?.();
+  const first = view === null;
+  view = VIEWS[name];
+  for (const other of Object.keys(VIEWS)) byId(`view-${other}`).hidden = other !== name;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  const title = byId(`title-${name}`);
+  document.title = `${title.textContent} · Faces`;
+  if (!first) title.focus();
+  scrollTo(0, 0);
+  view.enter?.();
+}
+
+/** Ask the server how it is, with a recognition from end to end. */
+async function check() {
+  const server = byId("server");
+  try {
+    const told = await ready();
+    recognise.know(told);
+    server.textContent = `Ready · ${told.model}`;
+    server.dataset.state = "well";
+  } catch {
+    server.textContent = "Not ready";
+    server.dataset.state = "ill";
+  }
+}
+
+calls.addEventListener("told", ({ detail: { what, error } }) => {
+  byId("forget").hidden = !hasKey();
+  if (what === "well") alert.replaceChildren();
+  else if (what === "busy") warn(`The server is busy; trying again in ${error.retryAfterS} s.`);
+  else if (isOutage(error)) warn(explain(error), el("button", { type: "button", click: again }, "Try again"));
+});
+
+async function again() {
+  await check();
+  view.enter?.();
+}
+
+function warn(text, ...more) {
+  const said = alert.querySelector("span")?.textContent;
+  if (said !== text) alert.replaceChildren(el("p", { class: "banner" }, el("span", {}, text), ...more));
+}
+
+byId("forget").addEventListener("click", () => {
+  forgetKey();
+  location.reload();
+});
+
+const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+
+document.addEventListener("dragover", (event) => {
+  if (!holdsFiles(event)) return;
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+document.addEventListener("dragleave", (event) => {
+  if (event.relatedTarget === null) document.body.classList.remove("dragging");
+});
+document.addEventListener("drop", (event) => {
+  document.body.classList.remove("dragging");
+  if (!holdsFiles(event)) return;
+  event.preventDefault();
+  view.take?.([...event.dataTransfer.files], event.target);
+});
+document.addEventListener("paste", (event) => {
+  const files = [...event.clipboardData.files];
+  if (files.length) view.take?.(files, event.target);
+});
+
+for (const { start } of Object.values(VIEWS)) start();
+addEventListener("hashchange", show);
+show();
+check();

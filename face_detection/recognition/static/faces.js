@@ -1,0 +1,62 @@
+// The faces of a picture as a list, which follows the threshold without asking the service again.
+
+import { explain } from "./errors.js";
+import { distanceText, el, percent } from "./elements.js";
+
+const figures = ({ distance, similarity }) => `${distanceText(distance)} · ${percent(similarity)}`;
+
+/**
+ * Make the list item of one face.
+ *
+ * face: of the service's answer, with candidates whatever their distance.
+ * crop: the canvas that shows it.
+ * enrolAs: called with a name when the face is given one; may throw.
+ * Returns {item, update}; update(threshold) changes the item and returns what the picture's box is to say.
+ */
+export function faceItem(face, number, crop, enrolAs) {
+  const [nearest, next] = face.candidates;
+  const title = el("h2");
+  const line = el("p", { class: "figures" });
+  const more = el("p", { class: "hint" });
+  const message = el("p", { class: "message", role: "alert" });
+  const input = el("input", {
+    type: "text", required: true, maxlength: 1000, autocomplete: "off", placeholder: "Who is this?",
+    "aria-label": `Name of face ${number}`,
+  });
+  const button = el("button", { type: "submit", class: "primary" }, "Name this face");
+  const form = el("form", { class: "naming", submit }, input, button);
+  const about = el("div", {}, title, line, more, form, message);
+  const item = el("li", { class: "face", tabindex: "-1" }, el("span", { class: "number" }, `${number}`), crop, about);
+
+  async function submit(event) {
+    event.preventDefault();
+    const name = input.value.trim();
+    if (!name) return;
+    button.disabled = true;
+    message.textContent = "";
+    try {
+      await enrolAs(name);
+    } catch (error) {
+      message.textContent = explain(error);
+    }
+    button.disabled = false;
+  }
+
+  function update(threshold) {
+    const known = nearest !== undefined && nearest.distance < threshold;
+    item.classList.toggle("unknown", !known);
+    form.hidden = known;
+    title.textContent = known ? nearest.name : "Unknown face";
+    line.textContent = nearest
+      ? `distance ${distanceText(nearest.distance)} · similarity ${percent(nearest.similarity)}` : "";
+    if (known) {
+      more.textContent = next ? `Next: ${next.name}, ${distanceText(next.distance)}` : "";
+    } else {
+      more.textContent = nearest ? `Nearest: ${nearest.name}` : "Nobody is enrolled yet.";
+    }
+    const text = known ? nearest.name : "Unknown";
+    return { known, text: nearest ? `${text} ${figures(nearest)}` : text, name: known ? nearest.name : "unknown" };
+  }
+
+  return { item, update };
+}

@@ -1,0 +1,120 @@
+// The view of the gallery: its samples page by page, by name, deleted, exported and imported.
+
+import { deleteSample, deleteSamples, exported, imported, samples } from "./api.js";
+import { byId, confirmed, count, el } from "./elements.js";
+import { complain } from "./errors.js";
+import { onChosen } from "./pictures.js";
+
+const PAGE = 24;
+
+let name = ""; // whose samples are listed; empty: everybody's
+let starts = [null]; // after which id each page up to this one starts
+let next = null;
+let turn = 0;
+
+const message = byId("gallery-message");
+
+export function start() {
+  byId("gallery-search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    find(byId("gallery-name").value.trim());
+  });
+  byId("gallery-name").addEventListener("search", () => byId("gallery-name").value || find(""));
+  byId("gallery-next").addEventListener("click", () => go(() => starts.push(next)));
+  byId("gallery-back").addEventListener("click", () => go(() => starts.pop()));
+  byId("gallery-clear").addEventListener("click", () => attempt(clear));
+  byId("gallery-export").addEventListener("click", () => attempt(save));
+  onChosen("gallery-import", ([file]) => attempt(() => load(file)));
+}
+
+/** Called when the view is shown: others may have changed the gallery meanwhile. */
+export const enter = () => attempt(list);
+
+function find(whose) {
+  name = whose;
+  starts = [null];
+  enter();
+}
+
+function go(turnThePage) {
+  turnThePage();
+  enter();
+  byId("title-gallery").focus();
+}
+
+async function attempt(work) {
+  message.textContent = "";
+  try {
+    await work();
+  } catch (error) {
+    complain(message, error);
+  }
+}
+
+async function list() {
+  const mine = ++turn;
+  const after = starts.at(-1);
+  const page = await samples({ limit: PAGE, ...(after !== null && { after }), ...(name && { name }) });
+  if (mine !== turn) return;
+  if (!page.samples.length && starts.length > 1) {
+    starts.pop(); // the last page was emptied
+    return list();
+  }
+  next = page.next;
+  byId("gallery-list").replaceChildren(...page.samples.map(item));
+  const first = (starts.length - 1) * PAGE + 1;
+  const range = page.total > PAGE ? `, ${first} to ${first + page.samples.length - 1} shown` : "";
+  const whose = name ? ` of ${name}` : "";
+  byId("gallery-summary").textContent = page.total
+    ? `${count(page.total, "sample", "samples")}${whose}${range}`
+    : name ? `Nobody is enrolled as ${name}.` : "Nobody is enrolled yet.";
+  byId("gallery-pages").hidden = page.total <= PAGE;
+  byId("gallery-back").disabled = starts.length === 1;
+  byId("gallery-next").disabled = next === null;
+  byId("gallery-clear").disabled = page.total === 0;
+  byId("gallery-clear").textContent = name ? `Delete all of ${name}` : "Delete all";
+}
+
+function item(sample) {
+  const created = new Date(sample.created);
+  const remove = () => attempt(() => removeSample(sample));
+  return el(
+    "li", {},
+    el("div", {}, el("h2", {}, sample.name), el("p", { class: "hint id" }, sample.id)),
+    el("time", { class: "hint", datetime: sample.created, title: created.toLocaleString() }, created.toLocaleDateString()),
+    el("button", { type: "button", class: "quiet", "aria-label": `Delete ${sample.id}`, click: remove }, "Delete"),
+  );
+}
+
+async function removeSample({ id, name: whose }) {
+  if (!(await confirmed("Delete this sample?", `${whose}: ${id}`, "Delete"))) return;
+  await deleteSample(id);
+  await list();
+  byId("title-gallery").focus();
+}
+
+async function clear() {
+  const whose = name; // the dialog's question and the deletion are about the same
+  const title = whose ? `Delete all samples of ${whose}?` : "Delete every sample?";
+  const text = whose ? "Others stay." : "Nobody will be recognised any more. Export the gallery first if you may want it back.";
+  if (!(await confirmed(title, text, whose ? "Delete them" : "Delete everything"))) return;
+  await deleteSamples(whose ? { name: whose } : {});
+  starts = [null];
+  await list();
+}
+
+async function save() {
+  const address = URL.createObjectURL(await exported());
+  const link = el("a", { href: address, download: `gallery-${new Date().toISOString().slice(0, 10)}.ndjson` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000); // the browser may still be reading it
+}
+
+async function load(file) {
+  byId("gallery-summary").textContent = "Importing …";
+  try {
+    await imported(file);
+  } finally {
+    await list();
+  }
+}

@@ -1,0 +1,96 @@
+"""How the web page looks, every view, filled, on phones and desktops, in light and dark; who can use it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from browsing import NARROW, SCREENSHOTS, WIDE, Visit, running_chromium, visiting
+from running import Pair, running_pair
+
+Photographs = dict[str, list[Path]]
+
+SMALLEST = {"width": 320, "height": 640}  # what WCAG 2.2, 1.4.10 asks for
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def shown(browser: Browser, tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[Pair]:
+    with running_pair(tmp_path_factory.mktemp("pair"), models_dir) as pair:
+        yield pair
+
+
+def faults(visit: Visit) -> list[str]:
+    """What axe-core calls serious or critical in what is shown now."""
+    violations = Axe().run(visit.page).response["violations"]
+    return [
+        f"{violation['id']}: {node['html']} {node['failureSummary']}"
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+
+
+def check(visit: Visit, name: str) -> None:
+    visit.screenshot(name)
+    assert faults(visit) == []
+    widest = visit.page.viewport_size
+    assert visit.fits()
+    visit.page.set_viewport_size(SMALLEST)  # type: ignore[arg-type]
+    assert visit.fits()
+    visit.page.set_viewport_size(widest)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_every_view(
+    browser: Browser,
+    shown: Pair,
+    photographs: Photographs,
+    tmp_path: Path,
+    scheme: str,
+    size: dict[str, int],
+) -> None:
+    kind = f"{'wide' if size is WIDE else 'narrow'}-{scheme}"
+    files = []
+    for person in ("ben_afflek", "elton_john", "jerry_seinfeld"):
+        for i in (0, 1):
+            files.append(tmp_path / f"{person} {i}.jpg")
+            shutil.copy(photographs[person][i], files[-1])
+    (tmp_path / "a_very_long_name_without_any_room_to_break_it_anywhere_at_all.jpg").write_text("no picture")
+    with visiting(browser, shown.url, viewport=size, color_scheme=scheme) as visit:
+        page = visit.view("recognise")
+        check(visit, f"recognise-empty-{kind}")
+        page = visit.view("enrol")
+        page.set_input_files("#enrol-files", sorted(tmp_path.iterdir()))
+        page.locator("#enrol-start").click()
+        expect(page.locator("#enrol-summary")).to_have_text("6 enrolled, 1 refused.")
+        check(visit, f"enrol-{kind}")
+        page = visit.view("recognise")
+        for person, summary in (("ben_afflek", "1 face: ben afflek"), ("mindy_kaling", "1 face: unknown")):
+            page.locator("#recognise-file, #recognise-other").last.set_input_files(photographs[person][3])
+            expect(page.locator("#summary")).to_have_text(summary)
+            check(visit, f"recognise-{person}-{kind}")
+        page = visit.view("gallery")
+        expect(page.locator("#gallery-list li")).to_have_count(6)
+        check(visit, f"gallery-{kind}")
+        page.get_by_role("button", name="Delete all").click()
+        check(visit, f"gallery-clear-{kind}")
+        page.keyboard.press("Escape")
+        page = visit.view("compare")
+        check(visit, f"compare-empty-{kind}")
+        page.get_by_label("Choose picture 1").set_input_files(files[0])
+        page.get_by_label("Choose picture 2").set_input_files(files[1])
+        expect(page.locator("#compare-result h2")).to_have_text("The same person")
+        check(visit, f"compare-{kind}")
+    assert (SCREENSHOTS / f"compare-{kind}.png").stat().st_size > 0
