@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -262,3 +263,43 @@ def test_errors_stay_json_where_a_picture_is_wanted(gallery: Gallery) -> None:
         answer = app.post(path, data=data, headers={"Accept": "image/jpeg"})
         assert answer.json is not None
         assert answer.json["code"] == code
+
+
+ODD_IDS = [
+    "/x",
+    "x/",
+    "a//b",
+    "//",
+    "/",
+    ".",
+    "..",
+    "a/../b",
+    "?",
+    "#",
+    "%2F",
+    "a b",
+    "é",
+    "x\ny",
+    "\n",
+    "\\",
+]
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
+def test_a_path_names_just_the_sample_of_its_id(backend: str, url: str) -> None:
+    gallery = open_gallery(url, lock_timeout_s=5)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    for sample_id in [*ODD_IDS, "x", "count"]:
+        gallery.upsert([Sample(sample_id, "n", None, None, now, now)], np.ones((1, 4), np.float32), "f")
+    app = client(gallery)
+    for sample_id in ODD_IDS:
+        path = f"/samples/{quote(sample_id, safe='')}"
+        shown = app.get(path)
+        assert (shown.status_code, shown.json and shown.json["id"]) == (200, sample_id)
+        assert app.delete(path).json == {"success": [sample_id]}
+        assert app.get(path).status_code == 404
+    for impossible in ("%00", "a%00b", "x" * 501):
+        for answer in (app.get(f"/samples/{impossible}"), app.delete(f"/samples/{impossible}")):
+            assert (answer.status_code, answer.json and answer.json["code"]) == (404, "not_found")
+    assert [sample.id for sample in gallery.page(limit=10)] == ["count", "x"]
+    gallery.close()

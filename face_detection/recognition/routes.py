@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from gunicorn.http.errors import ParseException
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import PathConverter
 
 from recognition import answers, errors, render, wire
 from recognition.keys import ADMIN, ANY, ENROL, OPEN, RECOGNISE
@@ -107,6 +108,9 @@ def register(
     allow_get_clear: whether a mere GET of /clear-samples clears.
     """
     app.wsgi_app = _one_leading_slash(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    # Else /samples/%2Fa would lead to the sample `a`, and ids with line breaks nowhere.
+    app.url_map.merge_slashes = False
+    app.url_map.converters["path"] = _AnyText
 
     @app.get("/")
     def page() -> ResponseReturnValue:
@@ -190,11 +194,11 @@ def register(
 
     @app.get("/samples/<path:sample_id>")
     def sample(sample_id: str) -> ResponseReturnValue:
-        return jsonify(render.sample_answer(service.sample(sample_id)))
+        return jsonify(render.sample_answer(service.sample(wire.parse_id(sample_id))))
 
     @app.delete("/samples/<path:sample_id>")
     def delete_sample(sample_id: str) -> ResponseReturnValue:
-        service.delete(sample_id)
+        service.delete(wire.parse_id(sample_id))
         return jsonify(answers.Deleted(success=[sample_id]))
 
     @app.before_request
@@ -226,6 +230,13 @@ def register(
     def unforeseen(e: Exception) -> ResponseReturnValue:
         log.error("internal error", exc_info=e)
         return _error(INTERNAL, "internal_error", "The log has more under this request id.")
+
+
+class _AnyText(PathConverter):
+    """The rest of a path, whatever it is."""
+
+    part_isolating = False
+    regex = r"[\s\S]+"
 
 
 def status_of(error: type[errors.RecognitionError], endpoint: str | None) -> int:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recognition import images
 from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, faults_of
-from recognition.errors import InvalidRequest, at
+from recognition.errors import InvalidRequest, NotFound, at
 from recognition.faces import Enrolment
 
 MAX_TOP_K = 100
@@ -96,6 +96,7 @@ class SamplesQuery(NameQuery):
 
 
 NewSamples = Annotated[list[NewSample], Field(max_length=MAX_SAMPLES)]
+_ID: TypeAdapter[str] = TypeAdapter(Id)
 _SAMPLES: TypeAdapter[list[NewSample]] = TypeAdapter(NewSamples)
 
 
@@ -174,6 +175,18 @@ def parse_verify_form(form: Mapping[str, str]) -> float | None:
     """
     with _faults_told():
         return VerifyOptions.model_validate(dict(form), strict=False).min_distance
+
+
+def parse_id(text: str) -> str:
+    """Read the id of a sample.
+
+    Raises:
+        NotFound: no sample can have it, and a database may not even compare it.
+    """
+    try:
+        return _ID.validate_python(text)
+    except ValidationError as e:
+        raise NotFound("There is no sample with this id.") from e
 
 
 def parse_samples_query(query: Mapping[str, str]) -> SamplesQuery:
