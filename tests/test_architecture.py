@@ -14,33 +14,44 @@ ROOT = Path(__file__).resolve().parents[1]
 RECOGNITION = {
     "errors": set(),
     "faces": set(),
+    "bounds": set(),
     "request_id": set(),
     "keys": set(),
     "config": {"keys"},
     "models": {"config"},
+    "worker": {"config", "errors"},
     "stages": {"faces"},
     "logs": {"request_id"},
     "rate": {"errors"},
     "images": {"errors"},
+    "decoding_process": {"images", "errors"},
+    "decoding": {"decoding_process", "images", "errors"},
     "crops": {"faces"},
+    "drawing": {"faces"},
     "matching": set(),
     "detector": {"faces", "errors"},
     "embedder": {"faces", "errors", "request_id"},
-    "gallery": {"faces", "errors", "matching", "config"},  # config for its command, __main__.py
+    "gallery": {"faces", "errors", "matching", "bounds", "config"},  # config for its command, __main__.py
     "admission": {"errors", "stages"},
     "results": {"faces", "errors"},
     "metrics": {"faces", "stages"},
-    "service": {"images", "crops", "faces", "errors", "admission", "results", "stages"},
-    "wire": {"images", "faces", "errors"},
-    "render": {"faces", "results", "wire"},
+    "service": {"images", "crops", "drawing", "faces", "errors", "admission", "results", "stages"},
+    "wire": {"images", "faces", "errors", "bounds"},
+    "answers": set(),
+    "render": {"answers", "faces", "results", "wire"},
     "access": {"errors", "keys", "rate"},
     "browsers": set(),
     "observe": {"metrics", "request_id", "stages"},
-    "routes": {"wire", "render", "errors", "keys", "metrics", "service"},
+    "routes": {"answers", "wire", "render", "errors", "keys", "metrics", "service"},
+    "transfers": {"answers", "errors", "gallery", "service"},
+    "openapi": {"answers", "bounds", "errors"},
+    "operations": {"answers", "errors", "openapi", "wire"},
+    "documentation": {"errors", "faces", "gallery", "keys", "openapi", "operations", "routes"},
     "app": {
         "access",
         "browsers",
         "config",
+        "documentation",
         "errors",
         "images",
         "metrics",
@@ -48,11 +59,17 @@ RECOGNITION = {
         "rate",
         "routes",
         "service",
+        "transfers",
         "admission",
+        "decoding",
         "detector",
         "embedder",
         "gallery",
     },
+    "client": set(),
+    "local": {"config", "app", "client", "errors", "faces", "models"},
+    "commands": {"client", "config", "local", "errors", "gallery"},
+    "__main__": {"commands"},
 }
 EMBEDDING = {
     "errors": set(),
@@ -68,34 +85,51 @@ EMBEDDING = {
     "network": {"preprocess", "catalogue", "deepface_models", "engines", "gathering"},
     "wire": {"errors"},
     "service": {"network", "preprocess"},
-    "routes": {"wire", "errors", "service", "network", "metrics"},
-    "app": {"config", "routes", "network", "deepface_models", "engines"},
+    "answers": set(),
+    "routes": {"answers", "wire", "errors", "service", "network", "metrics"},
+    "openapi": {"answers", "wire"},
+    "documentation": {"errors", "openapi", "routes"},
+    "app": {"config", "documentation", "routes", "network", "deepface_models", "engines"},
 }
 PACKAGES = {"face_detection/recognition": RECOGNITION, "feature_extraction/embedding": EMBEDDING}
 
 # outside libraries that only some may import
 ONLY = {
-    "flask": {"access", "browsers", "observe", "routes", "app", "logs"},
-    "werkzeug": {"browsers", "routes", "app"},
+    "flask": {
+        "access",
+        "browsers",
+        "observe",
+        "routes",
+        "transfers",
+        "documentation",
+        "app",
+        "logs",
+        "local",
+    },
+    "werkzeug": {"browsers", "routes", "documentation", "app", "local"},
     "sqlalchemy": {"gallery"},
     "alembic": {"gallery"},
     "pgvector": {"gallery"},
-    "click": {"gallery"},
-    "rich": {"gallery"},
-    "urllib3": {"embedder"},
+    "click": {"gallery", "commands", "__main__"},
+    "rich": {"gallery", "commands"},
+    "requests": {"client", "local"},
+    "urllib3": {"embedder", "client"},
     "onnxruntime": {"detector", "engines"},
-    "openvino": {"engines"},
-    "PIL": {"images", "preprocess"},
-    "gunicorn": {"routes"},
-    "logging": {"logs", "observe", "routes"},
+    "openvino": {"engines", "commands"},
+    "PIL": {"images", "decoding_process", "preprocess"},
+    "gunicorn": {"routes", "worker"},
+    "logging": {"logs", "observe", "routes", "local"},
     "prometheus_client": {"metrics", "routes"},
     "os": {
         "config",
         "metrics",
         "deepface_models",
-        "detector",
-    },  # deepface takes its settings from the environment
-    "subprocess": {"models"},
+        "detector",  # deepface takes its settings from the environment
+        "decoding",
+        "decoding_process",
+        "commands",  # folders and processes, not the environment
+    },
+    "subprocess": {"models", "decoding"},
     "tensorflow": {"deepface_models"},
     "tf_keras": set(),
     "deepface": {"deepface_models", "detector"},
@@ -133,12 +167,13 @@ FILES = [(folder, name, path) for folder in PACKAGES for name, path in modules(f
     ("folder", "name", "path"), FILES, ids=[str(path.relative_to(ROOT)) for *_, path in FILES]
 )
 def test_arrows_point_inward(folder: str, name: str, path: Path) -> None:
+    """Of one service alone `local` knows the other: it puts both into one process."""
     allowed = PACKAGES[folder]
     package = Path(folder).name
     others = {Path(other).name for other in PACKAGES} - {package}
     for imported in imports(path):
         parts = imported.split(".")
-        assert parts[0] not in others, f"{path} imports the other service"
+        assert parts[0] not in others or name == "local", f"{path} imports the other service"
         if parts[0] == package and len(parts) > 1:
             assert parts[1] == name or parts[1] in allowed[name], f"{name} may not import {imported}"
         if parts[0] in ONLY:

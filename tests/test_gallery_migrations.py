@@ -93,7 +93,13 @@ def test_the_first_version_is_brought_up_to_date(url: str) -> None:
     gallery = open_gallery(url, lock_timeout_s=5)
     enrol(gallery, ["a", "b"], [1, 2])
     gallery.close()
-    execute(url, "DROP INDEX samples_by_name", "UPDATE alembic_version SET version_num = '0001'")
+    execute(
+        url,
+        "DROP INDEX samples_by_name",
+        "DROP INDEX samples_by_expiry",
+        "ALTER TABLE samples DROP COLUMN expires_at",
+        "UPDATE alembic_version SET version_num = '0001'",
+    )
     gallery = open_gallery(url, lock_timeout_s=5)
     assert nearest_ids(gallery, 2, k=2) == ["b", "a"]
     gallery.close()

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 import requests
+from click.testing import CliRunner
 from PIL import Image
 
 from recognition import keys
+from recognition.__main__ import cli
 from recognition.embedder import EmbeddingClient
 from recognition.errors import EmbeddingUnavailable
 from running import ROOT, Pair, Service, answers, free_port, running_pair, wait_until
@@ -78,6 +80,16 @@ def test_a_key_and_the_secret_let_a_recognition_through(
     ready = requests.get(f"{guarded.url}/ready", headers={"x-api-key": WATCHER}, timeout=TIMEOUT_S)
     assert (ready.status_code, ready.json()["authentication"]) == (200, True)
     assert "authentication is off" not in guarded.detection.log.read_text()
+
+
+def test_the_command_line_sends_its_key(guarded: Pair) -> None:
+    for key, status, told in ((KEY, 0, ""), (WATCHER, 3, "scope"), (STRANGER, 3, "key"), ("", 3, "key")):
+        listed = ["samples", "list", "--host", guarded.url]
+        by_option = CliRunner().invoke(cli, [*listed, "--key", key])
+        by_variable = CliRunner(env={"API_KEY": key}).invoke(cli, listed)
+        for result in (by_option, by_variable):
+            assert (result.exit_code, told in result.stderr) == (status, True), result.output
+            assert key == "" or key not in result.output
 
 
 def test_without_keys_the_log_says_so(pair: Pair) -> None:

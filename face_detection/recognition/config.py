@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -87,19 +87,21 @@ class Settings:
     enrolment_threads: Positive = 2
     max_body_bytes: Positive = 64 * 1024 * 1024
     max_image_pixels: Positive = 64_000_000
+    decode_timeout_s: Seconds = 10.0
+    request_read_timeout_s: Seconds = 30.0
 
 
 class SettingsError(Exception):
     """A setting has a value that cannot be used; the text names the variable."""
 
 
-def read(environ: Mapping[str, str]) -> Settings:
-    """Read the settings from `environ`. An empty variable counts as not set.
+def read(environ: Mapping[str, str] = os.environ, *, without: Collection[str] = ()) -> Settings:
+    """Read the settings from `environ`, but not those `without`. An empty variable counts as not set.
 
     Raises:
         SettingsError: a value is of the wrong form.
     """
-    names = [field.name for field in fields(Settings)]
+    names = [field.name for field in fields(Settings) if field.name not in without]
     given = {name: environ[name.upper()] for name in names if environ.get(name.upper(), "").strip()}
     for name in {"models_dir", "deepface_home"} & given.keys():
         given[name] = str(ROOT / given[name])  # a relative path means the same wherever a service is started
@@ -129,7 +131,7 @@ def from_environment() -> Settings:
         SystemExit: as `stop` does.
     """
     try:
-        return read(os.environ)
+        return read()
     except SettingsError as e:
         stop(str(e))
 

@@ -49,11 +49,15 @@ class Enrolment:
     image: str
     metadata: Any = None
     action: str | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One enrolled face without its vector. `metadata` is any JSON value; the times are in UTC."""
+    """One enrolled face without its vector. `metadata` is any JSON value; the times are in UTC.
+
+    expires_at: from this moment on it is as if the sample had been deleted; None: never.
+    """
 
     id: str
     name: str
@@ -61,6 +65,7 @@ class Sample:
     action: str | None
     created: datetime
     modified: datetime
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from recognition.answers import (
+    DetectedFace,
+    Enrolled,
+    Error,
+    Landmarks,
+    Ready,
+    RecognisedFace,
+    Samples,
+    StoredSample,
+    Verified,
+)
 from recognition.faces import Box, Face, Sample
 from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
 from recognition.wire import RecogniseOptions
-
-# The names that the `mtcnn` package gives to the landmarks: left and right as they are in the picture.
-LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
 def bbox(box: Box) -> str:
@@ -20,7 +27,7 @@ def bbox(box: Box) -> str:
     return f"{x}, {y}, {max(w, 1)}, {max(h, 1)}"
 
 
-def enrolment_answer(report: EnrolmentReport) -> dict[str, Any]:
+def enrolment_answer(report: EnrolmentReport) -> Enrolled:
     """Render the answer of /update-samples."""
     return {
         "success": report.enrolled,
@@ -29,7 +36,7 @@ def enrolment_answer(report: EnrolmentReport) -> dict[str, Any]:
     }
 
 
-def recognition_answer(recognitions: list[Recognition], options: RecogniseOptions) -> list[dict[str, Any]]:
+def recognition_answer(recognitions: list[Recognition], options: RecogniseOptions) -> list[RecognisedFace]:
     """Render the answer of /face-recognition; unknown faces only if they were asked for."""
     return [
         _recognition(recognition, with_candidates=options.top_k is not None)
@@ -38,10 +45,10 @@ def recognition_answer(recognitions: list[Recognition], options: RecogniseOption
     ]
 
 
-def _recognition(recognition: Recognition, *, with_candidates: bool) -> dict[str, Any]:
+def _recognition(recognition: Recognition, *, with_candidates: bool) -> RecognisedFace:
     best = recognition.matches[0].sample if recognition.matches else None
     similarity = recognition.model.similarity
-    answer = {
+    answer: RecognisedFace = {
         "bbox": bbox(recognition.face.box),
         "id": best.id if best else "",
         "metadata": best.metadata if best else "",
@@ -64,7 +71,16 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> dict[str
     return answer
 
 
-def detection_answer(faces: list[Face]) -> list[dict[str, Any]]:
+def labels(recognitions: list[Recognition], options: RecogniseOptions) -> list[tuple[Box, str | None]]:
+    """Tell what to draw of an answer of /face-recognition: boxes with names, None for unknown faces."""
+    return [
+        (recognition.face.box, recognition.matches[0].sample.name if recognition.matches else None)
+        for recognition in recognitions
+        if recognition.matches or options.include_unknown
+    ]
+
+
+def detection_answer(faces: list[Face]) -> list[DetectedFace]:
     """Render the answer of /detect; landmarks are [x, y] in pixels, None where not found."""
     return [
         {"bbox": bbox(face.box), "confidence": face.confidence, "landmarks": _landmarks(face)}
@@ -72,15 +88,21 @@ def detection_answer(faces: list[Face]) -> list[dict[str, Any]]:
     ]
 
 
-def _landmarks(face: Face) -> dict[str, list[float] | None]:
-    points = zip(LANDMARKS, face.landmarks.tolist(), strict=True)
+def _landmarks(face: Face) -> Landmarks:
+    left_eye, right_eye, nose, mouth_left, mouth_right = (
+        [round(x, 2), round(y, 2)] if math.isfinite(x) and math.isfinite(y) else None
+        for x, y in face.landmarks.tolist()
+    )
     return {
-        name: [round(x, 2), round(y, 2)] if math.isfinite(x) and math.isfinite(y) else None
-        for name, (x, y) in points
+        "left_eye": left_eye,
+        "right_eye": right_eye,
+        "nose": nose,
+        "mouth_left": mouth_left,
+        "mouth_right": mouth_right,
     }
 
 
-def verification_answer(verification: Verification) -> dict[str, Any]:
+def verification_answer(verification: Verification) -> Verified:
     """Render the answer of /verify."""
     first, second = verification.faces
     return {
@@ -93,7 +115,7 @@ def verification_answer(verification: Verification) -> dict[str, Any]:
     }
 
 
-def page_answer(page: SamplePage) -> dict[str, Any]:
+def page_answer(page: SamplePage) -> Samples:
     """Render one page of samples."""
     return {
         "samples": [sample_answer(sample) for sample in page.samples],
@@ -102,7 +124,7 @@ def page_answer(page: SamplePage) -> dict[str, Any]:
     }
 
 
-def sample_answer(sample: Sample) -> dict[str, Any]:
+def sample_answer(sample: Sample) -> StoredSample:
     """Render one sample, without its vector; times in ISO 8601, UTC."""
     return {
         "id": sample.id,
@@ -111,21 +133,22 @@ def sample_answer(sample: Sample) -> dict[str, Any]:
         "action": sample.action,
         "created": sample.created.isoformat(),
         "modified": sample.modified.isoformat(),
+        "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
     }
 
 
-def readiness_answer(readiness: Readiness, *, authentication: bool) -> dict[str, Any]:
+def readiness_answer(readiness: Readiness, *, authentication: bool) -> Ready:
     """Render the answer of /ready."""
     return {
         "status": "ready",
         "model": readiness.model.name,
         "threshold": readiness.model.threshold,
-        "distance_range": list(readiness.model.distance_range),
+        "distance_range": readiness.model.distance_range,
         "gallery": {"samples": readiness.samples},
         "authentication": authentication,
     }
 
 
-def error_answer(error: str, code: str, detail: str, request_id: str) -> dict[str, str]:
+def error_answer(error: str, code: str, detail: str, request_id: str) -> Error:
     """Render an error in the one shape that all errors have."""
     return {"error": error, "code": code, "detail": detail, "request_id": request_id}

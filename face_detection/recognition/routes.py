@@ -12,7 +12,7 @@ from gunicorn.http.errors import ParseException
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from recognition import errors, render, wire
+from recognition import answers, errors, render, wire
 from recognition.keys import ADMIN, ANY, ENROL, OPEN, RECOGNISE
 from recognition.metrics import Metrics
 from recognition.service import Service
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+JSON, JPEG = "application/json", "image/jpeg"
 RUNNING = "Face detection server is running."
 CLEARED = "Samples have been removed successfully"
-NOT_READY = 503
+NOT_READY, TOO_LARGE, INTERNAL = 503, 413, 500
 NOT_LET_IN = (errors.Unauthorized, errors.Forbidden, errors.RateLimited)
 
 # What a key must open to call each route below, by the name of its function.
@@ -32,6 +33,9 @@ SCOPES = {
     "health": OPEN,
     "page": OPEN,  # it asks for the key that its calls need
     "static": OPEN,
+    "openapi_json": OPEN,
+    "docs": OPEN,
+    "docs_file": OPEN,
     "running": ANY,
     "ready": ANY,
     "prometheus": ANY,
@@ -45,6 +49,8 @@ SCOPES = {
     "delete_sample": ENROL,
     "delete_samples": ADMIN,
     "clear_samples": ADMIN,
+    "export_samples": ADMIN,
+    "import_samples": ADMIN,
 }
 
 # Those with pictures, which wait for their turn.
@@ -57,7 +63,9 @@ STATUS: dict[type[errors.RecognitionError], int] = {
     errors.InvalidRequest: 400,
     errors.InvalidImage: 400,
     errors.NoFace: 400,
+    errors.DamagedGallery: 400,
     errors.NotFound: 404,
+    errors.RequestTimeout: 408,
     errors.GalleryModelMismatch: 409,
     errors.ImageTooLarge: 413,
     errors.UnsupportedMediaType: 415,
@@ -72,6 +80,7 @@ ERROR_TEXT = {
     403: "Forbidden.",
     404: "Not found.",
     405: "Method not allowed.",
+    408: "Too slow.",
     409: "The gallery belongs to another model.",
     413: "Too large.",
     415: "Unsupported media type.",
@@ -84,7 +93,7 @@ HTTP_CODE = {
     400: "invalid_request",
     404: "not_found",
     405: "method_not_allowed",
-    413: "body_too_large",
+    TOO_LARGE: "body_too_large",
     415: "unsupported_media_type",
 }
 
@@ -110,7 +119,7 @@ def register(
 
     @app.get("/health")
     def health() -> ResponseReturnValue:
-        return jsonify(status="ok")
+        return jsonify(answers.Health(status="ok"))
 
     @app.get("/ready")
     def ready() -> ResponseReturnValue:
@@ -127,6 +136,7 @@ def register(
 
     @app.post("/face-recognition")
     def face_recognition() -> ResponseReturnValue:
+        drawn = wire.parse_draw_query(request.args) or _prefers_jpeg(request)
         if _is_form(request):
             picture, options = _file(request, "file"), wire.parse_recognise_form(request.form)
         else:
@@ -138,6 +148,8 @@ def register(
             per_name=options.per == "name",
             limit=options.limit,
         )
+        if drawn:
+            return Response(service.draw(picture, render.labels(faces, options)), mimetype=JPEG)
         return jsonify(render.recognition_answer(faces, options))
 
     @app.post("/detect")
@@ -157,14 +169,14 @@ def register(
     @app.route("/clear-samples", methods=["GET", "POST"] if allow_get_clear else ["POST"])
     def clear_samples() -> ResponseReturnValue:
         service.gallery.clear()
-        return jsonify(success=CLEARED)
+        return jsonify(answers.Cleared(success=CLEARED))
 
     @app.delete("/samples")
     def delete_samples() -> ResponseReturnValue:
         name = wire.parse_name_query(request.args)
         if name is None:
             return clear_samples()
-        return jsonify(success=CLEARED, deleted=service.gallery.delete_named(name))
+        return jsonify(answers.Cleared(success=CLEARED, deleted=service.gallery.delete_named(name)))
 
     @app.get("/samples")
     def samples() -> ResponseReturnValue:
@@ -174,7 +186,7 @@ def register(
 
     @app.get("/samples/count")
     def count_samples() -> ResponseReturnValue:
-        return jsonify(count=service.gallery.count(wire.parse_name_query(request.args)))
+        return jsonify(answers.Count(count=service.gallery.count(wire.parse_name_query(request.args))))
 
     @app.get("/samples/<path:sample_id>")
     def sample(sample_id: str) -> ResponseReturnValue:
@@ -183,7 +195,7 @@ def register(
     @app.delete("/samples/<path:sample_id>")
     def delete_sample(sample_id: str) -> ResponseReturnValue:
         service.delete(sample_id)
-        return jsonify(success=[sample_id])
+        return jsonify(answers.Deleted(success=[sample_id]))
 
     @app.before_request
     def refuse_before_the_body_is_read() -> None:
@@ -192,9 +204,7 @@ def register(
 
     @app.errorhandler(errors.RecognitionError)
     def expected(e: errors.RecognitionError) -> ResponseReturnValue:
-        # /ready has one status for every reason against it; the code tells which.
-        not_ready = request.endpoint == "ready" and not isinstance(e, NOT_LET_IN)
-        status = NOT_READY if not_ready else STATUS[type(e)]
+        status = status_of(type(e), request.endpoint)
         if status >= 500:
             log.warning("%s: %s", e.code, e.detail, exc_info=e.__cause__)
         return _error(status, e.code, e.detail, e.retry_after_s)
@@ -215,7 +225,18 @@ def register(
     @app.errorhandler(Exception)
     def unforeseen(e: Exception) -> ResponseReturnValue:
         log.error("internal error", exc_info=e)
-        return _error(500, "internal_error", "The log has more under this request id.")
+        return _error(INTERNAL, "internal_error", "The log has more under this request id.")
+
+
+def status_of(error: type[errors.RecognitionError], endpoint: str | None) -> int:
+    """Return the status of an error; /ready has one for every reason against it, and the code tells which."""
+    not_ready = endpoint == "ready" and not issubclass(error, NOT_LET_IN)
+    return NOT_READY if not_ready else STATUS[error]
+
+
+def error_text(status: int) -> str:
+    """Return the text that stands for a status in `error`."""
+    return ERROR_TEXT.get(status, "Internal error.")
 
 
 def _one_leading_slash(wsgi_app: WSGIApplication) -> WSGIApplication:
@@ -241,6 +262,10 @@ def _body(incoming: Request) -> bytes:
     return data
 
 
+def _prefers_jpeg(incoming: Request) -> bool:
+    return incoming.accept_mimetypes.best_match([JSON, JPEG]) == JPEG
+
+
 def _is_form(incoming: Request) -> bool:
     return incoming.mimetype == "multipart/form-data"
 
@@ -254,9 +279,7 @@ def _file(incoming: Request, name: str) -> bytes:
 
 def _error(status: int, code: str, detail: str, retry_after_s: int = 2) -> ResponseReturnValue:
     g.code = code
-    response = jsonify(
-        render.error_answer(ERROR_TEXT.get(status, "Internal error."), code, detail, g.request_id)
-    )
+    response = jsonify(render.error_answer(error_text(status), code, detail, g.request_id))
     response.status_code = status
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"

@@ -13,24 +13,28 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition import crops, images
+from recognition import crops, drawing, images
 from recognition.admission import Admission
 from recognition.errors import (
+    GalleryModelMismatch,
     GalleryUnavailable,
     ImageTooLarge,
     InvalidImage,
+    InvalidRequest,
     NoFace,
     NotFound,
     RecognitionError,
     at,
 )
-from recognition.faces import Enrolment, Face, Match, Model, Sample
+from recognition.faces import Box, Enrolment, Face, Match, Model, Sample
 from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
 from recognition.stages import count, notes, stage, used
 
 CROPS_PER_CALL = 32  # of the embedding service, during an enrolment of many pictures
 
+Decode = Callable[[bytes], NDArray[np.uint8]]
 Detector = Callable[[NDArray[np.uint8]], list[Face]]
+NOW = partial(datetime.now, UTC)
 
 
 class Embedder(Protocol):
@@ -94,18 +98,19 @@ class Service:
     """Detector, embedder and gallery put to use.
 
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
-    max_image_pixels: bounds every picture.
     enrolment_threads: how many pictures of one enrolment are decoded and searched for faces at once.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it.
+    clock: returns the time, in UTC.
     """
 
+    decode: Decode
     detector: Detector
     embedder: Embedder
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
-    max_image_pixels: int
     enrolment_threads: int
     admission: Admission
+    clock: Callable[[], datetime] = NOW
 
     def recognise(
         self,
@@ -148,10 +153,22 @@ class Service:
         count("unknowns", len(recognitions) - matches)
         return recognitions
 
+    def draw(self, picture: bytes, faces: Sequence[tuple[Box, str | None]]) -> bytes:
+        """Draw boxes and names on an encoded picture, as drawing.draw does; returns a JPEG.
+
+        Raises:
+            InvalidImage, ImageTooLarge.
+        """
+        with self.admission():
+            pixels = self._decode(picture)
+            with stage("draw"):
+                return drawing.draw(pixels, faces)
+
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
         """Store the largest face of each picture as a sample; an id sent again replaces its sample.
 
-        Of equal ids the last one counts. A picture that fails leaves what was stored under its id untouched.
+        Of equal ids the last one counts. A picture that fails leaves what was stored under its id untouched,
+        and so does an `expires_at` that has passed.
         All samples that succeed are on disk when this returns; on an exception none are stored.
 
         Raises:
@@ -169,7 +186,7 @@ class Service:
         if not wanted:
             return EnrolmentReport([], {})
         model = self._model()
-        now = datetime.now(UTC)
+        now = self.clock()
         new: list[Sample] = []
         failed: dict[str, RecognitionError] = {}
         vectors: list[NDArray[np.float32]] = []
@@ -177,7 +194,7 @@ class Service:
         # Faces are found in threads of their own while this one waits for the vectors of those before.
         pool = ThreadPoolExecutor(self.enrolment_threads, initializer=notes.set, initargs=(notes.get(),))
         try:
-            cut = partial(self._crop_of, side=model.input_size)
+            cut = partial(self._crop_of, side=model.input_size, now=now)
             for enrolment, crop in zip(wanted, pool.map(cut, wanted), strict=True):
                 if isinstance(crop, RecognitionError):
                     failed[enrolment.id] = crop
@@ -239,6 +256,16 @@ class Service:
             self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
             return Readiness(model, self.gallery.count())
 
+    def check_comparable(self, fingerprint: str, dimension: int) -> None:
+        """See to it that vectors made elsewhere can be compared with those that are made here.
+
+        Raises:
+            GalleryModelMismatch: they are of another model; EmbeddingUnavailable.
+        """
+        model = self._model()
+        if (fingerprint, dimension) != (_fingerprint(model), model.dimension):
+            raise GalleryModelMismatch("The vectors were made with another embedding model.")
+
     def size(self) -> int | None:
         """Return how many samples are enrolled; None while the gallery cannot be reached."""
         try:
@@ -276,7 +303,11 @@ class Service:
         if not self.gallery.delete(sample_id):
             raise NotFound("There is no sample with this id.")
 
-    def _crop_of(self, enrolment: Enrolment, side: int) -> NDArray[np.uint8] | RecognitionError:
+    def _crop_of(
+        self, enrolment: Enrolment, side: int, now: datetime
+    ) -> NDArray[np.uint8] | RecognitionError:
+        if enrolment.expires_at is not None and enrolment.expires_at <= now:
+            return InvalidRequest("expires_at is in the past.")
         try:
             return self._largest_face(images.from_base64(enrolment.image), side)[1]
         except (InvalidImage, ImageTooLarge, NoFace) as e:
@@ -297,7 +328,7 @@ class Service:
 
     def _decode(self, picture: bytes) -> NDArray[np.uint8]:
         with stage("decode"):
-            return images.decode(picture, self.max_image_pixels)
+            return self.decode(picture)
 
     def _detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """Find the faces, largest first."""
@@ -327,7 +358,13 @@ def _recognition(face: Face, nearest: Sequence[Match], threshold: float, model: 
 
 def _sample(enrolment: Enrolment, now: datetime) -> Sample:
     return Sample(
-        enrolment.id, enrolment.name, enrolment.metadata, enrolment.action, created=now, modified=now
+        enrolment.id,
+        enrolment.name,
+        enrolment.metadata,
+        enrolment.action,
+        created=now,
+        modified=now,
+        expires_at=enrolment.expires_at,
     )
 
 

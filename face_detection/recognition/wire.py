@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recognition import images
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, faults_of
 from recognition.errors import InvalidRequest, at
 from recognition.faces import Enrolment
 
 MAX_TOP_K = 100
 MAX_PAGE = 1000
 MAX_SAMPLES = 10_000  # in one request
-MAX_METADATA_BYTES = 64 * 1024  # as compact JSON in UTF-8
-MAX_METADATA_DEPTH = 32
 
-
-def _depth(value: JsonValue) -> int:
-    """Levels of arrays and objects: 0 for a number, 1 for `[]`. The parser has refused more than 201."""
-    if not isinstance(value, list | dict):
-        return 0
-    inside = value.values() if isinstance(value, dict) else value
-    return 1 + max(map(_depth, inside), default=0)
-
-
-def _bounded(value: JsonValue) -> JsonValue:
-    # raises ValueError on NaN and infinities, which are not JSON
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    if len(text.encode()) > MAX_METADATA_BYTES:
-        raise ValueError(f"more than {MAX_METADATA_BYTES} bytes of JSON")
-    if _depth(value) > MAX_METADATA_DEPTH:
-        raise ValueError(f"nested more than {MAX_METADATA_DEPTH} levels deep")
-    return value
-
-
-# Databases bound what an index entry may hold (PostgreSQL 2,704 bytes), and PostgreSQL's text takes no NUL.
-NO_NUL = r"^[^\x00]*$"
-Id = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
-Name = Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_NUL)]
 Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Image = Annotated[str, Field(description="the picture in base64, bare or behind data:image/...;base64,")]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
-class _Sample(_Strict):
+class NewSample(_Strict):
+    """One sample to enrol: the largest face of the picture counts."""
+
     id: Id
     name: Name
-    image: str
-    metadata: Annotated[JsonValue, AfterValidator(_bounded)] = None
-    action: Annotated[str, Field(max_length=1000, pattern=NO_NUL)] | None = None
+    image: Image
+    metadata: Metadata = None
+    action: Action | None = None
+    expires_at: Moment | None = None
 
 
 class RecogniseOptions(_Strict):
@@ -67,39 +46,57 @@ class RecogniseOptions(_Strict):
     limit: Annotated[int, Field(ge=0)] = 0
 
 
-class _RecogniseBody(RecogniseOptions):
-    image: str
+class RecogniseRequest(RecogniseOptions):
+    """A picture, and how to look for its faces."""
+
+    image: Image
 
 
-class _DetectBody(_Strict):
-    image: str
+class DrawQuery(BaseModel):
+    """Whether the picture itself is wanted back, with boxes and names."""
+
+    draw: bool = False
 
 
-class _VerifyOptions(_Strict):
+class DetectRequest(_Strict):
+    """A picture."""
+
+    image: Image
+
+
+class VerifyOptions(_Strict):
+    """From which distance on two faces are two people's."""
+
     min_distance: Distance | None = None
 
 
-class _VerifyBody(_VerifyOptions):
-    image1: str
-    image2: str
+class VerifyRequest(VerifyOptions):
+    """Two pictures, of which the largest faces are compared."""
+
+    image1: Image
+    image2: Image
 
 
-class _NameQuery(BaseModel):
-    """Unknown parameters are refused: DELETE /samples with a misspelt `name` would remove everything."""
+class NameQuery(BaseModel):
+    """Whose samples are meant.
+
+    Unknown parameters are refused: DELETE /samples with a misspelt `name` would remove everything.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name | None = None
 
 
-class SamplesQuery(_NameQuery):
+class SamplesQuery(NameQuery):
     """Which samples to list; `after` is the id after which they start."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
     after: Annotated[str, Field(max_length=500, pattern=NO_NUL)] | None = None
 
 
-_SAMPLES = TypeAdapter(Annotated[list[_Sample], Field(max_length=MAX_SAMPLES)])
+NewSamples = Annotated[list[NewSample], Field(max_length=MAX_SAMPLES)]
+_SAMPLES: TypeAdapter[list[NewSample]] = TypeAdapter(NewSamples)
 
 
 def parse_enrolments(body: bytes) -> list[Enrolment]:
@@ -119,7 +116,7 @@ def parse_recognise(body: bytes) -> tuple[bytes, RecogniseOptions]:
         InvalidRequest, InvalidImage.
     """
     with _faults_told():
-        request = _RecogniseBody.model_validate_json(body)
+        request = RecogniseRequest.model_validate_json(body)
     return images.from_base64(request.image), request
 
 
@@ -133,6 +130,16 @@ def parse_recognise_form(form: Mapping[str, str]) -> RecogniseOptions:
         return RecogniseOptions.model_validate(dict(form), strict=False)
 
 
+def parse_draw_query(query: Mapping[str, str]) -> bool:
+    """Read whether the picture is wanted back, with boxes and names.
+
+    Raises:
+        InvalidRequest.
+    """
+    with _faults_told():
+        return DrawQuery.model_validate(dict(query)).draw
+
+
 def parse_detect(body: bytes) -> bytes:
     """Read the JSON body of /detect: the encoded picture.
 
@@ -140,7 +147,7 @@ def parse_detect(body: bytes) -> bytes:
         InvalidRequest, InvalidImage.
     """
     with _faults_told():
-        request = _DetectBody.model_validate_json(body)
+        request = DetectRequest.model_validate_json(body)
     return images.from_base64(request.image)
 
 
@@ -151,7 +158,7 @@ def parse_verify(body: bytes) -> tuple[bytes, bytes, float | None]:
         InvalidRequest, InvalidImage.
     """
     with _faults_told():
-        request = _VerifyBody.model_validate_json(body)
+        request = VerifyRequest.model_validate_json(body)
     with at("image1"):
         first = images.from_base64(request.image1)
     with at("image2"):
@@ -166,7 +173,7 @@ def parse_verify_form(form: Mapping[str, str]) -> float | None:
         InvalidRequest.
     """
     with _faults_told():
-        return _VerifyOptions.model_validate(dict(form), strict=False).min_distance
+        return VerifyOptions.model_validate(dict(form), strict=False).min_distance
 
 
 def parse_samples_query(query: Mapping[str, str]) -> SamplesQuery:
@@ -186,7 +193,7 @@ def parse_name_query(query: Mapping[str, str]) -> str | None:
         InvalidRequest: a parameter other than `name`, or an empty one.
     """
     with _faults_told():
-        return _NameQuery.model_validate(dict(query)).name
+        return NameQuery.model_validate(dict(query)).name
 
 
 @contextmanager
@@ -195,11 +202,4 @@ def _faults_told() -> Iterator[None]:
     try:
         yield
     except ValidationError as e:
-        faults = e.errors(include_url=False, include_input=False, include_context=False)
-        places = (f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:5])
-        more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
-        raise InvalidRequest("; ".join(places) + more) from e
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".") or "body"
+        raise InvalidRequest(faults_of(e)) from e

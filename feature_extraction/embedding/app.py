@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 from flask import Flask
 
-from embedding import routes
+from embedding import documentation, routes
 from embedding.config import Settings, stop
 from embedding.deepface_models import ModelUnavailable
 from embedding.engines import DeviceUnavailable
@@ -18,6 +20,7 @@ def create_app(settings: Settings, *, network: Network) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     secret = settings.embedding_secret.get_secret_value() if settings.embedding_secret else None
     routes.register(app, network, settings.max_image_pixels, secret=secret)
+    documentation.register(app, secret=secret is not None)
     return app
 
 
@@ -44,4 +47,5 @@ def load_network(settings: Settings) -> Network:
 
 def production_app(settings: Settings) -> Flask:
     """Build the application with the real network. Called in each worker, after the fork."""
+    warnings.filterwarnings("ignore", module="PIL")  # what it thinks of an upload is not for the log
     return create_app(settings, network=load_network(settings))

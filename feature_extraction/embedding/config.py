@@ -64,7 +64,7 @@ class SettingsError(Exception):
     """A setting has a value that cannot be used; the text names the variable."""
 
 
-def read(environ: Mapping[str, str]) -> Settings:
+def read(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings from `environ`. An empty variable counts as not set.
 
     Raises:
@@ -88,7 +88,7 @@ def from_environment() -> Settings:
         SystemExit: as `stop` does.
     """
     try:
-        return read(os.environ)
+        return read()
     except SettingsError as e:
         stop(str(e))
 

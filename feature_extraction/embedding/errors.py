@@ -31,3 +31,9 @@ class UnsupportedMediaType(EmbeddingError):
     """The body is not of the content type that the route takes."""
 
     code = "unsupported_media_type"
+
+
+class NotFound(EmbeddingError):
+    """There is no such file."""
+
+    code = "not_found"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import re
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from gunicorn.http.errors import ParseException
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from embedding import errors, service, wire
+from embedding import answers, errors, service, wire
 from embedding.metrics import Metrics
 from embedding.network import Network
 
@@ -27,10 +28,14 @@ NPY = "application/x-npy"
 RUNNING = "<!doctype html><title>Feature extraction</title><p>Feature extraction server is running!</p>"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
+TOO_LARGE, INTERNAL = 413, 500
+OPEN = {"health", "openapi_json", "docs", "docs_file"}  # needs no secret
+
 STATUS: dict[type[errors.EmbeddingError], int] = {
     errors.Unauthorized: 401,
     errors.InvalidRequest: 400,
     errors.UnsupportedMediaType: 415,
+    errors.NotFound: 404,
 }
 
 ERROR_TEXT = {
@@ -47,7 +52,7 @@ HTTP_CODE = {
     400: "invalid_request",
     404: "not_found",
     405: "method_not_allowed",
-    413: "body_too_large",
+    TOO_LARGE: "body_too_large",
     415: "unsupported_media_type",
 }
 
@@ -55,9 +60,10 @@ HTTP_CODE = {
 def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str | None) -> None:
     """Add all routes, the error shape, the request id, the log's line and the metrics to `app`.
 
-    secret: what a caller must send as `Authorization: Bearer`, but for /health; None: nothing.
+    secret: what a caller must send as `Authorization: Bearer`, but for OPEN; None: nothing.
     """
     metrics = Metrics()
+    one_upload_at_a_time = threading.Lock()  # pictures of the largest size allowed need 1.4 GB each
 
     @app.get("/")
     def running() -> ResponseReturnValue:
@@ -65,12 +71,12 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
 
     @app.get("/health")
     def health() -> ResponseReturnValue:
-        return jsonify(status="ok")
+        return jsonify(answers.Health(status="ok"))
 
     @app.get("/ready")
     def ready() -> ResponseReturnValue:
         network.embed(np.zeros((1, network.input_size, network.input_size, 3), dtype=np.uint8))
-        return jsonify(status="ready", model=network.name)
+        return jsonify(answers.Ready(status="ready", model=network.name))
 
     @app.get("/metrics")
     def prometheus() -> ResponseReturnValue:
@@ -78,14 +84,15 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
 
     @app.get("/model")
     def model() -> ResponseReturnValue:
-        return jsonify(
-            name=network.name,
-            dimension=network.dimension,
-            input_size=network.input_size,
-            threshold=network.threshold,
-            distance_range=network.distance_range,
-            fingerprint=network.fingerprint,
-        )
+        described: answers.Model = {
+            "name": network.name,
+            "dimension": network.dimension,
+            "input_size": network.input_size,
+            "threshold": network.threshold,
+            "distance_range": list(network.distance_range),
+            "fingerprint": network.fingerprint,
+        }
+        return jsonify(described)
 
     @app.post("/embeddings")
     def embeddings() -> ResponseReturnValue:
@@ -107,11 +114,12 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
         ids = wire.parse_face_ids(request.form.get("face_data", ""))
         pictures = [upload.read() for upload in request.files.getlist("image")]
         wire.check_same_number(ids, pictures)
-        with _embedding():
+        with one_upload_at_a_time, _embedding():
             vectors = service.embed_pictures(network, pictures, max_image_pixels)
         g.faces = sum(map(bool, vectors))
         metrics.faces.inc(g.faces)
-        return jsonify([{"id": id_, "vector": vector} for id_, vector in zip(ids, vectors, strict=True)])
+        answer = [answers.FaceVector(id=id_, vector=vector) for id_, vector in zip(ids, vectors, strict=True)]
+        return jsonify(answer)
 
     @app.before_request
     def name_request() -> None:
@@ -121,7 +129,7 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
 
     @app.before_request
     def ask_for_the_secret() -> None:
-        if secret is None or request.endpoint == "health":
+        if secret is None or request.endpoint in OPEN:
             return
         sent = request.headers.get("Authorization", "")
         if not hmac.compare_digest(sent.encode(), f"Bearer {secret}".encode()):
@@ -131,7 +139,7 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
     def tell(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
         seconds = time.perf_counter() - g.began
         route = request.url_rule.rule if request.url_rule else "none"
         metrics.requests.labels(route, response.status_code).inc()
@@ -161,7 +169,12 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
     @app.errorhandler(Exception)
     def unforeseen(e: Exception) -> ResponseReturnValue:
         log.error("internal error", exc_info=e)
-        return _error(500, "internal_error", "The log has more under this request id.")
+        return _error(INTERNAL, "internal_error", "The log has more under this request id.")
+
+
+def error_text(status: int) -> str:
+    """Return the text that stands for a status in `error`."""
+    return ERROR_TEXT.get(status, "Internal error.")
 
 
 def _body(incoming: Request) -> bytes:
@@ -173,8 +186,8 @@ def _body(incoming: Request) -> bytes:
 
 def _error(status: int, code: str, detail: str) -> ResponseReturnValue:
     g.code = code
-    error = ERROR_TEXT.get(status, "Internal error.")
-    response = jsonify(error=error, code=code, detail=detail, request_id=g.request_id)
+    answer = answers.Error(error=error_text(status), code=code, detail=detail, request_id=g.request_id)
+    response = jsonify(answer)
     response.status_code = status
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"

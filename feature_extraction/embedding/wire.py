@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from embedding.errors import InvalidRequest
 
 
-class _Face(BaseModel):
+class Face(BaseModel):
+    """One of the pictures that follow."""
+
     model_config = ConfigDict(strict=True)
     id: str
 
 
-_FACES = TypeAdapter(list[_Face])
+_FACES = TypeAdapter(list[Face])
 
 
 def parse_crops(body: bytes, side: int) -> NDArray[np.uint8]:

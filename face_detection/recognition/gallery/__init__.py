@@ -3,13 +3,17 @@
 store.py     what can be done with samples (SQLAlchemy), the same for SQLite and PostgreSQL
 search.py    the one part that differs: vectors compared in memory, or in the database
 index.py     the vectors in memory, kept in step with the table
+rows.py      rows of the tables, found, counted and removed
+upkeep.py    what is done every minute: expired samples go
 database.py  connections and transactions of both
 tables.py    the tables; migrations/ their versions
+backup.py    a copy of a SQLite gallery
 portable.py  a gallery as a file
 transfer.py  what moving and checking one needs of its database
 __main__.py  the command `python -m recognition.gallery`
 """
 
 from recognition.gallery.store import Gallery, open_gallery
+from recognition.gallery.upkeep import keep_up
 
-__all__ = ["Gallery", "open_gallery"]
+__all__ = ["Gallery", "keep_up", "open_gallery"]

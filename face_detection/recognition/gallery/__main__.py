@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recognition.config import from_environment
 from recognition.errors import RecognitionError
 from recognition.gallery import Gallery, open_gallery, portable, transfer
-
-SAMPLES_AT_ONCE = 1000  # in memory, and stored in one transaction
+from recognition.gallery.backup import backup
 
 TERMINAL = Console(stderr=True)
+
+
+class _WrongKind(click.ClickException):
+    exit_code = 2
 
 
 @click.group()
@@ -48,14 +50,9 @@ def export_(gallery: Gallery, file: Path) -> None:
     holds biometric data: only its owner can read it.
     """
     with _failing(), _progress("exporting", gallery.count()) as told:
-        if (first := transfer.records(gallery.engine, limit=1, after=None)) == []:
-            raise click.ClickException("The gallery is empty.")
-        header = portable.Header(transfer.fingerprint(gallery.engine) or "", len(first[0][1]))
+        header = transfer.header(gallery.engine)
         count = portable.write(
-            file,
-            header,
-            lambda after: transfer.records(gallery.engine, limit=SAMPLES_AT_ONCE, after=after),
-            told,
+            file, header, partial(transfer.records, gallery.engine, header.fingerprint), told
         )
     click.echo(f"{count} samples exported.")
 
@@ -69,22 +66,27 @@ def import_(gallery: Gallery, file: Path) -> None:
     A sample that is there in the same or a newer state stays as it is, so an import that was broken off can
     simply be started again.
     """
-    stored = 0
-    with _failing():
+    with _failing(), file.open("rb") as opened:
         with _progress("checking", None) as told:
-            count = sum(_counted(portable.read(file), told))
-        fingerprint = portable.read_header(file).fingerprint
+            header, count = portable.check(opened, told)
         with _progress("importing", count) as told:
-            records = portable.read(file)
-            while some := list(islice(records, SAMPLES_AT_ONCE)):
-                there = transfer.modified(gallery.engine, [sample.id for sample, _ in some])
-                new = [(s, v) for s, v in some if s.id not in there or there[s.id] < s.modified]
-                if new:
-                    vectors = np.stack([vector for _, vector in new])
-                    gallery.upsert([sample for sample, _ in new], vectors, fingerprint)
-                stored += len(new)
-                told(len(some))
+            stored = transfer.store(gallery, opened, header, told)
     click.echo(f"{stored} of {count} samples imported; the others were there already.")
+
+
+@cli.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def backup_(gallery: Gallery, file: Path) -> None:
+    """Copy the database as it is at one moment into FILE, which must not be there; SQLite only.
+
+    FILE is a gallery of its own, and checked. It holds biometric data: only its owner can read it.
+    """
+    if gallery.engine.dialect.name != "sqlite":
+        raise _WrongKind("This gallery is in PostgreSQL: pg_dump makes a backup of it.")
+    with _failing():
+        count = backup(gallery.engine, file)
+    click.echo(f"{count} samples backed up.")
 
 
 @cli.command()
@@ -106,8 +108,8 @@ def verify(gallery: Gallery, file: Path | None) -> None:
     """
     with _failing():
         if file:
-            with _progress("checking", None) as told:
-                count = sum(_counted(portable.read(file), told))
+            with file.open("rb") as opened, _progress("checking", None) as told:
+                _, count = portable.check(opened, told)
             click.echo(f"{count} samples, unharmed.")
             return
         faults = 0
@@ -117,14 +119,6 @@ def verify(gallery: Gallery, file: Path | None) -> None:
     if faults:
         raise click.ClickException(f"{faults} faults.")
     click.echo(f"{gallery.count()} samples, no faults.")
-
-
-def _counted(records: Iterator[object], told: Callable[[int], object]) -> Iterator[int]:
-    """Give 1 for each record, and tell the progress once in a while."""
-    for number, _ in enumerate(records, 1):
-        if number % SAMPLES_AT_ONCE == 0:
-            told(SAMPLES_AT_ONCE)
-        yield 1
 
 
 @contextmanager
@@ -143,7 +137,7 @@ def _failing() -> Iterator[None]:
         yield
     except RecognitionError as e:
         raise click.ClickException(e.detail) from e
-    except (portable.Damaged, OSError) as e:
+    except OSError as e:
         raise click.ClickException(str(e)) from e
 
 

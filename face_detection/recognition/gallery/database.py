@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from recognition.errors import GalleryUnavailable
 
 VALUES_PER_QUERY = 500  # SQLite takes 999 bound parameters in its oldest builds
+LOG_WAIT_MS = 100  # a search among a million samples reads for 30
 WRITE_LOCK = int.from_bytes(b"gallery", "big")  # PostgreSQL's advisory locks are numbers
 
 
@@ -31,6 +33,23 @@ def transaction(engine: sa.Engine, *, write: bool = False) -> Iterator[sa.Connec
         raise GalleryUnavailable("The database cannot be used right now.") from e
     except sa.exc.TimeoutError as e:
         raise GalleryUnavailable("All connections to the database are busy.") from e
+
+
+def empty_log(engine: sa.Engine) -> None:
+    """Write SQLite's write-ahead log into the file, and cut it off: what was deleted stands in it still.
+
+    Whoever reads or writes meanwhile is waited for LOG_WAIT_MS, not longer: the next time may find a moment.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with suppress(sqlite3.Error, sa.exc.SQLAlchemyError), closing(engine.raw_connection()) as borrowed:
+        connection: Any = borrowed.driver_connection
+        (timeout_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+        connection.execute(f"PRAGMA busy_timeout = {LOG_WAIT_MS}")
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
 
 
 def portions(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -53,8 +72,10 @@ def open_sqlite(url: sa.URL, timeout_s: float) -> sa.Engine:
     path = Path(url.database or "")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)  # SQLite gives the files beside it, -wal and -shm, the same mode
+    # mode=rw: no new file is made where it is gone, at whose sight SQLite would remove the log beside it.
+    existing = sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
     engine = sa.create_engine(
-        url,
+        existing,
         connect_args={"timeout": timeout_s},
         pool_timeout=timeout_s,
         hide_parameters=True,  # an error that is logged quotes no ids, names or vectors
@@ -64,6 +85,7 @@ def open_sqlite(url: sa.URL, timeout_s: float) -> sa.Engine:
         connection.isolation_level = None  # transactions are begun by `begin`, not by the driver
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # what is acknowledged is on disk
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
         record.info["file"] = identity()
 
     def check(_connection: Any, record: Any, _proxy: Any) -> None:

@@ -43,7 +43,7 @@ class Search(Protocol):
     lock: AbstractContextManager[Any]
 
     def load(self, connection: sa.Connection, now: Any) -> None:
-        """Prepare so that the first search does not wait."""
+        """Prepare so that the next search does not wait, and keep nothing of what is gone."""
         ...
 
     def encoded(self, vector: NDArray[np.float32]) -> Any:
@@ -74,9 +74,12 @@ class MemorySearch:
         self._file: Any = None  # which the index was read from
 
     def load(self, connection: sa.Connection, now: Any) -> None:
-        """Read all vectors."""
+        """Read all vectors, or those that are new, and forget those that are gone."""
         any_one = sa.select(sa.func.length(samples.c.vector)).limit(1)
-        for size in connection.execute(any_one).scalars():
+        size = connection.execute(any_one).scalar()
+        if size is None:
+            self._index = None
+        else:
             self._refreshed(connection, now, size // LITTLE_ENDIAN_FLOAT32.itemsize)
 
     def encoded(self, vector: NDArray[np.float32]) -> bytes:

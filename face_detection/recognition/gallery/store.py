@@ -2,14 +2,18 @@
 
 Every change raises `gallery_state.revision` and stamps the rows it touched with it; a deletion leaves a
 tombstone. search.py tells from these what has changed since it last looked.
+
+Whoever reads or writes removes first what has expired by then: no expired sample is ever found.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,29 +22,35 @@ from numpy.typing import NDArray
 
 from recognition.errors import GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Match, Sample
-from recognition.gallery.database import open_postgresql, open_sqlite, portions, transaction
+from recognition.gallery import rows
+from recognition.gallery.database import empty_log, open_postgresql, open_sqlite, transaction
 from recognition.gallery.migrations import bring_up_to_date
 from recognition.gallery.search import DatabaseSearch, MemorySearch, Search, nearest_names
-from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, state, tombstones
+from recognition.gallery.tables import SAMPLE_COLUMNS, STATE, naive_utc, sample_of, samples, state
 
-REPLACED = ("name", "metadata", "action", "vector", "fingerprint", "modified", "revision")
+REPLACED = ("name", "metadata", "action", "vector", "fingerprint", "modified", "revision", "expires_at")
+
+Clock = Callable[[], datetime]
+NOW: Clock = partial(datetime.now, UTC)
 
 
 class Gallery:
     """Samples and their vectors. Several threads may use it, and several processes the same database."""
 
-    def __init__(self, engine: sa.Engine, search: Search) -> None:
+    def __init__(self, engine: sa.Engine, search: Search, clock: Clock = NOW) -> None:
         self.engine = engine
         self._search = search
+        self._clock = clock
 
     def load(self) -> None:
-        """Read what the first search would otherwise wait for.
+        """Do what the next search would otherwise wait for; what is gone by now is then not kept in memory.
 
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with transaction(self.engine) as connection, self._search.lock:
-            self._search.load(connection, connection.execute(sa.select(state)).one())
+        with self._search.lock, self._reading() as (connection, now):
+            self._search.load(connection, now)
+        empty_log(self.engine)
 
     def close(self) -> None:
         """Close all connections to the database."""
@@ -60,11 +70,11 @@ class Gallery:
         """
         if not new:
             return
-        with transaction(self.engine, write=True) as connection:
-            revision = _next_revision(connection)
+        with self._writing() as connection:
+            revision = rows.next_revision(connection)
             self._adopt(connection, fingerprint, vectors.shape[1], revision)
-            known = _keys(connection, [sample.id for sample in new])
-            rows = [
+            known = rows.keys_of(connection, [sample.id for sample in new])
+            values = [
                 {
                     "sample_id": sample.id,
                     "name": sample.name,
@@ -72,25 +82,29 @@ class Gallery:
                     "action": sample.action,
                     "vector": self._search.encoded(vector),
                     "fingerprint": fingerprint,
-                    "created": _naive_utc(sample.created),
-                    "modified": _naive_utc(sample.modified),
+                    "created": naive_utc(sample.created),
+                    "modified": naive_utc(sample.modified),
                     "revision": revision,
+                    "expires_at": sample.expires_at and naive_utc(sample.expires_at),
                 }
                 for sample, vector in zip(new, vectors, strict=True)
             ]
-            added = [row for row in rows if row["sample_id"] not in known]
+            added = [row for row in values if row["sample_id"] not in known]
             changed = [
                 {"known_key": known[row["sample_id"]], **{name: row[name] for name in REPLACED}}
-                for row in rows
+                for row in values
                 if row["sample_id"] in known
             ]
             if added:
                 connection.execute(samples.insert(), added)
             if changed:
-                values: Any = {name: sa.bindparam(name) for name in REPLACED}
+                replaced: Any = {name: sa.bindparam(name) for name in REPLACED}
                 connection.execute(
-                    samples.update().where(samples.c.key == sa.bindparam("known_key")).values(values), changed
+                    samples.update().where(samples.c.key == sa.bindparam("known_key")).values(replaced),
+                    changed,
                 )
+        if changed:
+            empty_log(self.engine)
 
     def delete(self, sample_id: str) -> bool:
         """Remove one sample. Returns whether it was there.
@@ -98,14 +112,7 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with transaction(self.engine, write=True) as connection:
-            key = _keys(connection, [sample_id]).get(sample_id)
-            if key is None:
-                return False
-            revision = _next_revision(connection)
-            connection.execute(samples.delete().where(samples.c.key == key))
-            connection.execute(tombstones.insert().values(key=key, revision=revision))
-            return True
+        return bool(self._remove(samples.c.sample_id == sample_id))
 
     def delete_named(self, name: str) -> int:
         """Remove the samples of one name, all or none. Returns how many there were.
@@ -113,11 +120,7 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with transaction(self.engine, write=True) as connection:
-            revision = _next_revision(connection)
-            keys = sa.select(samples.c.key, sa.literal(revision, sa.BigInteger)).where(samples.c.name == name)
-            connection.execute(tombstones.insert().from_select(["key", "revision"], keys))
-            return connection.execute(samples.delete().where(samples.c.name == name)).rowcount
+        return len(self._remove(samples.c.name == name))
 
     def clear(self) -> None:
         """Remove every sample.
@@ -125,8 +128,9 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with transaction(self.engine, write=True) as connection:
-            self._clear(connection, _next_revision(connection), None, None)
+        with self._writing() as connection:
+            self._clear(connection, rows.next_revision(connection), None, None)
+        empty_log(self.engine)
 
     def get(self, sample_id: str) -> Sample | None:
         """Return one sample, or None if there is none of that id.
@@ -134,7 +138,7 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with transaction(self.engine) as connection:
+        with self._reading() as (connection, _):
             found = sa.select(*SAMPLE_COLUMNS).where(samples.c.sample_id == sample_id)
             row = connection.execute(found).first()
         return None if row is None else sample_of(row)
@@ -145,11 +149,8 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        wanted = sa.select(sa.func.count()).select_from(samples)
-        if name is not None:
-            wanted = wanted.where(samples.c.name == name)
-        with transaction(self.engine) as connection:
-            return connection.execute(wanted).scalar_one()
+        with self._reading() as (connection, _):
+            return rows.count(connection, None if name is None else samples.c.name == name)
 
     def page(self, *, limit: int, after: str | None = None, name: str | None = None) -> list[Sample]:
         """Return the first samples in ascending order of their ids, by code points.
@@ -168,7 +169,7 @@ class Gallery:
             wanted = wanted.where(samples.c.sample_id > after)
         if name is not None:
             wanted = wanted.where(samples.c.name == name)
-        with transaction(self.engine) as connection:
+        with self._reading() as (connection, _):
             return [sample_of(row) for row in connection.execute(wanted)]
 
     def nearest(
@@ -196,16 +197,14 @@ class Gallery:
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with transaction(self.engine) as connection:
-            with self._search.lock:
-                now = connection.execute(sa.select(state)).one()
-                if now.fingerprint not in (None, fingerprint) and _any(connection):
-                    raise _mismatch()
-                if per_name and k > 1:
-                    found = nearest_names(self._search, connection, now, probes, k, max_distance)
-                else:
-                    found = self._search.nearest(connection, now, probes, k)
-            known = _by_key(connection, {int(key) for keys, _ in found for key in keys})
+        with self._search.lock, self._reading() as (connection, now):
+            if now.fingerprint not in (None, fingerprint) and rows.any_sample(connection):
+                raise _mismatch()
+            if per_name and k > 1:
+                found = nearest_names(self._search, connection, now, probes, k, max_distance)
+            else:
+                found = self._search.nearest(connection, now, probes, k)
+            known = rows.samples_of(connection, {int(key) for keys, _ in found for key in keys})
         return [
             [
                 Match(known[int(key)], float(distance))
@@ -215,12 +214,38 @@ class Gallery:
             for keys, distances in found
         ]
 
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[sa.Connection, Any]]:
+        """Begin a transaction in which no sample has expired by now; gives the STATE in it, too."""
+        moment = naive_utc(self._clock())
+        while True:
+            with transaction(self.engine) as connection:
+                now = connection.execute(STATE).one()
+                if now.next_expiry is None or now.next_expiry > moment:
+                    yield connection, now
+                    return
+            self._remove(samples.c.expires_at <= moment)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """Begin a transaction that writes: first of all it removes the samples that have expired."""
+        with transaction(self.engine, write=True) as connection:
+            rows.remove(connection, samples.c.expires_at <= naive_utc(self._clock()))
+            yield connection
+
+    def _remove(self, which: sa.ColumnElement[bool]) -> list[str]:
+        """Remove the samples that meet a condition. Returns their ids."""
+        with self._writing() as connection:
+            ids = rows.remove(connection, which)
+        empty_log(self.engine)
+        return ids
+
     def _adopt(self, connection: sa.Connection, fingerprint: str, dimension: int, revision: int) -> None:
         """Make `fingerprint` that of the gallery, which must be empty or of the same model."""
         current = connection.execute(sa.select(state.c.fingerprint)).scalar_one()
         if current == fingerprint:
             return
-        if current is not None and _any(connection):
+        if current is not None and rows.any_sample(connection):
             raise _mismatch()
         self._clear(connection, revision, fingerprint, dimension)
 
@@ -231,13 +256,14 @@ class Gallery:
         connection.execute(state.update().values(complete_since=revision, fingerprint=fingerprint))
 
 
-def open_gallery(url: str, lock_timeout_s: float, ef_search: int = 150) -> Gallery:
+def open_gallery(url: str, lock_timeout_s: float, ef_search: int = 150, *, clock: Clock = NOW) -> Gallery:
     """Open the gallery at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
 
     Args:
         url: of a SQLite file or a PostgreSQL database.
         lock_timeout_s: how long a locked database is waited for, in seconds.
         ef_search: see `DatabaseSearch`; 1 to 1,000, of no effect on SQLite.
+        clock: returns the time, in UTC; tells which samples have expired.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked, lacks what is needed, or was made by
@@ -250,7 +276,7 @@ def open_gallery(url: str, lock_timeout_s: float, ef_search: int = 150) -> Galle
         engine, search = open_postgresql(parsed, lock_timeout_s, ef_search), DatabaseSearch()
     else:
         engine, search = open_sqlite(parsed, lock_timeout_s), MemorySearch()
-    gallery = Gallery(engine, search)
+    gallery = Gallery(engine, search, clock)
     try:
         bring_up_to_date(engine)
     except GalleryUnavailable:
@@ -259,40 +285,8 @@ def open_gallery(url: str, lock_timeout_s: float, ef_search: int = 150) -> Galle
     return gallery
 
 
-def _next_revision(connection: sa.Connection) -> int:
-    raised = state.update().values(revision=state.c.revision + 1).returning(state.c.revision)
-    revision: int = connection.execute(raised).scalar_one()
-    return revision
-
-
-def _any(connection: sa.Connection) -> bool:
-    return connection.execute(sa.select(samples.c.key).limit(1)).first() is not None
-
-
-def _keys(connection: sa.Connection, ids: Sequence[str]) -> dict[str, int]:
-    return {
-        row.sample_id: row.key
-        for some in portions(ids)
-        for row in connection.execute(
-            sa.select(samples.c.sample_id, samples.c.key).where(samples.c.sample_id.in_(some))
-        )
-    }
-
-
-def _by_key(connection: sa.Connection, keys: Collection[int]) -> dict[int, Sample]:
-    return {
-        row.key: sample_of(row)
-        for some in portions(sorted(keys))
-        for row in connection.execute(sa.select(*SAMPLE_COLUMNS).where(samples.c.key.in_(some)))
-    }
-
-
 def _mismatch() -> GalleryModelMismatch:
     return GalleryModelMismatch(
         "The gallery was made with another embedding model. "
         "Clear it and enrol again, or go back to that model."
     )
-
-
-def _naive_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)

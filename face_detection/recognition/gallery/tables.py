@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from pgvector.sqlalchemy import VECTOR
 
 from recognition.faces import Sample
 
-VERSION = "0002"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0003"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -35,10 +35,14 @@ samples = sa.Table(
     sa.Column("created", sa.DateTime, nullable=False),  # UTC
     sa.Column("modified", sa.DateTime, nullable=False),  # UTC
     sa.Column("revision", sa.BigInteger, nullable=False, index=True),
+    sa.Column("expires_at", sa.DateTime),  # UTC; null: never
     # In PostgreSQL a hash: an entry of a b-tree has at most 2,704 bytes there, and a name has no limit.
     sa.Index("samples_by_name", "name", postgresql_using="hash"),
     sqlite_autoincrement=True,
 )
+
+EXPIRES = samples.c.expires_at.is_not(None)
+sa.Index("samples_by_expiry", samples.c.expires_at, sqlite_where=EXPIRES, postgresql_where=EXPIRES)
 
 tombstones = sa.Table(
     "tombstones",
@@ -57,6 +61,11 @@ state = sa.Table(
     sa.Column("fingerprint", sa.Text),  # of the vectors in `samples`
 )
 
+# The state, with the moment at which the next sample expires: one row, read from the index above alone.
+STATE = sa.select(
+    state, sa.select(sa.func.min(samples.c.expires_at)).where(EXPIRES).scalar_subquery().label("next_expiry")
+)
+
 SAMPLE_COLUMNS = (
     samples.c.key,
     samples.c.sample_id,
@@ -65,10 +74,19 @@ SAMPLE_COLUMNS = (
     samples.c.action,
     samples.c.created,
     samples.c.modified,
+    samples.c.expires_at,
 )
 
 
 def sample_of(row: Any) -> Sample:
     """Turn a row of SAMPLE_COLUMNS into a sample."""
     created, modified = row.created.replace(tzinfo=UTC), row.modified.replace(tzinfo=UTC)
-    return Sample(row.sample_id, row.name, json.loads(row.metadata), row.action, created, modified)
+    expires_at = row.expires_at and row.expires_at.replace(tzinfo=UTC)
+    return Sample(
+        row.sample_id, row.name, json.loads(row.metadata), row.action, created, modified, expires_at
+    )
+
+
+def naive_utc(moment: datetime) -> datetime:
+    """Turn a time into what the columns of times hold."""
+    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -1,0 +1,210 @@
+"""A client of the service. It needs `requests`, and nothing else of this package.
+
+from recognition.client import Client
+
+service = Client("http://127.0.0.1:6337")
+service.enrol("1", "Me", "me.jpg")
+for face in service.recognise("other.jpg"):
+    print(face["name"], face["distance"])
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+
+Picture = str | Path | bytes  # where a picture is, or its bytes
+Json = Any
+
+PAGE = 1000  # samples in one answer, the most there may be
+
+
+class ServiceError(Exception):
+    """The service refused a request, or gave no answer that makes sense.
+
+    code: the error's in its answer; else `unreachable`, `timeout` or `unexpected_answer`.
+    detail: what exactly, in words.
+    request_id: under which the service's log has it; "" where it did not answer.
+    """
+
+    def __init__(self, code: str, detail: str, request_id: str = "") -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.request_id = request_id
+
+
+class Client:
+    """Talks to one service over connections that stay open. Every call raises ServiceError when it fails.
+
+    An answer 429 or 503 is waited out for as long as its Retry-After says, up to `retries` times.
+    """
+
+    def __init__(
+        self, host: str, *, key: str | None = None, timeout_s: float = 120, retries: int = 4
+    ) -> None:
+        """Open nothing yet.
+
+        host: like `http://127.0.0.1:6337`.
+        key: sent with each request; None where the service asks for none.
+        timeout_s: the longest silence, in seconds.
+        """
+        self.host = host.rstrip("/")
+        self.timeout_s = timeout_s
+        self.session = requests.Session()
+        if key:
+            self.session.headers["Authorization"] = f"Bearer {key}"
+        # None of these requests does anything else when it is sent twice, so any method may be.
+        patience = Retry(
+            total=retries,
+            connect=0,
+            read=0,
+            other=0,
+            status_forcelist=(429, 503),
+            allowed_methods=None,
+            raise_on_status=False,
+        )
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, HTTPAdapter(max_retries=patience))
+        self.session.mount(f"{self.host}/ready", HTTPAdapter())  # whose 503 is the answer
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
+    def enrol(self, sample_id: str, name: str, picture: Picture, **more: Json) -> None:
+        """Store the largest face of a picture as a sample; an id sent again replaces its sample.
+
+        more: `metadata`, `action`, `expires_at`, as /update-samples has them.
+        """
+        sample = {"id": sample_id, "name": name, "picture": picture, **more}
+        for error in self.enrol_all([sample])["errors"].values():
+            raise ServiceError(error["code"], error["detail"])
+
+    def enrol_all(self, samples: Sequence[Mapping[str, Any]]) -> Json:
+        """Enrol several in one request: each has `id`, `name`, `picture`, and what else `enrol` takes.
+
+        Returns:
+            `success` and `fail`, lists of ids, and in `errors` a `code` and a `detail` for each id of `fail`.
+        """
+        body = [
+            {
+                **{field: value for field, value in sample.items() if field != "picture"},
+                "image": base64.b64encode(_bytes(sample["picture"])).decode("ascii"),
+            }
+            for sample in samples
+        ]
+        return self._json("POST", "/update-samples", json=body)
+
+    def recognise(self, picture: Picture, **options: str | float | bool | None) -> Json:
+        """Return the faces of a picture, largest first.
+
+        options: `min_distance`, `include_unknown`, `top_k`, `per` and `limit`, as /face-recognition has them.
+        """
+        return self._json("POST", "/face-recognition", files={"file": _bytes(picture)}, data=_fields(options))
+
+    def detect(self, picture: Picture) -> Json:
+        """Return the faces of a picture with their landmarks, largest first."""
+        return self._json("POST", "/detect", files={"file": _bytes(picture)})
+
+    def verify(self, picture1: Picture, picture2: Picture, min_distance: float | None = None) -> Json:
+        """Compare the largest faces of two pictures."""
+        return self._json(
+            "POST",
+            "/verify",
+            files={"image1": _bytes(picture1), "image2": _bytes(picture2)},
+            data=_fields({"min_distance": min_distance}),
+        )
+
+    def samples(self, *, name: str | None = None, after: str | None = None) -> Iterator[Json]:
+        """Yield the samples by id, those of one name or all, from the first id after `after`."""
+        more = True
+        while more:
+            query = {"limit": PAGE, "name": name, "after": after}
+            page = self._json("GET", "/samples", params=query)
+            yield from page["samples"]
+            after = page["next"]
+            more = after is not None
+
+    def sample(self, sample_id: str) -> Json:
+        """Return one sample; the code is `not_found` where there is none."""
+        return self._json("GET", f"/samples/{quote(sample_id, safe='')}")
+
+    def delete(self, sample_id: str) -> None:
+        """Remove one sample; the code is `not_found` where there is none."""
+        self._json("DELETE", f"/samples/{quote(sample_id, safe='')}")
+
+    def delete_named(self, name: str) -> int:
+        """Remove the samples of one name; returns how many there were."""
+        return int(self._json("DELETE", "/samples", params={"name": name})["deleted"])
+
+    def clear(self) -> None:
+        """Remove every sample."""
+        self._json("DELETE", "/samples")
+
+    def count(self, name: str | None = None) -> int:
+        """Count the samples, or those of one name."""
+        return int(self._json("GET", "/samples/count", params={"name": name})["count"])
+
+    def health(self) -> Json:
+        """Return what /health says."""
+        return self._json("GET", "/health")
+
+    def ready(self) -> Json:
+        """Return what /ready says; an error tells why the service is not."""
+        return self._json("GET", "/ready")
+
+    def _json(self, method: str, path: str, **more: Any) -> Json:
+        answer = self._answer(method, path, **more)
+        try:
+            return answer.json()
+        except requests.JSONDecodeError as e:
+            raise self._unexpected(answer) from e
+
+    def _answer(self, method: str, path: str, **more: Any) -> requests.Response:
+        try:
+            answer = self.session.request(
+                method, self.host + path, timeout=self.timeout_s, allow_redirects=False, **more
+            )
+        except requests.Timeout as e:
+            raise ServiceError("timeout", f"{self.host} does not answer.") from e
+        except requests.ConnectionError as e:
+            raise ServiceError("unreachable", f"Nothing answers at {self.host}; is it running?") from e
+        except requests.RequestException as e:  # an address that is none
+            raise ServiceError("unreachable", f"{self.host}: {e}") from e
+        if answer.status_code == 200:
+            return answer
+        try:
+            error = answer.json()
+            raise ServiceError(error["code"], error["detail"], error["request_id"])
+        except (requests.JSONDecodeError, KeyError, TypeError) as e:
+            raise self._unexpected(answer) from e
+
+    def _unexpected(self, answer: requests.Response) -> ServiceError:
+        return ServiceError(
+            "unexpected_answer",
+            f"{self.host} answers with status {answer.status_code}, but is not this service.",
+        )
+
+
+def _bytes(picture: Picture) -> bytes:
+    return picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+
+
+def _fields(options: Mapping[str, str | float | bool | None]) -> dict[str, str]:
+    """Render options as form fields: numbers, `true` and `false` as JSON has them."""
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in options.items()
+        if value is not None
+    }

@@ -1,0 +1,61 @@
+"""Rows of the tables, found, counted and removed on a connection; the caller gives the transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import sqlalchemy as sa
+
+from recognition.faces import Sample
+from recognition.gallery.database import portions
+from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, state, tombstones
+
+
+def next_revision(connection: sa.Connection) -> int:
+    """Raise the revision, and return it."""
+    raised = state.update().values(revision=state.c.revision + 1).returning(state.c.revision)
+    revision: int = connection.execute(raised).scalar_one()
+    return revision
+
+
+def count(connection: sa.Connection, which: sa.ColumnElement[bool] | None = None) -> int:
+    """Return the number of samples, or of those that meet a condition."""
+    wanted = sa.select(sa.func.count()).select_from(samples)
+    return connection.execute(wanted if which is None else wanted.where(which)).scalar_one()
+
+
+def any_sample(connection: sa.Connection) -> bool:
+    """Tell whether there is one."""
+    return connection.execute(sa.select(samples.c.key).limit(1)).first() is not None
+
+
+def keys_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, int]:
+    """Return the keys of those of these samples that are there."""
+    return {
+        row.sample_id: row.key
+        for some in portions(ids)
+        for row in connection.execute(
+            sa.select(samples.c.sample_id, samples.c.key).where(samples.c.sample_id.in_(some))
+        )
+    }
+
+
+def samples_of(connection: sa.Connection, keys: Collection[int]) -> dict[int, Sample]:
+    """Return the samples with these keys."""
+    return {
+        row.key: sample_of(row)
+        for some in portions(sorted(keys))
+        for row in connection.execute(sa.select(*SAMPLE_COLUMNS).where(samples.c.key.in_(some)))
+    }
+
+
+def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
+    """Remove the samples that meet a condition, and leave a tombstone for each. Returns their ids."""
+    found = sa.select(samples.c.sample_id).where(which).order_by(samples.c.key)
+    ids = list(connection.execute(found).scalars())
+    if ids:
+        revision = sa.literal(next_revision(connection), sa.BigInteger)
+        keys = sa.select(samples.c.key, revision).where(which)
+        connection.execute(tombstones.insert().from_select(["key", "revision"], keys))
+        connection.execute(samples.delete().where(which))
+    return ids

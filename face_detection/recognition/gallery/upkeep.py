@@ -1,0 +1,21 @@
+"""What a gallery needs once in a while even if nobody asks for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from recognition.errors import GalleryUnavailable
+from recognition.gallery.store import Gallery
+
+EVERY_S = 60.0
+
+
+def keep_up(gallery: Gallery, wait: Callable[[float], bool]) -> None:
+    """Remove what has expired, from the database and from this process's memory, every minute.
+
+    wait: waits for so many seconds; returns True when there is nothing more to do.
+    """
+    while not wait(EVERY_S):
+        with suppress(GalleryUnavailable):  # requests tell of it; the next time may go better
+            gallery.load()

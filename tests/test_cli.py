@@ -1,0 +1,308 @@
+"""`python -m recognition`, with the real services running and with none."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import requests
+from click.testing import CliRunner, Result
+
+from recognition.__main__ import cli
+from running import ROOT, Pair, free_port, wait_until
+
+TIMEOUT_S = 60
+Run = Callable[..., Result]
+
+
+def with_host(url: str) -> Run:
+    return lambda *arguments, **more: CliRunner().invoke(cli, [*map(str, arguments), "--host", url], **more)
+
+
+@pytest.fixture
+def run(pair: Pair) -> Run:
+    return with_host(pair.url)
+
+
+@pytest.fixture
+def alone(tmp_path: Path, models_dir: Path) -> Iterator[Run]:
+    """Without a service: keys and rates of the environment are those of services."""
+    environment = {
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'alone.sqlite3'}",
+        "MODELS_DIR": str(models_dir),
+        "API_KEYS": f"door:recognise:{'0' * 64}",
+        "RATE_LIMIT_PER_MINUTE": "1",
+    }
+    level = logging.getLogger("recognition").level
+    yield lambda *arguments, **more: CliRunner(env=environment).invoke(cli, [*map(str, arguments)], **more)
+    logging.getLogger("recognition").setLevel(level)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photographs: dict[str, list[Path]]) -> Path:
+    """Two people's first two photographs, a copy of one, a broken one, one without a face, and a text."""
+    folder = tmp_path / "people"
+    for person in ("madonna", "ben_afflek"):
+        (folder / person).mkdir(parents=True)
+        for number, path in enumerate(photographs[person][:2]):
+            shutil.copy(path, folder / person / f"{number}.jpg")
+    shutil.copy(folder / "madonna" / "0.jpg", folder / "madonna" / "again.JPG")
+    shutil.copy(photographs["mindy_kaling"][0], folder / "Mindy.jpg")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def told(result: Result, status: int = 0) -> list[dict[str, Any]]:
+    """The objects of --json."""
+    assert result.exit_code == status, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def text(result: Result, status: int = 0) -> str:
+    assert result.exit_code == status, result.output
+    return result.stdout
+
+
+REPORT = {
+    "enrolled": ["Mindy.jpg", "ben_afflek/0.jpg", "ben_afflek/1.jpg", "madonna/0.jpg", "madonna/1.jpg"],
+    "already": [],
+    "duplicates": {"madonna/again.JPG": "madonna/0.jpg"},
+    "refused": {"broken.jpg": {"code": "invalid_image", "detail": "The picture cannot be read."}},
+}
+
+
+@pytest.mark.parametrize("transport", ["run", "alone"])
+def test_a_session(transport: str, request: pytest.FixtureRequest, folder: Path, demo: Path) -> None:
+    """What a user does, the same with and without a service."""
+    run: Run = request.getfixturevalue(transport)
+    stranger = next((demo / "val" / "elton_john").iterdir())
+    madonna = next((demo / "val" / "madonna").iterdir())
+    assert told(run("enrol", folder, "--json"), 1) == [REPORT]
+    again = told(run("enrol", folder, "--json"), 1)
+    assert again == [REPORT | {"enrolled": [], "already": REPORT["enrolled"]}]
+    names = {s["id"]: s["name"] for s in told(run("samples", "list", "--json"))}
+    assert names == {
+        "Mindy.jpg": "Mindy",
+        "ben_afflek/0.jpg": "ben_afflek",
+        "ben_afflek/1.jpg": "ben_afflek",
+        "madonna/0.jpg": "madonna",
+        "madonna/1.jpg": "madonna",
+    }
+    seen, broken = told(run("recognise", madonna, folder / "broken.jpg", "--json"), 1)
+    assert (seen["picture"], seen["faces"][0]["name"]) == (str(madonna), "madonna")
+    assert broken["error"]["code"] == "invalid_image"
+    assert "unknown" in text(run("recognise", stranger, "--min-distance", "1"))
+    assert told(run("detect", stranger, "--json"))[0]["faces"][0]["landmarks"]["nose"]
+    assert "not the same person" in text(run("verify", madonna, stranger), 1)
+    assert told(run("samples", "delete", "madonna/0.jpg", "nobody", "--json"), 1) == [
+        {"deleted": 1, "missing": ["nobody"]}
+    ]
+    assert told(run("samples", "clear", "--yes", "--json")) == [{"cleared": True}]
+    assert told(run("samples", "list", "--json")) == []
+
+
+def test_a_report_for_people(run: Run, folder: Path) -> None:
+    lines = text(run("enrol", folder), 1).splitlines()
+    assert lines == [
+        "5 enrolled, 0 already there, 1 duplicates, 1 refused.",
+        "  madonna/again.JPG: the same bytes as madonna/0.jpg",
+        "  broken.jpg: The picture cannot be read.",
+    ]
+
+
+def test_files_are_named_for_themselves_or_as_told(run: Run, folder: Path) -> None:
+    files = folder / "madonna" / "0.jpg", folder / "Mindy.jpg"
+    assert told(run("enrol", *files, "--json"))[0]["enrolled"] == ["0.jpg", "Mindy.jpg"]
+    assert told(run("enrol", *files, "--json"))[0]["already"] == ["0.jpg", "Mindy.jpg"]
+    assert told(run("enrol", files[0], "--name", "Madonna", "--replace", "--json"))[0]["enrolled"] == [
+        "0.jpg"
+    ]
+    assert [s["name"] for s in told(run("samples", "list", "--json"))] == ["Madonna", "Mindy"]
+    assert text(run("samples", "list", "--name", "Mindy")).startswith("Mindy.jpg  Mindy  20")
+
+
+def test_two_pictures_of_one_id_are_refused_before_anything_is_sent(run: Run, folder: Path) -> None:
+    result = run("enrol", folder / "madonna" / "0.jpg", folder / "ben_afflek" / "0.jpg")
+    assert result.exit_code == 2
+    assert "the id 0.jpg" in result.stderr
+    assert text(run("samples", "list")) == ""
+
+
+def test_one_pictures_id_does_not_stop_the_others(run: Run, folder: Path) -> None:
+    """The service refuses a whole request for one id that is too long, or one name that is no text."""
+    deep = folder.joinpath(*["d" * 120] * 5)
+    deep.mkdir(parents=True)
+    shutil.copy(folder / "Mindy.jpg", deep / "x.jpg")
+    (deep / "x.jpg").write_bytes((deep / "x.jpg").read_bytes() + b"\0")
+    bad = os.fsdecode(b"M\xff.jpg")
+    shutil.copy(folder / "ben_afflek" / "0.jpg", folder / bad)
+    (folder / "ben_afflek" / "0.jpg").unlink()
+    (report,) = told(run("enrol", folder, "--json"), 1)
+    assert report["enrolled"] == ["Mindy.jpg", "ben_afflek/1.jpg", "madonna/0.jpg", "madonna/1.jpg"]
+    assert set(report["refused"]) == {"broken.jpg", bad, (deep / "x.jpg").relative_to(folder).as_posix()}
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root can read everything: be nobody for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_cannot_be_read_is_reported(run: Run, folder: Path) -> None:
+    text(run("samples", "list"))  # imports what it needs
+    for path in [folder, *folder.parents]:
+        if path.stat().st_uid == os.getuid() and path.name.startswith("pytest-"):
+            path.chmod(0o755)
+    folder.parent.chmod(0o755)
+    (folder / "ben_afflek").chmod(0)
+    (folder / "gone.jpg").symlink_to("nowhere")
+    (folder / "madonna" / "1.jpg").chmod(0)
+    with unprivileged():
+        (report,) = told(run("enrol", folder, "--json"), 1)
+    assert report["enrolled"] == ["Mindy.jpg", "madonna/0.jpg"]
+    assert report["refused"][str(folder / "ben_afflek")] == {"code": "file", "detail": "Permission denied"}
+    assert report["refused"]["madonna/1.jpg"] == {"code": "file", "detail": "Permission denied"}
+    assert report["refused"]["gone.jpg"] == {"code": "file", "detail": "No such file or directory"}
+
+
+def test_a_folder_without_pictures_is_a_mistake(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = run("enrol", tmp_path / "empty")
+    assert (result.exit_code, "no pictures" in result.stderr) == (2, True)
+    assert run("enrol", tmp_path / "nowhere").exit_code == 2
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
+    pair: Pair, tmp_path: Path, demo: Path
+) -> None:
+    shutil.copytree(demo / "train" / "madonna", tmp_path / "people" / "madonna")
+    held = tmp_path / "people" / "madonna" / "zz.jpg"
+    os.mkfifo(held)  # whoever reads it waits
+    command = [sys.executable, "-m", "recognition", "enrol", str(tmp_path / "people"), "--host", pair.url]
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, cwd=ROOT / "face_detection", stdout=stream, stderr=stream)
+    wait_until(lambda: count(pair) == 16, process, log)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(TIMEOUT_S) == 130
+    assert log.read_text().splitlines() == [
+        "16 enrolled, 0 already there, 0 duplicates, 0 refused.",
+        "Interrupted: the same command goes on.",
+    ]
+    held.unlink()
+    (report,) = told(with_host(pair.url)("enrol", tmp_path / "people", "--json"))
+    assert (len(report["enrolled"]), len(report["already"])) == (3, 16)
+    assert count(pair) == 19
+
+
+def count(pair: Pair) -> int:
+    number: int = requests.get(f"{pair.url}/samples/count", timeout=TIMEOUT_S).json()["count"]
+    return number
+
+
+@pytest.mark.parametrize(
+    "arguments", [("recognise", "{}"), ("verify", "{}", "{}"), ("enrol", "{}"), ("samples", "list")]
+)
+def test_no_service_is_told(arguments: tuple[str, ...], folder: Path) -> None:
+    run = with_host(f"http://127.0.0.1:{free_port()}")
+    given = [argument.replace("{}", str(folder / "Mindy.jpg")) for argument in arguments]
+    result = run(*given)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith("Error: Nothing answers at http://127.0.0.1:")
+    assert len(result.stderr.splitlines()) == 1
+    result = run(*given, "--json")
+    assert json.loads(result.stderr)["error"]["code"] == "unreachable"
+
+
+def test_a_bad_setting_is_told_where_there_is_no_service(folder: Path) -> None:
+    command = [sys.executable, "-m", "recognition", "detect", str(folder / "Mindy.jpg")]
+    done = subprocess.run(
+        command,
+        cwd=ROOT / "face_detection",
+        env=os.environ | {"MIN_FACE_PX": "few"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "MIN_FACE_PX" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_no_face_is_an_answer(run: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (200, 200), "grey").save(tmp_path / "grey.png")
+    assert text(run("recognise", tmp_path / "grey.png")) == f"{tmp_path / 'grey.png'}  no face\n"
+    assert text(run("detect", tmp_path / "grey.png")) == f"{tmp_path / 'grey.png'}  no face\n"
+    assert "image1: No face" in text(run("verify", tmp_path / "grey.png", tmp_path / "grey.png"), 1)
+    assert (
+        told(run("enrol", tmp_path / "grey.png", "--json"), 1)[0]["refused"]["grey.png"]["code"] == "no_face"
+    )
+
+
+def test_the_nearest_people_are_listed(run: Run, folder: Path) -> None:
+    told(run("enrol", folder, "--json"), 1)
+    arguments = "recognise", folder / "madonna" / "0.jpg", "--top", "2", "--min-distance", "20"
+    assert "  or " in text(run(*arguments))
+    assert len(told(run(*arguments, "--json"))[0]["faces"][0]["candidates"]) == 2
+
+
+def test_names_cannot_command_the_terminal(run: Run, folder: Path) -> None:
+    text(run("enrol", folder / "Mindy.jpg", "--name", "M\x1b[2J\nx"))
+    assert "M\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}x" in text(run("samples", "list"))
+    assert "\x1b" not in text(run("recognise", folder / "Mindy.jpg"))
+
+
+def test_samples_are_removed_by_name(run: Run, folder: Path) -> None:
+    told(run("enrol", folder, "--json"), 1)
+    assert text(run("samples", "delete", "--name", "madonna")) == "2 deleted.\n"
+    assert "madonna: there is no such sample" in text(run("samples", "delete", "--name", "madonna"), 1)
+    assert run("samples", "delete").exit_code == 2
+    assert run("samples", "clear", input="n\n").exit_code == 1
+    assert len(told(run("samples", "list", "--json"))) == 3
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("command", list(commands(cli)), ids=" ".join)
+def test_every_command_has_help_and_speaks_json(command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli, [*command, "--help"])
+    assert result.exit_code == 0
+    if command != ("serve",):
+        assert {"--host", "--key", "--json"} <= set(result.stdout.split())
+
+
+def test_the_shell_completes_commands(tmp_path: Path) -> None:
+    environment = {"_RECOGNITION_COMPLETE": "bash_complete", "COMP_WORDS": "recognition s", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "recognition"],
+        cwd=ROOT / "face_detection",
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["plain,samples", "plain,serve"]

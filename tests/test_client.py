@@ -1,0 +1,157 @@
+"""recognition.client against the real services, and against servers that are none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from recognition.client import Client, ServiceError
+from running import Pair, free_port
+
+ERROR = b'{"error": "Too many requests.", "code": "overloaded", "detail": "busy", "request_id": "r"}'
+
+
+@pytest.fixture
+def client(pair: Pair) -> Iterator[Client]:
+    with Client(pair.url) as client:
+        yield client
+
+
+@contextmanager
+def served(*answers: tuple[int, bytes]) -> Iterator[tuple[str, list[bytes]]]:
+    """Give these answers, one after the other, the last for ever: where, and what was sent to it."""
+    left, sent = list(answers), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            status, body = left.pop(0) if len(left) > 1 else left[0]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Retry-After", "0")
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", sent
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_five_lines_enrol_and_recognise(client: Client, photographs: dict[str, list[Path]]) -> None:
+    first, other = photographs["madonna"][:2]
+    client.enrol("m/1?#%", "Madonna", first, metadata={"born": 1958}, action="enter")
+    (face,) = client.recognise(str(other))
+    assert (face["id"], face["name"], face["metadata"]) == ("m/1?#%", "Madonna", {"born": 1958})
+    assert client.recognise(other.read_bytes()) == [face]
+
+
+def test_options_reach_the_service(client: Client, photographs: dict[str, list[Path]]) -> None:
+    picture = photographs["madonna"][0]
+    assert client.recognise(picture) == []
+    (unknown,) = client.recognise(picture, include_unknown=True, top_k=3, per="sample", limit=1)
+    assert (unknown["id"], unknown["candidates"]) == ("", [])
+    client.enrol("1", "Madonna", photographs["madonna"][1])
+    assert client.recognise(picture, min_distance=0.01) == []
+    with pytest.raises(ServiceError) as refused:
+        client.recognise(picture, top=3, min_distance=-1)
+    assert refused.value.code == "invalid_request"
+    assert "min_distance" in refused.value.detail
+    assert refused.value.request_id
+
+
+def test_samples_are_listed_counted_and_removed(client: Client, photographs: dict[str, list[Path]]) -> None:
+    some = [
+        {"id": f"{person}/{number}", "name": person, "picture": path}
+        for person, paths in photographs.items()
+        for number, path in enumerate(paths[:2])
+    ]
+    assert client.enrol_all(some) == {"success": [s["id"] for s in some], "fail": [], "errors": {}}
+    assert [sample["id"] for sample in client.samples()] == sorted(sample["id"] for sample in some)
+    assert [sample["id"] for sample in client.samples(after="madonna/0", name="madonna")] == ["madonna/1"]
+    assert client.sample("madonna/0")["name"] == "madonna"
+    assert (client.count(), client.count("madonna")) == (10, 2)
+    client.delete("madonna/0")
+    with pytest.raises(ServiceError) as missing:
+        client.delete("madonna/0")
+    assert missing.value.code == "not_found"
+    assert client.delete_named("madonna") == 1
+    client.clear()
+    assert list(client.samples()) == []
+
+
+def test_faces_are_found_and_compared(client: Client, photographs: dict[str, list[Path]]) -> None:
+    first, other = photographs["madonna"][:2]
+    stranger = photographs["ben_afflek"][0]
+    assert set(client.detect(first)[0]) == {"bbox", "confidence", "landmarks"}
+    assert client.verify(first, other)["verified"]
+    assert not client.verify(first, stranger)["verified"]
+    assert client.verify(first, stranger, min_distance=20)["verified"]
+    assert client.ready()["status"] == "ready"
+
+
+def test_a_refused_enrolment_is_an_error(client: Client) -> None:
+    with pytest.raises(ServiceError, match="cannot be read") as refused:
+        client.enrol("1", "Nobody", b"no picture")
+    assert refused.value.code == "invalid_image"
+    with pytest.raises(FileNotFoundError):
+        client.enrol("1", "Nobody", "nowhere.jpg")
+
+
+def test_a_busy_service_is_asked_again_with_the_same_body() -> None:
+    with served((429, ERROR), (503, ERROR), (200, b"[]")) as (url, sent), Client(url) as client:
+        assert client.recognise(b"picture") == []
+    assert len(sent) == 3
+    assert sent[0] == sent[1] == sent[2]
+    assert b"picture" in sent[0]
+
+
+def test_a_service_that_stays_busy_is_not_asked_for_ever() -> None:
+    with served((429, ERROR)) as (url, sent), Client(url, retries=2) as client:
+        with pytest.raises(ServiceError) as refused:
+            client.detect(b"picture")
+        assert (refused.value.code, refused.value.detail, refused.value.request_id) == (
+            "overloaded",
+            "busy",
+            "r",
+        )
+        assert len(sent) == 3
+        with pytest.raises(ServiceError):
+            client.ready()
+        assert len(sent) == 4
+
+
+@pytest.mark.parametrize(
+    "answer", [(200, b"<html>"), (404, b"<html>"), (500, b"[]"), (403, b"{}"), (302, b"")]
+)
+def test_a_server_that_is_none_of_ours_is_told(answer: tuple[int, bytes]) -> None:
+    with (
+        served(answer) as (url, _),
+        Client(url) as client,
+        pytest.raises(ServiceError, match="is not this service") as told,
+    ):
+        client.ready()
+    assert told.value.code == "unexpected_answer"
+
+
+@pytest.mark.parametrize("host", ["no address", "ftp://127.0.0.1", f"http://127.0.0.1:{free_port()}"])
+def test_where_nothing_answers_is_told(host: str) -> None:
+    with Client(host) as client, pytest.raises(ServiceError) as told:
+        client.ready()
+    assert told.value.code == "unreachable"
+    assert host in told.value.detail
