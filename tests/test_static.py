@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from flask.testing import FlaskClient
 
 from recognition.app import create_app
 from recognition.config import read
+from recognition.operations import PAGE_FILES
 
 STATIC = Path(__file__).resolve().parents[1] / "face_detection" / "recognition" / "static"
 SOURCES = sorted(path for path in STATIC.iterdir() if path.suffix in {".html", ".js", ".css", ".svg"})
@@ -43,6 +45,10 @@ def test_the_page_may_run_no_inline_script(client: FlaskClient) -> None:
 @pytest.mark.parametrize("path", ["../routes.py", "%2e%2e/routes.py", "nothing.js", ""])
 def test_nothing_else_is_sent(client: FlaskClient, path: str) -> None:
     assert client.get(f"/static/{path}").status_code == 404
+
+
+def test_the_interface_names_just_the_files_there_are() -> None:
+    assert set(get_args(PAGE_FILES)) == {path.name for path in STATIC.iterdir()}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=[path.name for path in SOURCES])

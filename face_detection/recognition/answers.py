@@ -141,7 +141,7 @@ class Ready(TypedDict):
     status: Literal["ready"]
     model: str
     threshold: float
-    distance_range: list[float]
+    distance_range: tuple[float, float]
     gallery: GallerySize
     authentication: bool
 

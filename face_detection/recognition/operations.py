@@ -9,6 +9,25 @@ from recognition.openapi import Operation
 
 TEXT, NDJSON = "text/plain", "application/x-ndjson"
 DOCS_FILES = Literal["swagger-ui.css", "swagger-ui-bundle.js", "start.js"]
+PAGE_FILES = Literal[
+    "api.js",
+    "app.js",
+    "compare.js",
+    "docs.html",
+    "elements.js",
+    "enrol.js",
+    "errors.js",
+    "faces.js",
+    "gallery.js",
+    "icon.svg",
+    "index.html",
+    "pictures.js",
+    "ready.jpg",
+    "recognise.js",
+    "start.js",
+    "style.css",
+    "views.css",
+]
 PICTURES = (
     errors.InvalidRequest,
     errors.InvalidImage,
@@ -48,6 +67,15 @@ def operations(picture: str, exported: str) -> dict[str, Operation]:
     """
     new: dict[str, Any] = {**SAMPLE, "image": picture}
     return {
+        "page": Operation("Show the web page", "text/html", "<!doctype html>"),
+        "static": Operation(
+            "Give what the web page is made of",
+            "text/javascript",
+            'import { byId } from "./elements.js";',
+            others=("application/javascript", "text/css", "text/html", "image/svg+xml", "image/jpeg"),
+            path=PAGE_FILES,
+            raises=(errors.NotFound,),
+        ),
         "running": Operation("Say that the server runs", TEXT, "Face detection server is running."),
         "health": Operation("Say that the process runs", answers.Health, {"status": "ok"}),
         "ready": Operation(
@@ -167,14 +195,6 @@ def operations(picture: str, exported: str) -> dict[str, Operation]:
             raw=NDJSON,
             files=("file",),
             raises=(errors.DamagedGallery, errors.UnsupportedMediaType, *VECTORS),
-        ),
-        "page": Operation("Show the web page", "text/html", "<!doctype html>"),
-        "static": Operation(
-            "Give what the web page is made of",
-            "text/javascript",
-            '"use strict";',
-            others=("text/css", "text/html", "image/jpeg", "image/svg+xml"),
-            raises=(errors.NotFound,),
         ),
         "openapi_json": Operation("Describe this interface", dict[str, Any], {"openapi": "3.1.0"}),
         "docs": Operation("Show this description to people", "text/html", "<!doctype html>"),

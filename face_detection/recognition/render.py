@@ -143,7 +143,7 @@ def readiness_answer(readiness: Readiness, *, authentication: bool) -> Ready:
         "status": "ready",
         "model": readiness.model.name,
         "threshold": readiness.model.threshold,
-        "distance_range": list(readiness.model.distance_range),
+        "distance_range": readiness.model.distance_range,
         "gallery": {"samples": readiness.samples},
         "authentication": authentication,
     }

@@ -32,11 +32,11 @@ NOT_LET_IN = (errors.Unauthorized, errors.Forbidden, errors.RateLimited)
 # What a key must open to call each route below, by the name of its function.
 SCOPES = {
     "health": OPEN,
+    "page": OPEN,  # it asks for the key that its calls need
+    "static": OPEN,
     "openapi_json": OPEN,
     "docs": OPEN,
     "docs_file": OPEN,
-    "page": OPEN,  # it asks for the key that its calls need
-    "static": OPEN,
     "running": ANY,
     "ready": ANY,
     "prometheus": ANY,

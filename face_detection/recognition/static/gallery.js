@@ -13,6 +13,7 @@ let next = null;
 let turn = 0;
 
 const message = byId("gallery-message");
+const done = byId("gallery-done");
 
 export function start() {
   byId("gallery-search").addEventListener("submit", (event) => {
@@ -44,6 +45,7 @@ function go(turnThePage) {
 
 async function attempt(work) {
   message.textContent = "";
+  done.textContent = "";
   try {
     await work();
   } catch (error) {
@@ -105,7 +107,7 @@ async function clear() {
 
 async function save() {
   const address = URL.createObjectURL(await exported());
-  const link = el("a", { href: address, download: `gallery-${new Date().toISOString().slice(0, 10)}.ndjson` });
+  const link = el("a", { href: address, download: `gallery-${new Date().toISOString().slice(0, 10)}.jsonl` });
   link.click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000); // the browser may still be reading it
 }
@@ -113,7 +115,8 @@ async function save() {
 async function load(file) {
   byId("gallery-summary").textContent = "Importing …";
   try {
-    await imported(file);
+    const told = await imported(file);
+    done.textContent = `${count(told.imported, "sample", "samples")} imported, ${told.unchanged} were there already.`;
   } finally {
     await list();
   }
