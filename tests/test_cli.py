@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cv2
 import pytest
 import requests
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from recognition.__main__ import cli
 from running import ROOT, Pair, free_port, wait_until
@@ -100,6 +102,11 @@ def test_a_session(transport: str, request: pytest.FixtureRequest, folder: Path,
         "madonna/0.jpg": "madonna",
         "madonna/1.jpg": "madonna",
     }
+    assert told(run("samples", "export", folder / "gallery.jsonl", "--json")) == [{"exported": 5}]
+    assert (folder / "gallery.jsonl").stat().st_mode & 0o077 == 0
+    assert told(run("samples", "clear", "--yes", "--json")) == [{"cleared": True}]
+    answer = {"imported": 5, "unchanged": 0}
+    assert told(run("samples", "import", folder / "gallery.jsonl", "--json")) == [answer]
     seen, broken = told(run("recognise", madonna, folder / "broken.jpg", "--json"), 1)
     assert (seen["picture"], seen["faces"][0]["name"]) == (str(madonna), "madonna")
     assert broken["error"]["code"] == "invalid_image"
@@ -247,14 +254,38 @@ def test_a_bad_setting_is_told_where_there_is_no_service(folder: Path) -> None:
 
 
 def test_no_face_is_an_answer(run: Run, tmp_path: Path) -> None:
-    from PIL import Image
-
     Image.new("RGB", (200, 200), "grey").save(tmp_path / "grey.png")
     assert text(run("recognise", tmp_path / "grey.png")) == f"{tmp_path / 'grey.png'}  no face\n"
     assert text(run("detect", tmp_path / "grey.png")) == f"{tmp_path / 'grey.png'}  no face\n"
     assert "image1: No face" in text(run("verify", tmp_path / "grey.png", tmp_path / "grey.png"), 1)
     assert (
         told(run("enrol", tmp_path / "grey.png", "--json"), 1)[0]["refused"]["grey.png"]["code"] == "no_face"
+    )
+
+
+def test_the_picture_is_written_with_names(run: Run, folder: Path, tmp_path: Path) -> None:
+    told(run("enrol", folder, "--json"), 1)
+    drawn, picture = tmp_path / "drawn.jpg", folder / "madonna" / "0.jpg"
+    assert "madonna" in text(run("recognise", picture, "--draw", drawn))
+    assert drawn.read_bytes().startswith(b"\xff\xd8\xff")
+    assert cv2.imread(str(drawn)).shape == cv2.imread(str(picture)).shape
+    assert run("recognise", picture, folder / "Mindy.jpg", "--draw", drawn).exit_code == 2
+    drawn.unlink()
+    text(run("recognise", folder / "broken.jpg", "--draw", drawn), 1)
+    assert not drawn.exists()
+    result = run("recognise", picture, "--draw", tmp_path / "nowhere" / "drawn.jpg")
+    assert (result.exit_code, "nowhere" in result.stderr) == (1, True)
+
+
+def test_a_damaged_export_is_refused(run: Run, folder: Path) -> None:
+    told(run("enrol", folder, "--json"), 1)
+    text(run("samples", "export", folder / "gallery.jsonl"))
+    whole = (folder / "gallery.jsonl").read_bytes()
+    (folder / "half.jsonl").write_bytes(whole[: len(whole) // 2])
+    result = run("samples", "import", folder / "half.jsonl", "--json")
+    assert (result.exit_code, json.loads(result.stderr)["error"]["code"]) == (3, "damaged_gallery")
+    assert text(run("samples", "import", folder / "gallery.jsonl")) == (
+        "0 samples imported, 5 were there already.\n"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,6 +148,16 @@ def test_a_server_that_is_none_of_ours_is_told(answer: tuple[int, bytes]) -> Non
     ):
         client.ready()
     assert told.value.code == "unexpected_answer"
+
+
+@pytest.mark.parametrize("sent", [b"", b"<html>", b'{"gallery":1}\n{"id":"1"}\n', b'{"samples":'])
+def test_an_export_that_breaks_off_is_told(sent: bytes) -> None:
+    with (
+        served((200, sent)) as (url, _),
+        Client(url) as client,
+        pytest.raises(ServiceError, match="broke the export off"),
+    ):
+        client.export(io.BytesIO())
 
 
 @pytest.mark.parametrize("host", ["no address", "ftp://127.0.0.1", f"http://127.0.0.1:{free_port()}"])

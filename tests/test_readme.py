@@ -75,6 +75,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> Path:
         (demo / "train" / "madonna").glob("httpssmediacacheakpinimgcomxdc*")
     )
     shutil.copy(first, home / "me.jpg")
+    shutil.copy(first, home / "party.jpg")
     shutil.copy(min((demo / "val" / "madonna").iterdir()), home / "other.jpg")
     (home / "people").mkdir()
     (home / ".local" / "bin").mkdir(parents=True)

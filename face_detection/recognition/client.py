@@ -14,7 +14,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import requests
@@ -25,6 +25,7 @@ Picture = str | Path | bytes  # where a picture is, or its bytes
 Json = Any
 
 PAGE = 1000  # samples in one answer, the most there may be
+CHUNK_BYTES = 1 << 16  # of an export; its last line is far shorter
 
 
 class ServiceError(Exception):
@@ -113,6 +114,13 @@ class Client:
         """
         return self._json("POST", "/face-recognition", files={"file": _bytes(picture)}, data=_fields(options))
 
+    def draw(self, picture: Picture, **options: str | float | bool | None) -> bytes:
+        """Return the picture with boxes and names, as a JPEG; the options are those of `recognise`."""
+        answer = self._answer(
+            "POST", "/face-recognition?draw=1", files={"file": _bytes(picture)}, data=_fields(options)
+        )
+        return answer.content
+
     def detect(self, picture: Picture) -> Json:
         """Return the faces of a picture with their landmarks, largest first."""
         return self._json("POST", "/detect", files={"file": _bytes(picture)})
@@ -155,6 +163,22 @@ class Client:
     def count(self, name: str | None = None) -> int:
         """Count the samples, or those of one name."""
         return int(self._json("GET", "/samples/count", params={"name": name})["count"])
+
+    def export(self, file: BinaryIO) -> int:
+        """Write all samples with their vectors into a file, as JSON lines; returns how many there are."""
+        last = b""
+        try:
+            with self._answer("GET", "/export", stream=True) as answer:
+                for chunk in answer.iter_content(CHUNK_BYTES):
+                    file.write(chunk)
+                    last = (last + chunk)[-CHUNK_BYTES:]
+            return int(json.loads(last.splitlines()[-1])["samples"])
+        except (requests.RequestException, ValueError, LookupError, TypeError) as e:
+            raise ServiceError("unexpected_answer", f"{self.host} broke the export off.") from e
+
+    def import_(self, file: BinaryIO) -> Json:
+        """Store the samples of an exported file; returns how many were `imported`, and `unchanged`."""
+        return self._json("POST", "/import", data=file, headers={"Content-Type": "application/x-ndjson"})
 
     def health(self) -> Json:
         """Return what /health says."""

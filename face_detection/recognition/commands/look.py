@@ -26,20 +26,33 @@ ITS_OWN = {"invalid_image", "image_too_large", "body_too_large", "no_face"}
 @click.argument("files", nargs=-1, required=True, type=PICTURE)
 @MIN_DISTANCE
 @click.option("--top", "top_k", type=click.IntRange(1, 100), help="Also the nearest people, so many.")
+@click.option(
+    "--draw", type=click.Path(dir_okay=False, path_type=Path), help="Write the picture with names there."
+)
 @talking
 def recognise(
-    service: Client, as_json: bool, files: Sequence[Path], min_distance: float | None, top_k: int | None
+    service: Client,
+    as_json: bool,
+    files: Sequence[Path],
+    min_distance: float | None,
+    top_k: int | None,
+    draw: Path | None,
 ) -> bool:
     """Say who is in pictures, unknown faces too, largest first.
 
     Exit status 1: a picture cannot be read.
     """
-    return _each(
+    if draw and len(files) > 1:
+        raise click.UsageError("--draw is for one picture.")
+    well = _each(
         files,
         as_json,
         lambda file: service.recognise(file, min_distance=min_distance, include_unknown=True, top_k=top_k),
         _recognised,
     )
+    if draw and well:
+        draw.write_bytes(service.draw(files[0], min_distance=min_distance, include_unknown=True))
+    return well
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -12,7 +13,7 @@ from recognition.commands.session import talking, tell
 
 @click.group()
 def samples() -> None:
-    """List and remove what is enrolled."""
+    """List, remove, export and import what is enrolled."""
 
 
 @samples.command("list")
@@ -58,4 +59,34 @@ def clear(service: Client, as_json: bool) -> bool:
     """Remove every sample."""
     service.clear()
     tell(as_json, {"cleared": True}, ["All samples removed."])
+    return True
+
+
+@samples.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@talking
+def export(service: Client, as_json: bool, file: Path) -> bool:
+    """Write all samples with their vectors into FILE, which only its owner can read.
+
+    It is what `python -m recognition.gallery export` writes.
+    """
+    part = file.with_name(f"{file.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
+    with part.open("wb") as opened:
+        count = service.export(opened)
+    part.replace(file)
+    tell(as_json, {"exported": count}, [f"{count} samples exported."])
+    return True
+
+
+@samples.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@talking
+def import_(service: Client, as_json: bool, file: Path) -> bool:
+    """Store the samples of an exported FILE, if it is whole and of the same model; newer ones stay."""
+    with file.open("rb") as opened:
+        answer = service.import_(opened)
+    count, unchanged = answer["imported"], answer["unchanged"]
+    tell(as_json, answer, [f"{count} samples imported, {unchanged} were there already."])
     return True
