@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +208,17 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     log = tmp_path / "log"
     with log.open("wb") as stream:
         process = subprocess.Popen(command, cwd=ROOT / "face_detection", stdout=stream, stderr=stream)
-    wait_until(lambda: count(pair) == 16, process, log)
+    writers: list[int] = []
+
+    def is_read() -> bool:
+        with suppress(OSError):  # nobody reads it yet
+            writers.append(os.open(held, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(writers)
+
+    wait_until(is_read, process, log)  # which comes after the answer to the first sixteen
     process.send_signal(signal.SIGINT)
     assert process.wait(TIMEOUT_S) == 130
+    os.close(writers[0])
     assert log.read_text().splitlines() == [
         "16 enrolled, 0 already there, 0 duplicates, 0 refused.",
         "Interrupted: the same command goes on.",
