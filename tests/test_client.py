@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import threading
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from recognition.client import Client, ServiceError
-from running import Pair, free_port
+from running import Pair, free_port, served
 
 ERROR = b'{"error": "Too many requests.", "code": "overloaded", "detail": "busy", "request_id": "r"}'
 
@@ -21,37 +19,6 @@ ERROR = b'{"error": "Too many requests.", "code": "overloaded", "detail": "busy"
 def client(pair: Pair) -> Iterator[Client]:
     with Client(pair.url) as client:
         yield client
-
-
-@contextmanager
-def served(*answers: tuple[int, bytes]) -> Iterator[tuple[str, list[bytes]]]:
-    """Give these answers, one after the other, the last for ever: where, and what was sent to it."""
-    left, sent = list(answers), []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            sent.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-            status, body = left.pop(0) if len(left) > 1 else left[0]
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Retry-After", "0")
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", sent
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_five_lines_enrol_and_recognise(client: Client, photographs: dict[str, list[Path]]) -> None:
@@ -148,6 +115,15 @@ def test_a_server_that_is_none_of_ours_is_told(answer: tuple[int, bytes]) -> Non
     ):
         client.ready()
     assert told.value.code == "unexpected_answer"
+
+
+def test_a_server_that_says_nothing_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for retries in (0, 4):
+            with Client(url, timeout_s=0.05, retries=retries) as client, pytest.raises(ServiceError) as told:
+                client.health()
+            assert told.value.code == "timeout"
 
 
 @pytest.mark.parametrize("sent", [b"", b"<html>", b'{"gallery":1}\n{"id":"1"}\n', b'{"samples":'])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from running import ROOT, Pair, answers, free_port, wait_until
+from running import ROOT, Pair, answers, free_port, served, wait_until
 
 
 def ran(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -65,7 +64,7 @@ def test_it_sees_running_services(pair: Pair) -> None:
         "FEATURE_EXTRACTION_PORT": str(pair.extraction.port),
     }
     status, checks = ran(environment)
-    assert status == 0
+    assert status == 0, checks
     assert checks["database"]["found"] == "0 samples"
     assert checks["face_detection"]["found"] == f"ready at {pair.url}: Facenet, 0 samples"
     assert checks["feature_extraction"]["found"] == f"ready at {pair.extraction.url}: Facenet"
@@ -75,14 +74,9 @@ def test_it_sees_running_services(pair: Pair) -> None:
 
 def test_it_says_what_is_wrong_and_what_to_do(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "gallery.sqlite3").write_text("no database, and long enough to look at it" * 100)
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        other.settimeout(0)
-        port = other.getsockname()[1]
-        status, checks = ran(
-            environment | {"MODELS_DIR": str(tmp_path), "FEATURE_EXTRACTION_PORT": str(port)}
-        )
+    with served((200, b"<html>")) as (url, _):
+        port = url.rpartition(":")[2]
+        status, checks = ran(environment | {"MODELS_DIR": str(tmp_path), "FEATURE_EXTRACTION_PORT": port})
     assert status == 1
     wrong = {name: check["advice"] for name, check in checks.items() if not check["well"]}
     assert set(wrong) == {"models", "database", "feature_extraction"}

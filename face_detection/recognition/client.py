@@ -67,7 +67,7 @@ class Client:
         patience = Retry(
             total=retries,
             connect=0,
-            read=0,
+            read=False,  # as 0, but a time-out stays one
             other=0,
             status_forcelist=(429, 503),
             allowed_methods=None,

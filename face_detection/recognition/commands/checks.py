@@ -16,7 +16,7 @@ from typing import Any
 from recognition import config
 from recognition.client import Client, ServiceError
 
-ASK_S = 10.0  # how long a service may take to say that it is ready
+ASK_S = 30.0  # how long a service may take to say that it is ready
 
 ADVICE = {
     "unauthorized": "name its key: --key, or API_KEY",
@@ -139,6 +139,8 @@ def _service(name: str, url: str, key: str | None, port: int | None) -> Check:
                 return Check(name, False, e.detail, "start it: python -m recognition serve")
             if e.code == "unreachable" and _free(port or 0):
                 return Check(name, True, f"not running; port {port} is free")
+            if e.code == "timeout":
+                return Check(name, False, e.detail, "it hangs, or is busy: its log tells")
             ours = False
         if not ours:
             advice = f"stop it, or choose another: {name.upper()}_PORT" if port else ""
