@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from getpass import getuser
 from itertools import islice
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recognition.audit import Audit
 from recognition.config import from_environment
 from recognition.errors import RecognitionError
 from recognition.gallery import Gallery, open_gallery, portable, transfer
 from recognition.gallery.backup import backup
+from recognition.request_id import caller
 
 SAMPLES_AT_ONCE = 1000  # in memory, and stored in one transaction
 
@@ -35,9 +38,14 @@ def cli(context: click.Context, database: str | None) -> None:
     A service may go on working with it meanwhile.
     """
     settings = from_environment()
+    caller.set(f"command of {getuser()}")
     with _failing():
         gallery = open_gallery(
-            database or settings.database_url, settings.gallery_lock_timeout_s, settings.gallery_ef_search
+            database or settings.database_url,
+            settings.gallery_lock_timeout_s,
+            settings.gallery_ef_search,
+            key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
+            audit=Audit(settings.audit_log),
         )
     context.obj = gallery
     context.call_on_close(gallery.close)
@@ -55,6 +63,7 @@ def export_(gallery: Gallery, file: Path) -> None:
     with _failing(), _progress("exporting", gallery.count()) as told:
         if (first := transfer.records(gallery.engine, limit=1, after=None)) == []:
             raise click.ClickException("The gallery is empty.")
+        gallery.audit("export", gallery.count())
         header = portable.Header(transfer.fingerprint(gallery.engine) or "", len(first[0][1]))
         count = portable.write(
             file,
@@ -78,6 +87,7 @@ def import_(gallery: Gallery, file: Path) -> None:
     with _failing():
         with _progress("checking", None) as told:
             count = sum(_counted(portable.read(file), told))
+        gallery.audit("import", count)  # what of it is stored follows
         fingerprint = portable.read_header(file).fingerprint
         with _progress("importing", count) as told:
             records = portable.read(file)
@@ -103,6 +113,7 @@ def backup_(gallery: Gallery, file: Path) -> None:
     if gallery.engine.dialect.name != "sqlite":
         raise _WrongKind("This gallery is in PostgreSQL: pg_dump makes a backup of it.")
     with _failing():
+        gallery.audit("backup", gallery.count())
         count = backup(gallery.engine, file)
     click.echo(f"{count} samples backed up.")
 

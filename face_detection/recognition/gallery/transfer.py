@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from recognition.errors import GalleryUnavailable
 from recognition.faces import Sample
+from recognition.gallery.atrest import vector_of
 from recognition.gallery.database import portions, transaction
 from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, state, tombstones
 
@@ -35,11 +36,15 @@ def records(engine: sa.Engine, *, limit: int, after: str | None) -> list[tuple[S
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    wanted = sa.select(*SAMPLE_COLUMNS, samples.c.vector).order_by(samples.c.sample_id).limit(limit)
+    wanted = (
+        sa.select(*SAMPLE_COLUMNS, samples.c.vector, samples.c.fingerprint)
+        .order_by(samples.c.sample_id)
+        .limit(limit)
+    )
     if after is not None:
         wanted = wanted.where(samples.c.sample_id > after)
     with transaction(engine) as connection:
-        return [(sample_of(row), _vector(row.vector)) for row in connection.execute(wanted)]
+        return [(sample_of(row), vector_of(connection, row)) for row in connection.execute(wanted)]
 
 
 def modified(engine: sa.Engine, ids: Sequence[str]) -> dict[str, datetime]:
@@ -77,7 +82,11 @@ def faults(engine: sa.Engine) -> Iterator[str]:
         wanted = sa.select(samples).order_by(samples.c.key).execution_options(yield_per=ROWS_AT_ONCE)
         dimension = None
         for row in connection.execute(wanted):
-            vector = _vector(row.vector)
+            try:
+                vector = vector_of(connection, row)
+            except GalleryUnavailable:
+                yield f"sample {row.sample_id!r}: its vector cannot be decrypted"
+                continue
             dimension = dimension or len(vector)
             for wrong, what in (
                 (len(vector) != dimension, "its vector has another length than the others"),
@@ -88,13 +97,6 @@ def faults(engine: sa.Engine) -> Iterator[str]:
             ):
                 if wrong:
                     yield f"sample {row.sample_id!r}: {what}"
-
-
-def _vector(stored: Any) -> NDArray[np.float32]:
-    """Read a vector as its column holds it: SQLite's bytes, or pgvector's array."""
-    if isinstance(stored, bytes):
-        return np.frombuffer(stored[: len(stored) // 4 * 4], dtype="<f4")
-    return np.asarray(stored, dtype=np.float32)
 
 
 def _is_json(text: str) -> bool:
