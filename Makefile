@@ -46,7 +46,7 @@ $(BIN)/python:
 	  || { echo 'Python 3.11, 3.12 or 3.13 is needed; name it: make PYTHON=python3.12'; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.installed: requirements.txt | $(BIN)/python
+$(VENV)/.installed: requirements.txt requirements-serving.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --progress-bar on -r requirements.txt
 	@touch $@
 

@@ -27,7 +27,7 @@ from prometheus_client.multiprocess import mark_process_dead  # noqa: E402  need
 
 bind = f"{settings.face_detection_host}:{settings.face_detection_port}"
 workers = settings.workers
-worker_class = "gthread"
+worker_class = "recognition.worker.Worker"
 threads = settings.threads
 # The search shares its work between threads of its own, which those of OpenBLAS would only wait for.
 raw_env = ["OPENBLAS_NUM_THREADS=1"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,13 +50,18 @@ class Service:
     def kill(self) -> None:
         """Stop it and its workers at once, as a crash would."""
         assert self.process is not None
-        workers = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True
-        ).stdout.split()
-        for pid in [str(self.process.pid), *workers]:
-            subprocess.run(["kill", "-9", pid], stderr=subprocess.DEVNULL)
+        for pid in [self.process.pid, *workers_of(self)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
         self.process = None
+
+
+def workers_of(service: Service) -> list[int]:
+    """The processes that serve, of which the first one is the oldest."""
+    assert service.process is not None
+    pid = str(service.process.pid)
+    return [int(worker) for worker in subprocess.check_output(["ps", "-o", "pid=", "--ppid", pid]).split()]
 
 
 def answers(url: str) -> bool:

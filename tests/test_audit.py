@@ -235,6 +235,15 @@ def test_requests_are_told_with_their_key_and_without_what_they_carry(client: Fl
     assert "Zo" not in log.read_text() and "secret" not in log.read_text() and KEY not in log.read_text()
 
 
+def test_what_leaves_and_comes_as_a_file_is_told(client: FlaskClient, log: Path) -> None:
+    assert enrolled(client, "a", "b").status_code == 200
+    exported = call(client, "GET", "/export").data
+    assert call(client, "DELETE", "/samples/a").status_code == 200
+    answer = call(client, "POST", "/import", data=exported, content_type="application/x-ndjson")
+    assert answer.json == {"imported": 1, "unchanged": 1}
+    assert told(log)[1:] == [("export", 2), ("delete", ["a"]), ("import", 2), ("enrol", ["a"])]
+
+
 def test_a_log_that_cannot_be_written_refuses_the_request(client: FlaskClient, log: Path) -> None:
     assert enrolled(client, "a").status_code == 200
     log.unlink()
@@ -244,6 +253,7 @@ def test_a_log_that_cannot_be_written_refuses_the_request(client: FlaskClient, l
         enrolled(client, "b"),
         call(client, "POST", "/face-recognition", data=upload),
         call(client, "DELETE", "/samples/a"),
+        call(client, "GET", "/export"),
     ):
         assert (answer.status_code, answer.json["code"]) == (503, "audit_unavailable")
         assert "Retry-After" in answer.headers

@@ -319,7 +319,7 @@ def test_one_sample_is_shown_and_deleted(pair: Pair, photographs: Photographs, a
     post(pair, "/update-samples", [sample("a/b c", "n", image, metadata=[1], action="go")])
     address = f"{pair.url}/samples/a%2Fb%20c"
     shown = requests.get(address, timeout=TIMEOUT_S).json()
-    assert set(shown) == {"id", "name", "metadata", "action", "created", "modified"}
+    assert set(shown) == {"id", "name", "metadata", "action", "created", "modified", "expires_at"}
     assert (shown["id"], shown["name"], shown["metadata"], shown["action"]) == ("a/b c", "n", [1], "go")
     assert shown["created"].endswith("+00:00")
     assert requests.delete(address, timeout=TIMEOUT_S).json() == {"success": ["a/b c"]}
@@ -346,7 +346,15 @@ def test_samples_are_listed_page_by_page(pair: Pair, photographs: Photographs, a
     whole = listed(pair).json()
     assert [shown["id"] for shown in whole["samples"]] == ids
     assert (whole["total"], whole["next"]) == (5, None)
-    assert set(whole["samples"][0]) == {"id", "name", "metadata", "action", "created", "modified"}
+    assert set(whole["samples"][0]) == {
+        "id",
+        "name",
+        "metadata",
+        "action",
+        "created",
+        "modified",
+        "expires_at",
+    }
     seen: list[str] = []
     page: dict[str, Any] = {"next": ""}
     while page["next"] is not None:

@@ -26,7 +26,9 @@ def test_vectors_lie_as_those_of_faces_do() -> None:
 def test_the_exact_search_goes_through_every_part() -> None:
     vectors = np.zeros((120_000, 2), np.float32)
     vectors[110_000] = 1
-    assert benchmark.exact(np.ones(2, np.float32), vectors) == 110_000
+    vectors[3] = 7
+    probes = np.array([[1, 1], [9, 9]], np.float32)
+    assert benchmark.exact(probes, vectors).tolist() == [110_000, 3]
 
 
 def test_a_small_run_writes_table_and_curves(tmp_path: Path) -> None:
@@ -35,7 +37,7 @@ def test_a_small_run_writes_table_and_curves(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "GALLERY.md").read_text(encoding="utf-8")
     assert "| 100 samples, 16 faces, nearest 100 | ours |" in text
-    assert "ours 1.000" in text
+    assert "ours 1.000 (1.000), " in text
     assert (tmp_path / "gallery.png").stat().st_size > 0
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from recognition.app import create_app, ready_picture
 from recognition.config import read
+from recognition.crops import VERSION as CROPS_VERSION
 from recognition.detector import load_mtcnn
 from recognition.errors import EmbeddingUnavailable
 from recognition.faces import Box, Face, Model, Sample
@@ -202,3 +203,53 @@ def test_detect_and_verify_are_bounded_by_the_queue(gallery: Gallery) -> None:
         "bbox1": "0, 0, 5, 5",
         "bbox2": "0, 0, 5, 5",
     }
+
+
+def enrol_known(gallery: Gallery) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    sample = Sample("a", "n", None, None, now, now)
+    gallery.upsert([sample], np.ones((1, 4), np.float32), f"{MODEL.fingerprint}-{CROPS_VERSION}")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/face-recognition?draw=1", {}),
+        ("/face-recognition?draw=true", {"Accept": "*/*"}),
+        ("/face-recognition", {"Accept": "image/jpeg"}),
+        ("/face-recognition?draw=0", {"Accept": "image/jpeg, application/json;q=0.5"}),
+    ],
+)
+def test_the_picture_comes_back_with_boxes(gallery: Gallery, path: str, headers: dict[str, str]) -> None:
+    app = client(gallery)
+
+    def pixels(**form: str) -> np.ndarray:
+        answer = app.post(path, data=a_picture() | form, headers=headers)
+        assert (answer.status_code, answer.mimetype) == (200, "image/jpeg")
+        with Image.open(io.BytesIO(answer.data)) as image:
+            assert image.size == (20, 20)
+            return np.asarray(image)
+
+    assert pixels().max() < 10  # nothing on the black picture: an unknown face
+    assert pixels(include_unknown="1").max() > 100
+    enrol_known(gallery)
+    assert pixels().max() > 100
+    assert pixels(min_distance="1e-9", include_unknown="0").max() > 100  # distance 0
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html, image/jpeg;q=0.5, */*;q=0.8"])
+def test_nobody_gets_a_picture_unasked(gallery: Gallery, accept: str) -> None:
+    answer = client(gallery).post("/face-recognition", data=a_picture(), headers={"Accept": accept})
+    assert answer.json == []
+
+
+def test_errors_stay_json_where_a_picture_is_wanted(gallery: Gallery) -> None:
+    app = client(gallery)
+    for path, data, code in (
+        ("/face-recognition?draw=perhaps", a_picture(), "invalid_request"),
+        ("/face-recognition?draw=1", {"file": (io.BytesIO(b"text"), "x")}, "invalid_image"),
+        ("/face-recognition?draw=1", {}, "unsupported_media_type"),
+    ):
+        answer = app.post(path, data=data, headers={"Accept": "image/jpeg"})
+        assert answer.json is not None
+        assert answer.json["code"] == code

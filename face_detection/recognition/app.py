@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -9,36 +11,47 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
-from recognition import access, browsers, images, observe, routes
+from recognition import access, browsers, images, observe, routes, transfers
 from recognition.admission import Admission
 from recognition.audit import Audit
 from recognition.config import Settings, stop
+from recognition.decoding import Decoder
 from recognition.detector import load_mtcnn
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
 from recognition.errors import AuditUnavailable, GalleryUnavailable
-from recognition.gallery import keep_up, open_gallery
+from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.metrics import Metrics
 from recognition.rate import RateLimit
-from recognition.service import Detector, Embedder, Gallery, Service
+from recognition.service import Decode, Detector, Embedder, Service
 
 READY_PICTURE = Path(__file__).parent / "static" / "ready.jpg"
 READY_SIDE_PX = 256
 READY_MIN_FACE_PX = 200  # MTCNN finds its face, 110 px high, up to this MIN_FACE_PX
 
 
-def create_app(settings: Settings, *, detector: Detector, embedder: Embedder, gallery: Gallery) -> Flask:
-    """Build the application around the given parts. It holds no global state."""
+def create_app(
+    settings: Settings,
+    *,
+    detector: Detector,
+    embedder: Embedder,
+    gallery: Gallery,
+    decode: Decode | None = None,
+) -> Flask:
+    """Build the application around the given parts. It holds no global state.
+
+    decode: None decodes pictures in this process.
+    """
     app = Flask("recognition", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     metrics = Metrics()
     service = Service(
+        decode or partial(images.decode, max_pixels=settings.max_image_pixels),
         detector,
         embedder,
         gallery,
         ready_picture=ready_picture(settings.min_face_px),
-        max_image_pixels=settings.max_image_pixels,
         enrolment_threads=settings.enrolment_threads,
         admission=Admission(settings.max_running, settings.max_waiting, metrics.queue),
         audit=Audit(settings.audit_log),
@@ -51,6 +64,7 @@ def create_app(settings: Settings, *, detector: Detector, embedder: Embedder, ga
     routes.register(
         app, service, metrics, authentication=bool(keys), allow_get_clear=settings.allow_get_clear
     )
+    transfers.register(app, service, gallery)
     return app
 
 
@@ -59,6 +73,20 @@ def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
     picture = images.decode(READY_PICTURE.read_bytes(), max_pixels=READY_SIDE_PX**2)
     times = -(-min_face_px // READY_MIN_FACE_PX)
     return picture.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def load_decoder(settings: Settings) -> Decode | None:
+    """Start the processes that decode pictures, or say why they do not start and leave.
+
+    Raises:
+        SystemExit: with the status at which gunicorn's master stops.
+    """
+    if sys.platform != "linux":  # the others lack what keeps such a process in bounds
+        return None
+    try:
+        return Decoder(max_pixels=settings.max_image_pixels, timeout_s=settings.decode_timeout_s)
+    except OSError as e:
+        stop(f"pictures cannot be decoded: {e}")
 
 
 def load_detector(settings: Settings) -> Detector:
@@ -111,6 +139,7 @@ def production_app(settings: Settings) -> Flask:
     """
     return create_app(
         settings,
+        decode=load_decoder(settings),
         detector=load_detector(settings),
         embedder=EmbeddingClient(
             settings.feature_extraction_url,

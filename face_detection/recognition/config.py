@@ -101,6 +101,8 @@ class Settings:
     enrolment_threads: Positive = 2
     max_body_bytes: Positive = 64 * 1024 * 1024
     max_image_pixels: Positive = 64_000_000
+    decode_timeout_s: Seconds = 10.0
+    request_read_timeout_s: Seconds = 30.0
 
 
 class SettingsError(Exception):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
+import socket
+import time
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 import urllib3
@@ -15,6 +20,10 @@ from recognition.request_id import request_id
 
 CROPS_PER_CALL = 32
 NPY = "application/x-npy"
+SPARE_BYTES = 2**16  # of an answer, beyond what its vectors take; the headers' own limit is http.client's
+HUNG_S = 2.0  # how long nobody waits again for a service that has just been waited for in vain
+
+_deadline: ContextVar[float] = ContextVar("deadline")  # of the call under way, on the monotonic clock
 
 
 class EmbeddingClient:
@@ -29,10 +38,24 @@ class EmbeddingClient:
         connections: int = 8,
         secret: str | None = None,
     ) -> None:
-        self._url = url.rstrip("/")
+        """Connect when there is something to ask.
+
+        Args:
+            url: of the service.
+            connect_timeout_s: how long a connection may take to be made, and a request to be sent.
+            read_timeout_s: how long one call may take altogether.
+            connections: how many are kept.
+            secret: that the service asks for.
+        """
+        self._path = (urllib3.util.parse_url(url).path or "").rstrip("/")
         self._headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-        self._timeout = urllib3.Timeout(connect=connect_timeout_s, read=read_timeout_s)
-        self._pool = urllib3.PoolManager(maxsize=connections, block=False, retries=False)
+        self._limit_s = read_timeout_s
+        self._timeout = urllib3.Timeout(connect=min(connect_timeout_s, read_timeout_s))
+        self._pool = urllib3.connection_from_url(url, maxsize=connections, block=False, retries=False)
+        self._pool.ConnectionCls = type(
+            "Connection", (self._pool.ConnectionCls,), {"response_class": _Answer}
+        )
+        self._hung_until = 0.0
         self._model: Model | None = None
 
     def model(self) -> Model:
@@ -43,7 +66,7 @@ class EmbeddingClient:
         """
         known = self._model  # another thread may forget it meanwhile
         if known is None:
-            known = self._model = _model(self._request("GET", "/model").data)
+            known = self._model = _model(self._call("GET", "/model")[0])
         return known
 
     def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
@@ -68,43 +91,94 @@ class EmbeddingClient:
     def _embed_some(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         body = io.BytesIO()
         np.save(body, crops, allow_pickle=False)
-        answer = self._request("POST", "/embeddings", body=body.getvalue())
-        if answer.headers.get("X-Model-Fingerprint", model.fingerprint) != model.fingerprint:
+        size = 4 * len(crops) * model.dimension
+        answer, fingerprint = self._call("POST", "/embeddings", body.getvalue(), size)
+        if fingerprint not in (None, model.fingerprint):
             self._model = None  # the next request asks anew
             raise EmbeddingUnavailable("The embedding service has changed its model; send the request again.")
-        vectors = _vectors(answer.data, (len(crops), model.dimension))
+        vectors = _vectors(answer, (len(crops), model.dimension))
         if not np.isfinite(vectors).all():
             raise EmbeddingUnavailable("The embedding service's answer has values that are not finite.")
         return vectors
 
-    def _request(self, method: str, path: str, body: bytes | None = None) -> urllib3.BaseHTTPResponse:
-        headers = {"X-Request-Id": request_id.get(), **self._headers}
-        if body is not None:
-            headers["Content-Type"] = NPY
+    def _call(
+        self, method: str, path: str, body: bytes | None = None, size: int = 0
+    ) -> tuple[bytes, str | None]:
+        """Ask once, or twice where nothing at all came back. Returns the answer and its model's fingerprint.
+
+        size: of the answer, of which not much more is read.
+        """
+        began = time.monotonic()
+        _deadline.set(began + self._limit_s)
+        if began < self._hung_until:
+            raise EmbeddingUnavailable("The embedding service has just not answered in time.")
         try:
             try:
-                answer = self._send(method, path, body, headers)
-            except urllib3.exceptions.ProtocolError:
-                # It closed a kept-alive connection just as we used it. Embedding changes nothing there, so
-                # asking once more, on a new connection, is safe.
-                answer = self._send(method, path, body, headers)
+                answer = self._sent(method, path, body)
+            except urllib3.exceptions.ProtocolError as e:
+                if not isinstance(e.args[-1], ConnectionError):
+                    raise
+                # It closed a kept-alive connection just as we used it, or stopped. Embedding changes nothing
+                # there, so asking once more, on a new connection, is safe.
+                answer = self._sent(method, path, body)
+            with answer:
+                data = answer.read(size + SPARE_BYTES)
         except urllib3.exceptions.NewConnectionError as e:  # urllib3 counts it as a time-out too
             raise EmbeddingUnavailable("The embedding service cannot be reached.") from e
         except urllib3.exceptions.TimeoutError as e:
+            self._hung_until = time.monotonic() + HUNG_S
             raise EmbeddingUnavailable("The embedding service did not answer in time.") from e
         except urllib3.exceptions.HTTPError as e:
             raise EmbeddingUnavailable("The connection to the embedding service broke.") from e
         if answer.status != 200:
             self._model = None  # crops of another model's size are a 400; the next request asks anew
             raise EmbeddingUnavailable(f"The embedding service answered with status {answer.status}.")
-        return answer
+        return data, answer.headers.get("X-Model-Fingerprint")
 
-    def _send(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
-    ) -> urllib3.BaseHTTPResponse:
+    def _sent(self, method: str, path: str, body: bytes | None) -> urllib3.BaseHTTPResponse:
+        """Send a request and receive the head of its answer."""
+        headers = {"X-Request-Id": request_id.get(), **self._headers}
+        if body is not None:
+            headers["Content-Type"] = NPY
         return self._pool.request(
-            method, self._url + path, body=body, headers=headers, timeout=self._timeout, redirect=False
+            method,
+            self._path + path,
+            body=body,
+            headers=headers,
+            timeout=self._timeout,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
         )
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer that has to have come by the deadline, however little of it comes at a time."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp: Any = io.BufferedReader(_UntilTheDeadline(sock, self.fp.detach()))
+
+
+class _UntilTheDeadline(io.RawIOBase):
+    """What comes over a socket, until the deadline of the call."""
+
+    def __init__(self, sock: socket.socket, stream: io.RawIOBase) -> None:
+        self._socket, self._stream = sock, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = _deadline.get() - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left_s)
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def _model(body: bytes) -> Model:

@@ -64,10 +64,22 @@ class NoFace(RecognitionError):
     code = "no_face"
 
 
+class DamagedGallery(RecognitionError):
+    """The file is not a gallery, not complete, or not what was written."""
+
+    code = "damaged_gallery"
+
+
 class NotFound(RecognitionError):
     """There is no such sample."""
 
     code = "not_found"
+
+
+class RequestTimeout(RecognitionError):
+    """The request has not arrived within REQUEST_READ_TIMEOUT_S."""
+
+    code = "request_timeout"
 
 
 class UnsupportedMediaType(RecognitionError):

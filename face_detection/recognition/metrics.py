@@ -33,7 +33,7 @@ class Metrics:
         )
         self._stage_seconds = Histogram(
             "recognition_stage_seconds",
-            "Time of one stage: queue, decode, detect, crop, embed, search or store.",
+            "Time of one stage: queue, decode, detect, crop, embed, search, draw or store.",
             ["stage"],
             buckets=BUCKETS_S,
             registry=own,

@@ -64,6 +64,15 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> dict[str
     return answer
 
 
+def labels(recognitions: list[Recognition], options: RecogniseOptions) -> list[tuple[Box, str | None]]:
+    """Tell what to draw of an answer of /face-recognition: boxes with names, None for unknown faces."""
+    return [
+        (recognition.face.box, recognition.matches[0].sample.name if recognition.matches else None)
+        for recognition in recognitions
+        if recognition.matches or options.include_unknown
+    ]
+
+
 def detection_answer(faces: list[Face]) -> list[dict[str, Any]]:
     """Render the answer of /detect; landmarks are [x, y] in pixels, None where not found."""
     return [

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+JSON, JPEG = "application/json", "image/jpeg"
 RUNNING = "Face detection server is running."
 CLEARED = "Samples have been removed successfully"
 NOT_READY = 503
@@ -43,6 +44,8 @@ SCOPES = {
     "delete_sample": ENROL,
     "delete_samples": ADMIN,
     "clear_samples": ADMIN,
+    "export_samples": ADMIN,
+    "import_samples": ADMIN,
 }
 
 # Those with pictures, which wait for their turn.
@@ -55,7 +58,9 @@ STATUS: dict[type[errors.RecognitionError], int] = {
     errors.InvalidRequest: 400,
     errors.InvalidImage: 400,
     errors.NoFace: 400,
+    errors.DamagedGallery: 400,
     errors.NotFound: 404,
+    errors.RequestTimeout: 408,
     errors.GalleryModelMismatch: 409,
     errors.ImageTooLarge: 413,
     errors.UnsupportedMediaType: 415,
@@ -71,6 +76,7 @@ ERROR_TEXT = {
     403: "Forbidden.",
     404: "Not found.",
     405: "Method not allowed.",
+    408: "Too slow.",
     409: "The gallery belongs to another model.",
     413: "Too large.",
     415: "Unsupported media type.",
@@ -123,6 +129,7 @@ def register(
 
     @app.post("/face-recognition")
     def face_recognition() -> ResponseReturnValue:
+        drawn = wire.parse_draw_query(request.args) or _prefers_jpeg(request)
         if _is_form(request):
             picture, options = _file(request, "file"), wire.parse_recognise_form(request.form)
         else:
@@ -134,6 +141,8 @@ def register(
             per_name=options.per == "name",
             limit=options.limit,
         )
+        if drawn:
+            return Response(service.draw(picture, render.labels(faces, options)), mimetype=JPEG)
         return jsonify(render.recognition_answer(faces, options))
 
     @app.post("/detect")
@@ -235,6 +244,10 @@ def _body(incoming: Request) -> bytes:
     if incoming.content_length is None:
         incoming.stream.read()  # a chunked body stops short at the limit; reading on is what raises the 413
     return data
+
+
+def _prefers_jpeg(incoming: Request) -> bool:
+    return incoming.accept_mimetypes.best_match([JSON, JPEG]) == JPEG
 
 
 def _is_form(incoming: Request) -> bool:

@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition import crops, images
+from recognition import crops, drawing, images
 from recognition.admission import Admission
 from recognition.errors import (
+    GalleryModelMismatch,
     GalleryUnavailable,
     ImageTooLarge,
     InvalidImage,
@@ -25,12 +26,13 @@ from recognition.errors import (
     RecognitionError,
     at,
 )
-from recognition.faces import Enrolment, Face, Match, Model, Sample
+from recognition.faces import Box, Enrolment, Face, Match, Model, Sample
 from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
 from recognition.stages import count, notes, stage, used
 
 CROPS_PER_CALL = 32  # of the embedding service, during an enrolment of many pictures
 
+Decode = Callable[[bytes], NDArray[np.uint8]]
 Detector = Callable[[NDArray[np.uint8]], list[Face]]
 NOW = partial(datetime.now, UTC)
 
@@ -96,18 +98,17 @@ class Service:
     """Detector, embedder and gallery put to use.
 
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
-    max_image_pixels: bounds every picture.
     enrolment_threads: how many pictures of one enrolment are decoded and searched for faces at once.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it.
     clock: returns the time, in UTC.
     audit: is told of what is found, before it is answered; the gallery itself tells of its changes.
     """
 
+    decode: Decode
     detector: Detector
     embedder: Embedder
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
-    max_image_pixels: int
     enrolment_threads: int
     admission: Admission
     clock: Callable[[], datetime] = NOW
@@ -155,6 +156,17 @@ class Service:
         count("matches", matches)
         count("unknowns", len(recognitions) - matches)
         return recognitions
+
+    def draw(self, picture: bytes, faces: Sequence[tuple[Box, str | None]]) -> bytes:
+        """Draw boxes and names on an encoded picture, as drawing.draw does; returns a JPEG.
+
+        Raises:
+            InvalidImage, ImageTooLarge.
+        """
+        with self.admission():
+            pixels = self._decode(picture)
+            with stage("draw"):
+                return drawing.draw(pixels, faces)
 
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
         """Store the largest face of each picture as a sample; an id sent again replaces its sample.
@@ -249,6 +261,16 @@ class Service:
             self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
             return Readiness(model, self.gallery.count())
 
+    def check_comparable(self, fingerprint: str, dimension: int) -> None:
+        """See to it that vectors made elsewhere can be compared with those that are made here.
+
+        Raises:
+            GalleryModelMismatch: they are of another model; EmbeddingUnavailable.
+        """
+        model = self._model()
+        if (fingerprint, dimension) != (_fingerprint(model), model.dimension):
+            raise GalleryModelMismatch("The vectors were made with another embedding model.")
+
     def size(self) -> int | None:
         """Return how many samples are enrolled; None while the gallery cannot be reached."""
         try:
@@ -311,7 +333,7 @@ class Service:
 
     def _decode(self, picture: bytes) -> NDArray[np.uint8]:
         with stage("decode"):
-            return images.decode(picture, self.max_image_pixels)
+            return self.decode(picture)
 
     def _detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """Find the faces, largest first."""

@@ -2,69 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recognition import images
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, faults_of
 from recognition.errors import InvalidRequest, at
 from recognition.faces import Enrolment
 
 MAX_TOP_K = 100
 MAX_PAGE = 1000
 MAX_SAMPLES = 10_000  # in one request
-MAX_METADATA_BYTES = 64 * 1024  # as compact JSON in UTF-8
-MAX_METADATA_DEPTH = 32
 
-
-def _depth(value: JsonValue) -> int:
-    """Levels of arrays and objects: 0 for a number, 1 for `[]`. The parser has refused more than 201."""
-    if not isinstance(value, list | dict):
-        return 0
-    inside = value.values() if isinstance(value, dict) else value
-    return 1 + max(map(_depth, inside), default=0)
-
-
-def _bounded(value: JsonValue) -> JsonValue:
-    # raises ValueError on NaN and infinities, which are not JSON
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    if len(text.encode()) > MAX_METADATA_BYTES:
-        raise ValueError(f"more than {MAX_METADATA_BYTES} bytes of JSON")
-    if _depth(value) > MAX_METADATA_DEPTH:
-        raise ValueError(f"nested more than {MAX_METADATA_DEPTH} levels deep")
-    return value
-
-
-def _moment(value: Any) -> datetime | None:
-    # pydantic's own reading takes numbers, too, for seconds since 1970.
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        pass  # the library's message quotes what was sent
-    raise ValueError("not a time in ISO 8601 with its offset from UTC, such as 2026-01-31T12:00:00+01:00")
-
-
-# Databases bound what an index entry may hold (PostgreSQL 2,704 bytes), and PostgreSQL's text takes no NUL.
-NO_NUL = r"^[^\x00]*$"
-Id = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
-Name = Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_NUL)]
 Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -76,9 +28,9 @@ class _Sample(_Strict):
     id: Id
     name: Name
     image: str
-    metadata: Annotated[JsonValue, AfterValidator(_bounded)] = None
-    action: Annotated[str, Field(max_length=1000, pattern=NO_NUL)] | None = None
-    expires_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
+    metadata: Metadata = None
+    action: Action | None = None
+    expires_at: Moment | None = None
 
 
 class RecogniseOptions(_Strict):
@@ -93,6 +45,10 @@ class RecogniseOptions(_Strict):
 
 class _RecogniseBody(RecogniseOptions):
     image: str
+
+
+class _DrawQuery(BaseModel):
+    draw: bool = False
 
 
 class _DetectBody(_Strict):
@@ -157,6 +113,16 @@ def parse_recognise_form(form: Mapping[str, str]) -> RecogniseOptions:
         return RecogniseOptions.model_validate(dict(form), strict=False)
 
 
+def parse_draw_query(query: Mapping[str, str]) -> bool:
+    """Read whether the picture is wanted back, with boxes and names.
+
+    Raises:
+        InvalidRequest.
+    """
+    with _faults_told():
+        return _DrawQuery.model_validate(dict(query)).draw
+
+
 def parse_detect(body: bytes) -> bytes:
     """Read the JSON body of /detect: the encoded picture.
 
@@ -219,11 +185,4 @@ def _faults_told() -> Iterator[None]:
     try:
         yield
     except ValidationError as e:
-        faults = e.errors(include_url=False, include_input=False, include_context=False)
-        places = (f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:5])
-        more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
-        raise InvalidRequest("; ".join(places) + more) from e
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".") or "body"
+        raise InvalidRequest(faults_of(e)) from e

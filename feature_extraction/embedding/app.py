@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from flask import Flask
 
 from embedding import routes
@@ -44,4 +46,5 @@ def load_network(settings: Settings) -> Network:
 
 def production_app(settings: Settings) -> Flask:
     """Build the application with the real network. Called in each worker, after the fork."""
+    warnings.filterwarnings("ignore", module="PIL")  # what it thinks of an upload is not for the log
     return create_app(settings, network=load_network(settings))

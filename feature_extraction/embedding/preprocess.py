@@ -98,6 +98,9 @@ def read_crop(data: bytes, side: int, max_pixels: int) -> NDArray[np.uint8] | No
 
     16-bit grey keeps its brightness, transparent parts become white; the header tells the size beforehand.
     """
+    Image.MAX_IMAGE_PIXELS = (
+        max_pixels  # Pillow checks sizes that show only later against twice its own limit
+    )
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.size[0] * image.size[1] > max_pixels:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import re
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -58,6 +59,7 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
     secret: what a caller must send as `Authorization: Bearer`, but for /health; None: nothing.
     """
     metrics = Metrics()
+    one_upload_at_a_time = threading.Lock()  # pictures of the largest size allowed need 1.4 GB each
 
     @app.get("/")
     def running() -> ResponseReturnValue:
@@ -107,7 +109,7 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
         ids = wire.parse_face_ids(request.form.get("face_data", ""))
         pictures = [upload.read() for upload in request.files.getlist("image")]
         wire.check_same_number(ids, pictures)
-        with _embedding():
+        with one_upload_at_a_time, _embedding():
             vectors = service.embed_pictures(network, pictures, max_image_pixels)
         g.faces = sum(map(bool, vectors))
         metrics.faces.inc(g.faces)

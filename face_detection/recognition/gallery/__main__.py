@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from getpass import getuser
-from itertools import islice
 from pathlib import Path
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -19,8 +18,6 @@ from recognition.errors import RecognitionError
 from recognition.gallery import Gallery, open_gallery, portable, transfer
 from recognition.gallery.backup import backup
 from recognition.request_id import caller
-
-SAMPLES_AT_ONCE = 1000  # in memory, and stored in one transaction
 
 TERMINAL = Console(stderr=True)
 
@@ -61,15 +58,10 @@ def export_(gallery: Gallery, file: Path) -> None:
     holds biometric data: only its owner can read it.
     """
     with _failing(), _progress("exporting", gallery.count()) as told:
-        if (first := transfer.records(gallery.engine, limit=1, after=None)) == []:
-            raise click.ClickException("The gallery is empty.")
+        header = transfer.header(gallery.engine)
         gallery.audit("export", gallery.count())
-        header = portable.Header(transfer.fingerprint(gallery.engine) or "", len(first[0][1]))
         count = portable.write(
-            file,
-            header,
-            lambda after: transfer.records(gallery.engine, limit=SAMPLES_AT_ONCE, after=after),
-            told,
+            file, header, partial(transfer.records, gallery.engine, header.fingerprint), told
         )
     click.echo(f"{count} samples exported.")
 
@@ -83,22 +75,12 @@ def import_(gallery: Gallery, file: Path) -> None:
     A sample that is there in the same or a newer state stays as it is, so an import that was broken off can
     simply be started again.
     """
-    stored = 0
-    with _failing():
+    with _failing(), file.open("rb") as opened:
         with _progress("checking", None) as told:
-            count = sum(_counted(portable.read(file), told))
+            header, count = portable.check(opened, told)
         gallery.audit("import", count)  # what of it is stored follows
-        fingerprint = portable.read_header(file).fingerprint
         with _progress("importing", count) as told:
-            records = portable.read(file)
-            while some := list(islice(records, SAMPLES_AT_ONCE)):
-                there = transfer.modified(gallery.engine, [sample.id for sample, _ in some])
-                new = [(s, v) for s, v in some if s.id not in there or there[s.id] < s.modified]
-                if new:
-                    vectors = np.stack([vector for _, vector in new])
-                    gallery.upsert([sample for sample, _ in new], vectors, fingerprint)
-                stored += len(new)
-                told(len(some))
+            stored = transfer.store(gallery, opened, header, told)
     click.echo(f"{stored} of {count} samples imported; the others were there already.")
 
 
@@ -137,8 +119,8 @@ def verify(gallery: Gallery, file: Path | None) -> None:
     """
     with _failing():
         if file:
-            with _progress("checking", None) as told:
-                count = sum(_counted(portable.read(file), told))
+            with file.open("rb") as opened, _progress("checking", None) as told:
+                _, count = portable.check(opened, told)
             click.echo(f"{count} samples, unharmed.")
             return
         faults = 0
@@ -148,14 +130,6 @@ def verify(gallery: Gallery, file: Path | None) -> None:
     if faults:
         raise click.ClickException(f"{faults} faults.")
     click.echo(f"{gallery.count()} samples, no faults.")
-
-
-def _counted(records: Iterator[object], told: Callable[[int], object]) -> Iterator[int]:
-    """Give 1 for each record, and tell the progress once in a while."""
-    for number, _ in enumerate(records, 1):
-        if number % SAMPLES_AT_ONCE == 0:
-            told(SAMPLES_AT_ONCE)
-        yield 1
 
 
 @contextmanager
@@ -174,7 +148,7 @@ def _failing() -> Iterator[None]:
         yield
     except RecognitionError as e:
         raise click.ClickException(e.detail) from e
-    except (portable.Damaged, OSError) as e:
+    except OSError as e:
         raise click.ClickException(str(e)) from e
 
 

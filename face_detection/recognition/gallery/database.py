@@ -73,8 +73,10 @@ def open_sqlite(url: sa.URL, timeout_s: float, cipher: Any = None) -> sa.Engine:
     path = Path(url.database or "")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)  # SQLite gives the files beside it, -wal and -shm, the same mode
+    # mode=rw: no new file is made where it is gone, at whose sight SQLite would remove the log beside it.
+    existing = sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
     engine = sa.create_engine(
-        url,
+        existing,
         connect_args={"timeout": timeout_s},
         pool_timeout=timeout_s,
         hide_parameters=True,  # an error that is logged quotes no ids, names or vectors

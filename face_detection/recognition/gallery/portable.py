@@ -14,25 +14,31 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Annotated, Any, Literal, TypeVar
 
 import numpy as np
+import pydantic_core
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
 
+from recognition.bounds import Action, Id, Metadata, Moment, Name, faults_of
+from recognition.errors import DamagedGallery
 from recognition.faces import Sample
 
 VERSION = 1
 FLOAT32 = np.dtype("<f4")
 PART = ".part"  # behind the name of a file that is not complete
+MAX_LINE_BYTES = 2**20  # an id, a name, an action, metadata and a vector at their largest stay far below
+LARGEST = (
+    1e15  # the squares of 10,000 such values still have a sum in float32; vectors have a length of 20 at most
+)
+STEP = 1000  # samples between two words to `told`
 
 Record = tuple[Sample, NDArray[np.float32]]
-
-
-class Damaged(Exception):
-    """The file is not a gallery, not complete, or not what was written; the text says which, and where."""
+Told = Callable[[int], object]
+Begun = tuple[Any, int, str | None]  # the digest of what is written already, its samples, and the last id
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,100 +49,147 @@ class Header:
     dimension: int
 
 
-def write(
-    path: Path, header: Header, page: Callable[[str | None], list[Record]], told: Callable[[int], object]
-) -> int:
+class _First(BaseModel):
+    gallery: Literal[1]
+    fingerprint: Annotated[str, Field(min_length=1, max_length=200)]
+    dimension: Annotated[int, Field(gt=0)]
+
+
+class _Line(BaseModel):
+    id: Id
+    name: Name
+    metadata: Metadata
+    action: Action | None
+    created: Moment
+    modified: Moment
+    expires_at: Moment | None = None
+    vector: str
+
+
+class _Last(BaseModel):
+    samples: int
+    sha256: str
+
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+def pieces(
+    header: Header, page: Callable[[str | None], list[Record]], begun: Begun | None = None
+) -> Iterator[tuple[bytes, int]]:
+    """Render a gallery page by page: bytes of the file, and how many samples are in them.
+
+    Args:
+        header: of the vectors.
+        page: returns the next records after an id (None: the first ones), ascending; none at the end.
+        begun: goes on behind these samples.
+    """
+    digest, count, after = begun or (hashlib.sha256(), 0, None)
+    lines = [_line({"gallery": VERSION, **asdict(header)})] if after is None else []
+    while records := page(after):
+        lines += [_line(_record(sample, vector)) for sample, vector in records]
+        piece = b"".join(lines)
+        digest.update(piece)
+        yield piece, len(records)
+        lines, count, after = [], count + len(records), records[-1][0].id
+    rest = b"".join(lines)
+    digest.update(rest)
+    yield rest + _line({"samples": count, "sha256": digest.hexdigest()}), 0
+
+
+def write(path: Path, header: Header, page: Callable[[str | None], list[Record]], told: Told) -> int:
     """Write a gallery page by page; a broken-off export of the same model goes on where it stopped.
 
     Args:
         path: is there when all is written; until then the file has `.part` behind its name.
-        page: returns the next records after an id (None: the first ones), ascending; none at the end.
+        header, page: as for `pieces`.
         told: is given the number of samples of each step.
 
     Returns:
         The number of samples in the file.
 
     Raises:
-        Damaged: the broken-off export is of another model.
+        DamagedGallery: the broken-off export is of another model.
         OSError.
     """
     part = path.with_name(path.name + PART)
     part.touch(mode=0o600)  # faces are nobody else's business
     with part.open("r+b") as file:
-        digest, count, after = _resumed(file, header)
+        begun = _resumed(file, header)
+        count = begun[1]
         told(count)
-
-        def add(value: dict[str, Any]) -> None:
-            line = _line(value)
-            file.write(line)
-            digest.update(line)
-
-        if not file.tell():
-            add({"gallery": VERSION, "fingerprint": header.fingerprint, "dimension": header.dimension})
-        while records := page(after):
-            for sample, vector in records:
-                add(_record(sample, vector))
-            count, after = count + len(records), records[-1][0].id
-            told(len(records))
-        file.write(_line({"samples": count, "sha256": digest.hexdigest()}))
+        for piece, samples in pieces(header, page, begun):
+            file.write(piece)
+            count += samples
+            told(samples)
     part.replace(path)
     return count
 
 
-def read_header(path: Path) -> Header:
-    """Read what the vectors of a file are.
+def check(file: IO[bytes], told: Told = lambda samples: None) -> tuple[Header, int]:
+    """Read a file from its beginning to its end, where its checksum is.
+
+    Returns:
+        What its vectors are, and the number of its samples.
 
     Raises:
-        Damaged, OSError.
+        DamagedGallery, OSError.
     """
-    with path.open("rb") as file:
-        return _header(file.readline())
+    count = 0
+    for count, _ in enumerate(read(file), 1):
+        if count % STEP == 0:
+            told(STEP)
+    file.seek(0)
+    return _header(_next_line(file, 1)), count
 
 
-def read(path: Path) -> Iterator[Record]:
+def read(file: IO[bytes]) -> Iterator[Record]:
     """Read a file record by record, and check it on the way: its checksum is known only at the end.
 
     Raises:
-        Damaged, OSError.
+        DamagedGallery, OSError.
     """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        line = file.readline()
-        header = _header(line)
-        count, before = 0, ""
-        while True:
-            digest.update(line)
-            line = file.readline()
-            value = _parsed(line, count + 2)
-            if "sha256" in value:
-                break
-            sample, vector = _sample(value, header, count + 2)
-            if count and sample.id <= before:
-                raise Damaged(f"line {count + 2}: ids are not in ascending order")
-            count, before = count + 1, sample.id
-            yield sample, vector
-        if (value.get("samples"), value["sha256"]) != (count, digest.hexdigest()):
-            raise Damaged("the checksum is not that of the lines: the file was changed")
-        if file.read(1):
-            raise Damaged("there is more behind the last line")
-
-
-def _resumed(file: BinaryIO, header: Header) -> tuple[Any, int, str | None]:
-    """Cut off what is behind the last whole line: checksum, samples and last id of what stays."""
-    digest, whole, count, after = hashlib.sha256(), 0, 0, None
     file.seek(0)
+    line = _next_line(file, 1)
+    header = _header(line)
+    number, before = 2, ""
+    while True:
+        digest.update(line)
+        line = _next_line(file, number)
+        value = _parsed(line, number)
+        if "sha256" in value:
+            break
+        sample, vector = _sample(_valid(_Line, value, number), header, number)
+        if number > 2 and sample.id <= before:
+            raise DamagedGallery(f"line {number}: ids are not in ascending order")
+        number, before = number + 1, sample.id
+        yield sample, vector
+    last = _valid(_Last, value, number)
+    if (last.samples, last.sha256) != (number - 2, digest.hexdigest()):
+        raise DamagedGallery("the checksum is not that of the lines: the file was changed")
+    if file.read(1):
+        raise DamagedGallery("there is more behind the last line")
+
+
+def _resumed(file: IO[bytes], header: Header) -> Begun:
+    """Cut off what is behind the last whole line of a sample; the file stands at its new end."""
+    file.seek(0)
+    first = file.readline()
+    if first.endswith(b"\n") and _header(first) != header:
+        raise DamagedGallery("a broken-off export of another model is in the way; delete it")
+    digest, whole, count, after = hashlib.sha256(first), len(first), 0, None
     for line in file:
         if not line.endswith(b"\n"):
             break
-        value = _parsed(line, count + 1)
+        value = _parsed(line, count + 2)
         if "sha256" in value:  # only its renaming was missing; there may be more samples by now
             break
-        if not whole and _header(line) != header:
-            raise Damaged("a broken-off export of another model is in the way; delete it")
-        if whole:
-            count, after = count + 1, value["id"]
         digest.update(line)
         whole += len(line)
+        count, after = count + 1, value["id"]
+    if after is None:
+        digest, whole = hashlib.sha256(), 0
     file.truncate(whole)
     file.seek(whole)
     return digest, count, after
@@ -159,46 +212,41 @@ def _record(sample: Sample, vector: NDArray[np.float32]) -> dict[str, Any]:
     }
 
 
-def _parsed(line: bytes, number: int) -> dict[str, Any]:
+def _next_line(file: IO[bytes], number: int) -> bytes:
+    line = file.readline(MAX_LINE_BYTES)
     if not line:
-        raise Damaged("the end is missing: the export was broken off")
+        raise DamagedGallery("the end is missing: the export was broken off")
+    return line
+
+
+def _parsed(line: bytes, number: int) -> dict[str, Any]:
     try:
-        value = json.loads(line)
+        value = pydantic_core.from_json(line)  # which bounds how deep values are nested
     except ValueError as e:
-        raise Damaged(f"line {number} is not JSON") from e
+        raise DamagedGallery(f"line {number} is not JSON") from e
     if not isinstance(value, dict):
-        raise Damaged(f"line {number} is not an object")
+        raise DamagedGallery(f"line {number} is not an object")
     return value
 
 
+def _valid(part: type[Part], value: dict[str, Any], number: int) -> Part:
+    try:
+        return part.model_validate(value)
+    except ValidationError as e:
+        raise DamagedGallery(f"line {number}: {faults_of(e)}") from e
+
+
 def _header(line: bytes) -> Header:
-    value = _parsed(line, 1)
-    if value.get("gallery") != VERSION:
-        raise Damaged(f"not a gallery file of version {VERSION}")
+    first = _valid(_First, _parsed(line, 1), 1)
+    return Header(first.fingerprint, first.dimension)
+
+
+def _sample(line: _Line, header: Header, number: int) -> Record:
     try:
-        return Header(str(value["fingerprint"]), int(value["dimension"]))
-    except (KeyError, TypeError, ValueError) as e:
-        raise Damaged("line 1: fingerprint or dimension is missing") from e
-
-
-def _sample(value: dict[str, Any], header: Header, number: int) -> Record:
-    try:
-        vector = np.frombuffer(base64.b64decode(value["vector"], validate=True), FLOAT32)
-        created, modified = (datetime.fromisoformat(value[key]) for key in ("created", "modified"))
-        expires_at = value.get("expires_at") and datetime.fromisoformat(value["expires_at"])
-        sample = Sample(
-            value["id"], value["name"], value["metadata"], value["action"], created, modified, expires_at
-        )
-    except (KeyError, TypeError, ValueError) as e:
-        raise Damaged(f"line {number} is not a sample") from e
-    if not (
-        _is_text(sample.id) and _is_text(sample.name) and (sample.action is None or _is_text(sample.action))
-    ):
-        raise Damaged(f"line {number}: id, name or action is not text")
-    if vector.shape != (header.dimension,) or not np.isfinite(vector).all():
-        raise Damaged(f"line {number}: not a vector of {header.dimension} finite numbers")
-    return sample, vector
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\x00" not in value  # which no database takes
+        vector = np.frombuffer(base64.b64decode(line.vector, validate=True), FLOAT32)
+    except ValueError as e:
+        raise DamagedGallery(f"line {number}: the vector is not base64 of float32") from e
+    if vector.shape != (header.dimension,) or not (np.abs(vector) < LARGEST).all():
+        raise DamagedGallery(f"line {number}: not a vector of {header.dimension} finite numbers")
+    about = (line.id, line.name, line.metadata, line.action, line.created, line.modified, line.expires_at)
+    return Sample(*about), vector

@@ -5,46 +5,101 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from typing import IO
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 
-from recognition.errors import GalleryUnavailable
-from recognition.faces import Sample
+from recognition.errors import GalleryModelMismatch, GalleryUnavailable, NotFound
+from recognition.gallery import portable
 from recognition.gallery.atrest import vector_of
 from recognition.gallery.database import portions, transaction
+from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, state, tombstones
 
 ROWS_AT_ONCE = 1000
 
 
-def fingerprint(engine: sa.Engine) -> str | None:
-    """Return the fingerprint of the model whose vectors the gallery holds, None if it never held any.
+def header(engine: sa.Engine) -> portable.Header:
+    """Tell what the gallery's vectors are.
+
+    Raises:
+        NotFound: it is empty.
+        GalleryUnavailable: the database cannot be reached or is locked.
+    """
+    found = _header(engine)
+    if found is None:
+        raise NotFound("The gallery is empty.")
+    return found
+
+
+def records(engine: sa.Engine, fingerprint: str, after: str | None) -> list[portable.Record]:
+    """Return the next samples by id, after this id, with their vectors, float32 (d,).
+
+    fingerprint: only vectors of this model, even if the gallery has become another model's meanwhile.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    with transaction(engine) as connection:
-        found: str | None = connection.execute(sa.select(state.c.fingerprint)).scalar_one()
-        return found
-
-
-def records(engine: sa.Engine, *, limit: int, after: str | None) -> list[tuple[Sample, NDArray[np.float32]]]:
-    """Return the first samples by id, after this id, with their vectors, float32 (d,).
-
-    Raises:
-        GalleryUnavailable: the database cannot be reached or is locked.
-    """
-    wanted = (
-        sa.select(*SAMPLE_COLUMNS, samples.c.vector, samples.c.fingerprint)
-        .order_by(samples.c.sample_id)
-        .limit(limit)
+    wanted = sa.select(*SAMPLE_COLUMNS, samples.c.vector, samples.c.fingerprint).where(
+        samples.c.fingerprint == fingerprint
     )
+    wanted = wanted.order_by(samples.c.sample_id).limit(ROWS_AT_ONCE)
     if after is not None:
         wanted = wanted.where(samples.c.sample_id > after)
     with transaction(engine) as connection:
         return [(sample_of(row), vector_of(connection, row)) for row in connection.execute(wanted)]
+
+
+def export(engine: sa.Engine) -> Iterator[bytes]:
+    """Render the gallery as a portable file, piece by piece, in the memory that a thousand samples take.
+
+    Raises:
+        NotFound: it is empty; at once.
+        GalleryUnavailable: the database cannot be reached or is locked; at once, or between two pieces.
+    """
+    of = header(engine)
+    rendered = portable.pieces(of, partial(records, engine, of.fingerprint))
+    return (piece for piece, _ in rendered)
+
+
+def store(
+    gallery: Gallery, file: IO[bytes], of: portable.Header, told: portable.Told = lambda samples: None
+) -> int:
+    """Store the samples of a portable file that has been checked, a thousand in one transaction.
+
+    A sample that is there in the same or a newer state stays as it is, so what was broken off can simply be
+    started again.
+
+    Args:
+        gallery: empty, or of the same model.
+        file: that can be read from its beginning.
+        of: what its vectors are.
+        told: is given the number of samples of each step.
+
+    Returns:
+        How many were stored.
+
+    Raises:
+        GalleryModelMismatch: the gallery holds vectors of another model.
+        GalleryUnavailable: the database cannot be reached or is locked. The steps before are stored.
+        DamagedGallery, OSError.
+    """
+    if _header(gallery.engine) not in (None, of):
+        raise GalleryModelMismatch("The gallery was made with another embedding model than the file.")
+    stored = 0
+    read = portable.read(file)
+    while some := list(islice(read, ROWS_AT_ONCE)):
+        there = modified(gallery.engine, [sample.id for sample, _ in some])
+        new = [(s, v) for s, v in some if s.id not in there or there[s.id] < s.modified]
+        if new:
+            vectors = np.stack([vector for _, vector in new])
+            gallery.upsert([sample for sample, _ in new], vectors, of.fingerprint)
+        stored += len(new)
+        told(len(some))
+    return stored
 
 
 def modified(engine: sa.Engine, ids: Sequence[str]) -> dict[str, datetime]:
@@ -97,6 +152,13 @@ def faults(engine: sa.Engine) -> Iterator[str]:
             ):
                 if wrong:
                     yield f"sample {row.sample_id!r}: {what}"
+
+
+def _header(engine: sa.Engine) -> portable.Header | None:
+    wanted = sa.select(samples.c.sample_id, samples.c.fingerprint, samples.c.vector).limit(1)
+    with transaction(engine) as connection:
+        row = connection.execute(wanted).first()
+        return None if row is None else portable.Header(row.fingerprint, len(vector_of(connection, row)))
 
 
 def _is_json(text: str) -> bool:

@@ -1,0 +1,62 @@
+"""What a sample may hold, wherever it comes from: a request, or a file. Pure."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
+
+MAX_METADATA_BYTES = 64 * 1024  # as compact JSON in UTF-8
+MAX_METADATA_DEPTH = 32
+
+
+def _depth(value: JsonValue) -> int:
+    """Levels of arrays and objects: 0 for a number, 1 for `[]`. The parser has refused more than 201."""
+    if not isinstance(value, list | dict):
+        return 0
+    inside = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_depth, inside), default=0)
+
+
+def _bounded(value: JsonValue) -> JsonValue:
+    # raises ValueError on NaN and infinities, which are not JSON
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode()) > MAX_METADATA_BYTES:
+        raise ValueError(f"more than {MAX_METADATA_BYTES} bytes of JSON")
+    if _depth(value) > MAX_METADATA_DEPTH:
+        raise ValueError(f"nested more than {MAX_METADATA_DEPTH} levels deep")
+    return value
+
+
+def _moment(value: Any) -> datetime:
+    # pydantic's own reading takes numbers, too, for seconds since 1970.
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        pass  # the library's message quotes what was sent
+    raise ValueError("not a time in ISO 8601 with its offset from UTC, such as 2026-01-31T12:00:00+01:00")
+
+
+# Databases bound what an index entry may hold (PostgreSQL 2,704 bytes), and PostgreSQL's text takes no NUL.
+NO_NUL = r"^[^\x00]*$"
+Id = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
+Name = Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_NUL)]
+Action = Annotated[str, Field(max_length=1000, pattern=NO_NUL)]
+Metadata = Annotated[JsonValue, AfterValidator(_bounded)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]  # becomes UTC
+
+
+def faults_of(error: ValidationError) -> str:
+    """Say what is wrong and where, for the first few faults, without repeating what was sent."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    places = (f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:5])
+    more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
+    return "; ".join(places) + more
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".") or "body"
