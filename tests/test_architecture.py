@@ -31,7 +31,9 @@ RECOGNITION = {
     "matching": set(),
     "detector": {"faces", "errors"},
     "embedder": {"faces", "errors", "request_id"},
-    "gallery": {"faces", "errors", "matching", "bounds", "config"},  # config for its command, __main__.py
+    "audit": {"errors", "request_id"},
+    # the last three for its command, __main__.py
+    "gallery": {"faces", "errors", "matching", "bounds", "audit", "config", "request_id"},
     "admission": {"errors", "stages"},
     "results": {"faces", "errors"},
     "metrics": {"faces", "stages"},
@@ -39,7 +41,7 @@ RECOGNITION = {
     "wire": {"images", "faces", "errors", "bounds"},
     "answers": set(),
     "render": {"answers", "faces", "results", "wire"},
-    "access": {"errors", "keys", "rate"},
+    "access": {"errors", "keys", "rate", "request_id"},
     "browsers": set(),
     "observe": {"metrics", "request_id", "stages"},
     "routes": {"answers", "wire", "render", "errors", "keys", "metrics", "service"},
@@ -49,6 +51,7 @@ RECOGNITION = {
     "documentation": {"errors", "faces", "gallery", "keys", "openapi", "operations", "routes"},
     "app": {
         "access",
+        "audit",
         "browsers",
         "config",
         "documentation",
@@ -110,6 +113,7 @@ ONLY = {
     "sqlalchemy": {"gallery"},
     "alembic": {"gallery"},
     "pgvector": {"gallery"},
+    "cryptography": {"gallery"},
     "click": {"gallery", "commands", "__main__"},
     "rich": {"gallery", "commands"},
     "requests": {"client", "local"},

@@ -19,7 +19,7 @@ from PIL import Image
 from galleries import MODEL, NOW, a_sample, nearest_ids, vectors_of
 from recognition.app import create_app, load_gallery, start_upkeep
 from recognition.config import read
-from recognition.errors import GalleryUnavailable
+from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.faces import Box, Face, Model
 from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.gallery.__main__ import cli
@@ -216,8 +216,9 @@ def test_the_upkeep_survives_a_database_that_is_gone_for_a_while() -> None:
     class Failing:
         def load(self) -> None:
             calls.append(0)
-            raise GalleryUnavailable("It is locked.")
+            raise failures.pop(0)
 
+    failures = [GalleryUnavailable("It is locked."), AuditUnavailable("It is full.")]
     answers = [False, False, True]
     keep_up(Failing(), lambda seconds: answers.pop(0))  # type: ignore[arg-type]
     assert len(calls) == 2

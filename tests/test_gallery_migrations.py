@@ -98,6 +98,7 @@ def test_the_first_version_is_brought_up_to_date(url: str) -> None:
         "DROP INDEX samples_by_name",
         "DROP INDEX samples_by_expiry",
         "ALTER TABLE samples DROP COLUMN expires_at",
+        "ALTER TABLE gallery_state DROP COLUMN key_check",
         "UPDATE alembic_version SET version_num = '0001'",
     )
     gallery = open_gallery(url, lock_timeout_s=5)

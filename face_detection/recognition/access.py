@@ -12,6 +12,7 @@ from flask import Flask, Request, g, request
 from recognition.errors import Forbidden, Unauthorized
 from recognition.keys import ADMIN, ANY, OPEN, Key, find
 from recognition.rate import RateLimit
+from recognition.request_id import caller
 
 
 def register(app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], limit: RateLimit | None) -> None:
@@ -35,6 +36,7 @@ def register(app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], limit: 
             if key is None:
                 raise Unauthorized("Send a valid key: Authorization: Bearer KEY, or x-api-key: KEY.")
             g.key = key.name
+            caller.set(key.name)
             if not key.opens(scope):
                 raise Forbidden(f"This key does not have the scope {scope}.")
         if limit is not None:

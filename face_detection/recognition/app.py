@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from recognition import access, browsers, documentation, images, observe, routes, transfers
 from recognition.admission import Admission
+from recognition.audit import Audit
 from recognition.config import Settings, stop
 from recognition.decoding import Decoder
 from recognition.detector import load_mtcnn
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
-from recognition.errors import GalleryUnavailable
+from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.metrics import Metrics
 from recognition.rate import RateLimit
@@ -53,6 +54,7 @@ def create_app(
         ready_picture=ready_picture(settings.min_face_px),
         enrolment_threads=settings.enrolment_threads,
         admission=Admission(settings.max_running, settings.max_waiting, metrics.queue),
+        audit=Audit(settings.audit_log),
     )
     keys = settings.api_keys or settings.api_keys_file
     limit = RateLimit(settings.rate_limit_per_minute) if settings.rate_limit_per_minute else None
@@ -111,12 +113,20 @@ def load_gallery(settings: Settings) -> Gallery:
     Raises:
         SystemExit: with the status at which gunicorn's master stops.
     """
+    audit = Audit(settings.audit_log)
     try:
+        audit.check()
         gallery = open_gallery(
-            settings.database_url, settings.gallery_lock_timeout_s, settings.gallery_ef_search
+            settings.database_url,
+            settings.gallery_lock_timeout_s,
+            settings.gallery_ef_search,
+            key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
+            audit=audit,
         )
         gallery.load()
         return gallery
+    except AuditUnavailable as e:
+        stop(f"AUDIT_LOG: {e} {e.__cause__}")
     except (GalleryUnavailable, OSError) as e:
         cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
         stop(f"DATABASE_URL: {e} {cause}".rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import sys
@@ -10,12 +11,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, SecretStr, ValidationError
 from pydantic.dataclasses import dataclass
 
 from recognition import keys
 
 ROOT = Path(__file__).resolve().parents[2]
+STDERR = "-"  # as AUDIT_LOG
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
@@ -55,6 +57,16 @@ def _fit_for_a_header(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _key_of_32_bytes(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != 32:  # AES-256
+        raise ValueError("needs 32 bytes in base64, as `openssl rand -base64 32` makes them")
+    return key
+
+
 @dataclass(frozen=True)
 class Settings:
     """Every field is the environment variable of the same name in capitals; the README explains each."""
@@ -70,6 +82,7 @@ class Settings:
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     allow_get_clear: bool = True
     cors_origins: Origins = ()
+    audit_log: Path | None = None
     log_format: Literal["text", "json"] = "text"
     embedding_secret: Annotated[SecretStr, AfterValidator(_fit_for_a_header)] | None = None
     feature_extraction_url: Annotated[str, Field(pattern=r"^https?://[^/\s]")] = "http://127.0.0.1:5000"
@@ -77,6 +90,7 @@ class Settings:
     embedding_read_timeout_s: Seconds = 30.0
     database_url: DatabaseUrl = f"sqlite:///{ROOT / 'data' / 'gallery.sqlite3'}"
     gallery_lock_timeout_s: Seconds = 10.0
+    gallery_key: Annotated[SecretBytes, BeforeValidator(_key_of_32_bytes)] | None = None
     gallery_ef_search: Annotated[int, Field(ge=1, le=1000)] = 150
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None
@@ -103,8 +117,11 @@ def read(environ: Mapping[str, str] = os.environ, *, without: Collection[str] = 
     """
     names = [field.name for field in fields(Settings) if field.name not in without]
     given = {name: environ[name.upper()] for name in names if environ.get(name.upper(), "").strip()}
-    for name in {"models_dir", "deepface_home"} & given.keys():
-        given[name] = str(ROOT / given[name])  # a relative path means the same wherever a service is started
+    for name in {"models_dir", "deepface_home", "audit_log"} & given.keys():
+        if (name, given[name]) != ("audit_log", STDERR):
+            given[name] = str(
+                ROOT / given[name]
+            )  # a relative path means the same wherever a service is started
     if "api_keys_file" in given:
         if "api_keys" in given:
             raise SettingsError("API_KEYS, API_KEYS_FILE: set one of them")

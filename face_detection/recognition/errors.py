@@ -106,6 +106,12 @@ class GalleryUnavailable(RecognitionError):
     code = "gallery_unavailable"
 
 
+class AuditUnavailable(RecognitionError):
+    """The audit log cannot be written; what would have stood in it is not done."""
+
+    code = "audit_unavailable"
+
+
 class GalleryModelMismatch(RecognitionError):
     """The gallery holds vectors of another model, which cannot be compared with this one's."""
 

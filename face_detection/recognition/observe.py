@@ -11,7 +11,7 @@ from collections import defaultdict
 from flask import Flask, Response, g, request
 
 from recognition.metrics import Metrics
-from recognition.request_id import request_id
+from recognition.request_id import ANYBODY, caller, request_id
 from recognition.stages import Notes, notes
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ def register(app: Flask, metrics: Metrics) -> None:
     @app.teardown_request
     def end(_: BaseException | None) -> None:
         request_id.set("")
+        caller.set(ANYBODY)
         notes.set(None)
 
 

@@ -35,7 +35,8 @@ PICTURES = (
     errors.UnsupportedMediaType,
     errors.Overloaded,
 )
-VECTORS = (errors.EmbeddingUnavailable, errors.GalleryUnavailable, errors.GalleryModelMismatch)
+SAMPLES = (errors.GalleryUnavailable, errors.AuditUnavailable)
+VECTORS = (errors.EmbeddingUnavailable, *SAMPLES, errors.GalleryModelMismatch)
 BOX = "61, 42, 120, 150"
 SAMPLE = {"id": "astronaut/1", "name": "Eileen Collins", "metadata": {"flights": 4}}
 MATCH = {**SAMPLE, "distance": 3.1, "similarity": 0.845}
@@ -128,7 +129,7 @@ def operations(picture: str, exported: str) -> dict[str, Operation]:
             request={"image1": picture, "image2": picture},
             form=wire.VerifyOptions,
             files=("image1", "image2"),
-            raises=(*PICTURES, errors.NoFace, errors.EmbeddingUnavailable),
+            raises=(*PICTURES, errors.NoFace, errors.EmbeddingUnavailable, errors.AuditUnavailable),
         ),
         "update_samples": Operation(
             "Enrol the largest face of each picture; an id sent again replaces its sample",
@@ -147,45 +148,45 @@ def operations(picture: str, exported: str) -> dict[str, Operation]:
             answers.Samples,
             {"samples": [STORED], "total": 92, "next": "astronaut/1"},
             query=wire.SamplesQuery,
-            raises=(errors.InvalidRequest, errors.GalleryUnavailable),
+            raises=(errors.InvalidRequest, *SAMPLES),
         ),
         "count_samples": Operation(
             "Count all samples, or those of a name",
             answers.Count,
             {"count": 92},
             query=wire.NameQuery,
-            raises=(errors.InvalidRequest, errors.GalleryUnavailable),
+            raises=(errors.InvalidRequest, *SAMPLES),
         ),
         "sample": Operation(
             "Show one sample",
             answers.StoredSample,
             STORED,
-            raises=(errors.NotFound, errors.GalleryUnavailable),
+            raises=(errors.NotFound, *SAMPLES),
         ),
         "delete_sample": Operation(
             "Remove one sample",
             answers.Deleted,
             {"success": ["astronaut/1"]},
-            raises=(errors.NotFound, errors.GalleryUnavailable),
+            raises=(errors.NotFound, *SAMPLES),
         ),
         "delete_samples": Operation(
             "Remove every sample, or those of a name",
             answers.Cleared,
             REMOVED | {"deleted": 3},
             query=wire.NameQuery,
-            raises=(errors.InvalidRequest, errors.GalleryUnavailable),
+            raises=(errors.InvalidRequest, *SAMPLES),
         ),
         "clear_samples": Operation(
             "Remove every sample",
             answers.Cleared,
             REMOVED,
-            raises=(errors.GalleryUnavailable,),
+            raises=SAMPLES,
         ),
         "export_samples": Operation(
             "Write the gallery, with its vectors, as a file",
             NDJSON,
             exported,
-            raises=(errors.NotFound, errors.GalleryUnavailable),
+            raises=(errors.NotFound, *SAMPLES),
         ),
         "import_samples": Operation(
             "Store the samples of such a file, unless newer ones are there",

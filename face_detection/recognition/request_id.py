@@ -1,7 +1,10 @@
-"""The id of the request under way: set at the edge, sent on to the embedding service."""
+"""The request under way: its id, set at the edge and sent on to the embedding service, and who sent it."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 
+ANYBODY = "anonymous"
+
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+caller: ContextVar[str] = ContextVar("caller", default=ANYBODY)

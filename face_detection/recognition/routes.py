@@ -73,6 +73,7 @@ STATUS: dict[type[errors.RecognitionError], int] = {
     errors.Overloaded: 429,
     errors.EmbeddingUnavailable: 503,
     errors.GalleryUnavailable: 503,
+    errors.AuditUnavailable: 503,
 }
 
 ERROR_TEXT = {

@@ -101,6 +101,7 @@ class Service:
     enrolment_threads: how many pictures of one enrolment are decoded and searched for faces at once.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it.
     clock: returns the time, in UTC.
+    audit: is told of what is found, before it is answered; the gallery itself tells of its changes.
     """
 
     decode: Decode
@@ -111,6 +112,7 @@ class Service:
     enrolment_threads: int
     admission: Admission
     clock: Callable[[], datetime] = NOW
+    audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
 
     def recognise(
         self,
@@ -137,6 +139,7 @@ class Service:
             pixels = self._decode(picture)
             faces = self._detect(pixels)[: limit or None]
             if not faces:
+                self.audit("search", [])
                 return []
             model = self._model()
             threshold = model.threshold if max_distance is None else max_distance
@@ -148,6 +151,7 @@ class Service:
         recognitions = [
             _recognition(face, nearest, threshold, model) for face, nearest in zip(faces, found, strict=True)
         ]
+        self.audit("search", [match.sample.id for found in recognitions for match in found.matches])
         matches = sum(bool(recognition.matches) for recognition in recognitions)
         count("matches", matches)
         count("unknowns", len(recognitions) - matches)
@@ -237,6 +241,7 @@ class Service:
             with at("image2"):
                 face2, crop2 = self._largest_face(image2, model.input_size)
             vectors = self._embed(np.stack([crop1, crop2]), model)
+        self.audit("verify", [])
         distance = float(np.linalg.norm(np.subtract(*vectors.astype(np.float64))))
         threshold = model.threshold if max_distance is None else max_distance
         return Verification((face1, face2), distance, threshold, model)

@@ -25,13 +25,16 @@ def register(app: Flask, service: Service, gallery: Gallery) -> None:
 
     @app.get("/export")
     def export_samples() -> ResponseReturnValue:
-        return Response(transfer.export(gallery.engine), mimetype=NDJSON, headers=AS_FILE)
+        pieces = transfer.export(gallery.engine)
+        gallery.audit("export", gallery.count())
+        return Response(pieces, mimetype=NDJSON, headers=AS_FILE)
 
     @app.post("/import")
     def import_samples() -> ResponseReturnValue:
         with _sent(request) as file:
             header, count = portable.check(file)
             service.check_comparable(header.fingerprint, header.dimension)
+            gallery.audit("import", count)  # what of it is stored follows
             imported = transfer.store(gallery, file, header)
         return jsonify(Imported(imported=imported, unchanged=count - imported))
 

@@ -1,8 +1,10 @@
 """The gallery: enrolled samples in a database, and the search among them.
 
+opening.py   opens one of either kind of database
 store.py     what can be done with samples (SQLAlchemy), the same for SQLite and PostgreSQL
 search.py    the one part that differs: vectors compared in memory, or in the database
 index.py     the vectors in memory, kept in step with the table
+atrest.py    vectors as they lie in the table, plain or encrypted by cipher.py
 rows.py      rows of the tables, found, counted and removed
 upkeep.py    what is done every minute: expired samples go
 database.py  connections and transactions of both
@@ -13,7 +15,8 @@ transfer.py  what moving and checking one needs of its database
 __main__.py  the command `python -m recognition.gallery`
 """
 
-from recognition.gallery.store import Gallery, open_gallery
+from recognition.gallery.opening import open_gallery
+from recognition.gallery.store import Gallery
 from recognition.gallery.upkeep import keep_up
 
 __all__ = ["Gallery", "keep_up", "open_gallery"]

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from getpass import getuser
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recognition.audit import Audit
 from recognition.config import from_environment
 from recognition.errors import RecognitionError
 from recognition.gallery import Gallery, open_gallery, portable, transfer
 from recognition.gallery.backup import backup
+from recognition.request_id import caller
 
 TERMINAL = Console(stderr=True)
 
@@ -32,9 +35,14 @@ def cli(context: click.Context, database: str | None) -> None:
     A service may go on working with it meanwhile.
     """
     settings = from_environment()
+    caller.set(f"command of {getuser()}")
     with _failing():
         gallery = open_gallery(
-            database or settings.database_url, settings.gallery_lock_timeout_s, settings.gallery_ef_search
+            database or settings.database_url,
+            settings.gallery_lock_timeout_s,
+            settings.gallery_ef_search,
+            key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
+            audit=Audit(settings.audit_log),
         )
     context.obj = gallery
     context.call_on_close(gallery.close)
@@ -51,6 +59,7 @@ def export_(gallery: Gallery, file: Path) -> None:
     """
     with _failing(), _progress("exporting", gallery.count()) as told:
         header = transfer.header(gallery.engine)
+        gallery.audit("export", gallery.count())
         count = portable.write(
             file, header, partial(transfer.records, gallery.engine, header.fingerprint), told
         )
@@ -69,6 +78,7 @@ def import_(gallery: Gallery, file: Path) -> None:
     with _failing(), file.open("rb") as opened:
         with _progress("checking", None) as told:
             header, count = portable.check(opened, told)
+        gallery.audit("import", count)  # what of it is stored follows
         with _progress("importing", count) as told:
             stored = transfer.store(gallery, opened, header, told)
     click.echo(f"{stored} of {count} samples imported; the others were there already.")
@@ -85,6 +95,7 @@ def backup_(gallery: Gallery, file: Path) -> None:
     if gallery.engine.dialect.name != "sqlite":
         raise _WrongKind("This gallery is in PostgreSQL: pg_dump makes a backup of it.")
     with _failing():
+        gallery.audit("backup", gallery.count())
         count = backup(gallery.engine, file)
     click.echo(f"{count} samples backed up.")
 

@@ -58,12 +58,13 @@ def portions(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield values[start : start + VALUES_PER_QUERY]
 
 
-def open_sqlite(url: sa.URL, timeout_s: float) -> sa.Engine:
+def open_sqlite(url: sa.URL, timeout_s: float, cipher: Any = None) -> sa.Engine:
     """Open the file of a SQLite URL; a new one, and a new folder, can be read by their owner only.
 
     Args:
         url: with a path.
         timeout_s: how long a locked file is waited for, in seconds.
+        cipher: each connection has it in its `info`, for atrest.py.
 
     Raises:
         GalleryUnavailable: it is locked or no database.
@@ -87,6 +88,7 @@ def open_sqlite(url: sa.URL, timeout_s: float) -> sa.Engine:
         connection.execute("PRAGMA synchronous = FULL")  # what is acknowledged is on disk
         connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
         record.info["file"] = identity()
+        record.info["cipher"] = cipher
 
     def check(_connection: Any, record: Any, _proxy: Any) -> None:
         if record.info["file"] != identity():  # another file was put in its place

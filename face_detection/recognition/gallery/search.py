@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from pgvector.sqlalchemy import VECTOR
 
+from recognition.gallery.atrest import LITTLE_ENDIAN_FLOAT32, cipher_of
 from recognition.gallery.database import portions
 from recognition.gallery.index import VectorIndex
 from recognition.gallery.tables import samples, tombstones
 
-LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
 ROWS_PER_READ = 1000
 
 Found = tuple[NDArray[np.int64], NDArray[np.float64]]  # keys and distances, nearest first, then by key
@@ -46,7 +46,9 @@ class Search(Protocol):
         """Prepare so that the next search does not wait, and keep nothing of what is gone."""
         ...
 
-    def encoded(self, vector: NDArray[np.float32]) -> Any:
+    def encoded(
+        self, connection: sa.Connection, vector: NDArray[np.float32], sample_id: str, fingerprint: str
+    ) -> Any:
         """Turn a vector, float32 (d,), into what the column `vector` takes."""
         ...
 
@@ -80,11 +82,17 @@ class MemorySearch:
         if size is None:
             self._index = None
         else:
+            cipher = cipher_of(connection)
+            size -= cipher.overhead if cipher else 0
             self._refreshed(connection, now, size // LITTLE_ENDIAN_FLOAT32.itemsize)
 
-    def encoded(self, vector: NDArray[np.float32]) -> bytes:
-        """Turn a vector into its bytes."""
-        return vector.astype(LITTLE_ENDIAN_FLOAT32).tobytes()
+    def encoded(
+        self, connection: sa.Connection, vector: NDArray[np.float32], sample_id: str, fingerprint: str
+    ) -> bytes:
+        """Turn a vector into its bytes, encrypted where there is a key."""
+        plain = vector.astype(LITTLE_ENDIAN_FLOAT32).tobytes()
+        cipher = cipher_of(connection)
+        return plain if cipher is None else cipher.seal(plain, sample_id, fingerprint)
 
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:
         """Remove every sample and tombstone; the caller raises `complete_since`."""
@@ -117,13 +125,16 @@ class MemorySearch:
             # SQLite goes through the whole table where rows are wanted in the order they lie in; it does not
             # see that a sum has the same order, and finds the few that are new by their revision.
             order = samples.c.key if index.revision < 0 else samples.c.key + 0
+            cipher = cipher_of(connection)
+            columns = [samples.c.key, samples.c.vector, *([samples.c.sample_id] if cipher else [])]
             rows = connection.execute(
-                sa.select(samples.c.key, samples.c.vector)
-                .where(samples.c.revision > index.revision)
-                .order_by(order)
+                sa.select(*columns).where(samples.c.revision > index.revision).order_by(order)
             )
             for some in rows.partitions(ROWS_PER_READ):
-                keys, blobs = zip(*some, strict=True)  # columns at once: row by row takes twice as long
+                keys, blobs, *ids = zip(*some, strict=True)  # columns at once: row by row takes twice as long
+                if cipher:
+                    sealed = zip(blobs, ids[0], strict=True)
+                    blobs = tuple(cipher.open(blob, sample_id, now.fingerprint) for blob, sample_id in sealed)
                 vectors = np.frombuffer(b"".join(blobs), dtype=LITTLE_ENDIAN_FLOAT32)
                 index.put(np.array(keys, dtype=np.int64), vectors.reshape(len(keys), dimension))
             index.revision = newest
@@ -155,7 +166,9 @@ class DatabaseSearch:
     def load(self, connection: sa.Connection, now: Any) -> None:
         """Leave the vectors where they are."""
 
-    def encoded(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encoded(
+        self, connection: sa.Connection, vector: NDArray[np.float32], sample_id: str, fingerprint: str
+    ) -> NDArray[np.float32]:
         """Leave the vector to pgvector."""
         return vector
 

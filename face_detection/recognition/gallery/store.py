@@ -20,27 +20,32 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from recognition.errors import GalleryModelMismatch, GalleryUnavailable
+from recognition.errors import GalleryModelMismatch
 from recognition.faces import Match, Sample
-from recognition.gallery import rows
-from recognition.gallery.database import empty_log, open_postgresql, open_sqlite, transaction
-from recognition.gallery.migrations import bring_up_to_date
-from recognition.gallery.search import DatabaseSearch, MemorySearch, Search, nearest_names
+from recognition.gallery import atrest, rows
+from recognition.gallery.database import empty_log, transaction
+from recognition.gallery.search import Search, nearest_names
 from recognition.gallery.tables import SAMPLE_COLUMNS, STATE, naive_utc, sample_of, samples, state
 
 REPLACED = ("name", "metadata", "action", "vector", "fingerprint", "modified", "revision", "expires_at")
 
+Audit = Callable[[str, Sequence[str] | int], None]
 Clock = Callable[[], datetime]
 NOW: Clock = partial(datetime.now, UTC)
+
+
+def unheard(what: str, touched: Sequence[str] | int) -> None:
+    """Be told of a change, and forget it."""
 
 
 class Gallery:
     """Samples and their vectors. Several threads may use it, and several processes the same database."""
 
-    def __init__(self, engine: sa.Engine, search: Search, clock: Clock = NOW) -> None:
+    def __init__(self, engine: sa.Engine, search: Search, clock: Clock, audit: Audit) -> None:
         self.engine = engine
         self._search = search
         self._clock = clock
+        self.audit = audit
 
     def load(self) -> None:
         """Do what the next search would otherwise wait for; what is gone by now is then not kept in memory.
@@ -80,7 +85,7 @@ class Gallery:
                     "name": sample.name,
                     "metadata": json.dumps(sample.metadata, ensure_ascii=False),
                     "action": sample.action,
-                    "vector": self._search.encoded(vector),
+                    "vector": self._search.encoded(connection, vector, sample.id, fingerprint),
                     "fingerprint": fingerprint,
                     "created": naive_utc(sample.created),
                     "modified": naive_utc(sample.modified),
@@ -103,6 +108,7 @@ class Gallery:
                     samples.update().where(samples.c.key == sa.bindparam("known_key")).values(replaced),
                     changed,
                 )
+            self.audit("enrol", [sample.id for sample in new])
         if changed:
             empty_log(self.engine)
 
@@ -129,6 +135,7 @@ class Gallery:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         with self._writing() as connection:
+            self.audit("clear", rows.count(connection))
             self._clear(connection, rows.next_revision(connection), None, None)
         empty_log(self.engine)
 
@@ -221,22 +228,32 @@ class Gallery:
         while True:
             with transaction(self.engine) as connection:
                 now = connection.execute(STATE).one()
+                atrest.check(connection, now.key_check)
                 if now.next_expiry is None or now.next_expiry > moment:
                     yield connection, now
                     return
-            self._remove(samples.c.expires_at <= moment)
+            with transaction(self.engine, write=True) as connection:
+                self._expire(connection, moment)
+            empty_log(self.engine)
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         """Begin a transaction that writes: first of all it removes the samples that have expired."""
         with transaction(self.engine, write=True) as connection:
-            rows.remove(connection, samples.c.expires_at <= naive_utc(self._clock()))
+            atrest.check(connection, connection.execute(sa.select(state.c.key_check)).scalar_one())
+            self._expire(connection, naive_utc(self._clock()))
             yield connection
+
+    def _expire(self, connection: sa.Connection, moment: datetime) -> None:
+        if ids := rows.remove(connection, samples.c.expires_at <= moment):
+            self.audit("expire", ids)
 
     def _remove(self, which: sa.ColumnElement[bool]) -> list[str]:
         """Remove the samples that meet a condition. Returns their ids."""
         with self._writing() as connection:
             ids = rows.remove(connection, which)
+            if ids:
+                self.audit("delete", ids)
         empty_log(self.engine)
         return ids
 
@@ -254,35 +271,6 @@ class Gallery:
     ) -> None:
         self._search.clear(connection, dimension)
         connection.execute(state.update().values(complete_since=revision, fingerprint=fingerprint))
-
-
-def open_gallery(url: str, lock_timeout_s: float, ef_search: int = 150, *, clock: Clock = NOW) -> Gallery:
-    """Open the gallery at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
-
-    Args:
-        url: of a SQLite file or a PostgreSQL database.
-        lock_timeout_s: how long a locked database is waited for, in seconds.
-        ef_search: see `DatabaseSearch`; 1 to 1,000, of no effect on SQLite.
-        clock: returns the time, in UTC; tells which samples have expired.
-
-    Raises:
-        GalleryUnavailable: the database cannot be reached or is locked, lacks what is needed, or was made by
-            a newer version of this program.
-        OSError: the file cannot be made.
-    """
-    parsed = sa.make_url(url)
-    search: Search
-    if parsed.get_backend_name() == "postgresql":
-        engine, search = open_postgresql(parsed, lock_timeout_s, ef_search), DatabaseSearch()
-    else:
-        engine, search = open_sqlite(parsed, lock_timeout_s), MemorySearch()
-    gallery = Gallery(engine, search, clock)
-    try:
-        bring_up_to_date(engine)
-    except GalleryUnavailable:
-        gallery.close()
-        raise
-    return gallery
 
 
 def _mismatch() -> GalleryModelMismatch:

@@ -11,12 +11,12 @@ from pgvector.sqlalchemy import VECTOR
 
 from recognition.faces import Sample
 
-VERSION = "0003"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0004"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers rows itself in INTEGER columns only
-# Little-endian float32 in SQLite. VECTOR has no dimension here: models differ in it.
+# Little-endian float32 in SQLite, maybe encrypted. VECTOR has no dimension here: models differ in it.
 Vector = sa.LargeBinary().with_variant(VECTOR(), "postgresql")
 
 metadata = sa.MetaData()
@@ -59,6 +59,7 @@ state = sa.Table(
     # Rows and tombstones tell every change since this revision; an index that is older starts anew.
     sa.Column("complete_since", sa.BigInteger, nullable=False),
     sa.Column("fingerprint", sa.Text),  # of the vectors in `samples`
+    sa.Column("key_check", sa.LargeBinary),  # see atrest.py
 )
 
 # The state, with the moment at which the next sample expires: one row, read from the index above alone.

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 
-from recognition.errors import GalleryModelMismatch, NotFound
+from recognition.errors import GalleryModelMismatch, GalleryUnavailable, NotFound
 from recognition.gallery import portable
+from recognition.gallery.atrest import vector_of
 from recognition.gallery.database import portions, transaction
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, state, tombstones
@@ -43,12 +43,14 @@ def records(engine: sa.Engine, fingerprint: str, after: str | None) -> list[port
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    wanted = sa.select(*SAMPLE_COLUMNS, samples.c.vector).where(samples.c.fingerprint == fingerprint)
+    wanted = sa.select(*SAMPLE_COLUMNS, samples.c.vector, samples.c.fingerprint).where(
+        samples.c.fingerprint == fingerprint
+    )
     wanted = wanted.order_by(samples.c.sample_id).limit(ROWS_AT_ONCE)
     if after is not None:
         wanted = wanted.where(samples.c.sample_id > after)
     with transaction(engine) as connection:
-        return [(sample_of(row), _vector(row.vector)) for row in connection.execute(wanted)]
+        return [(sample_of(row), vector_of(connection, row)) for row in connection.execute(wanted)]
 
 
 def export(engine: sa.Engine) -> Iterator[bytes]:
@@ -135,7 +137,11 @@ def faults(engine: sa.Engine) -> Iterator[str]:
         wanted = sa.select(samples).order_by(samples.c.key).execution_options(yield_per=ROWS_AT_ONCE)
         dimension = None
         for row in connection.execute(wanted):
-            vector = _vector(row.vector)
+            try:
+                vector = vector_of(connection, row)
+            except GalleryUnavailable:
+                yield f"sample {row.sample_id!r}: its vector cannot be decrypted"
+                continue
             dimension = dimension or len(vector)
             for wrong, what in (
                 (len(vector) != dimension, "its vector has another length than the others"),
@@ -149,16 +155,10 @@ def faults(engine: sa.Engine) -> Iterator[str]:
 
 
 def _header(engine: sa.Engine) -> portable.Header | None:
+    wanted = sa.select(samples.c.sample_id, samples.c.fingerprint, samples.c.vector).limit(1)
     with transaction(engine) as connection:
-        row = connection.execute(sa.select(samples.c.fingerprint, samples.c.vector).limit(1)).first()
-    return None if row is None else portable.Header(row.fingerprint, len(_vector(row.vector)))
-
-
-def _vector(stored: Any) -> NDArray[np.float32]:
-    """Read a vector as its column holds it: SQLite's bytes, or pgvector's array."""
-    if isinstance(stored, bytes):
-        return np.frombuffer(stored[: len(stored) // 4 * 4], dtype="<f4")
-    return np.asarray(stored, dtype=np.float32)
+        row = connection.execute(wanted).first()
+        return None if row is None else portable.Header(row.fingerprint, len(vector_of(connection, row)))
 
 
 def _is_json(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from recognition.errors import GalleryUnavailable
+from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.gallery.store import Gallery
 
 EVERY_S = 60.0
@@ -17,5 +17,7 @@ def keep_up(gallery: Gallery, wait: Callable[[float], bool]) -> None:
     wait: waits for so many seconds; returns True when there is nothing more to do.
     """
     while not wait(EVERY_S):
-        with suppress(GalleryUnavailable):  # requests tell of it; the next time may go better
+        with suppress(
+            GalleryUnavailable, AuditUnavailable
+        ):  # requests tell of it; the next time may go better
             gallery.load()

@@ -1,0 +1,82 @@
+"""Vectors as they lie in the table: plain, or, where the connection has a cipher, encrypted.
+
+`gallery_state.key_check` is an empty text that was encrypted with the gallery's key; null: vectors are plain.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from recognition.errors import GalleryUnavailable
+from recognition.gallery.database import transaction
+from recognition.gallery.rows import any_sample
+from recognition.gallery.tables import state
+
+if TYPE_CHECKING:
+    from recognition.gallery.cipher import Cipher
+
+LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
+ANOTHER_GALLERY = "export it as it is, and import it into another database with the key that you want"
+
+
+def cipher_of(connection: sa.Connection) -> Cipher | None:
+    """Return what this gallery was opened with."""
+    found: Cipher | None = connection.info.get("cipher")
+    return found
+
+
+def begin(engine: sa.Engine) -> None:
+    """Let an empty gallery begin with the key that it is opened with, and hold the others against theirs.
+
+    Raises:
+        GalleryUnavailable: they do not belong together; or the database cannot be reached or is locked.
+    """
+    with transaction(engine) as connection:
+        found = connection.execute(sa.select(state.c.key_check)).scalar()
+        if cipher_of(connection) is None or found is not None:
+            return check(connection, found)
+    with transaction(engine, write=True) as connection:
+        found = connection.execute(sa.select(state.c.key_check)).scalar()
+        cipher = cipher_of(connection)
+        if cipher is not None and found is None and not any_sample(connection):
+            connection.execute(state.update().values(key_check=(found := cipher.seal(b"", "", ""))))
+        check(connection, found)
+
+
+def check(connection: sa.Connection, key_check: bytes | None) -> None:
+    """See to it that the gallery is opened with its own key, or without one if it has none.
+
+    Raises:
+        GalleryUnavailable: it is not.
+    """
+    cipher = cipher_of(connection)
+    if cipher is None:
+        if key_check is not None:
+            raise GalleryUnavailable("The gallery's vectors are encrypted, and GALLERY_KEY is not set.")
+        return
+    if key_check is None:
+        raise GalleryUnavailable(
+            f"GALLERY_KEY is set, but the gallery's vectors are not encrypted; {ANOTHER_GALLERY}."
+        )
+    try:
+        cipher.open(key_check, "", "")
+    except GalleryUnavailable as e:
+        raise GalleryUnavailable("GALLERY_KEY is not the key of this gallery.") from e
+
+
+def vector_of(connection: sa.Connection, row: Any) -> NDArray[np.float32]:
+    """Read the vector, float32 (d,), of a row that has its `sample_id` and `fingerprint`, too.
+
+    Raises:
+        GalleryUnavailable: it cannot be decrypted.
+    """
+    stored = row.vector
+    if (cipher := cipher_of(connection)) is not None:
+        stored = cipher.open(stored, row.sample_id, row.fingerprint)
+    if isinstance(stored, bytes):
+        return np.frombuffer(stored[: len(stored) // 4 * 4], dtype=LITTLE_ENDIAN_FLOAT32)
+    return np.asarray(stored, dtype=np.float32)

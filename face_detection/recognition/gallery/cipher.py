@@ -1,0 +1,47 @@
+"""Vectors encrypted at rest. Apart from the rest of the package because few need the library."""
+
+from __future__ import annotations
+
+import secrets
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from recognition.errors import GalleryUnavailable
+
+NONCE_BYTES = 12  # NIST SP 800-38D, 5.2.1.1; random ones suffice for 2**32 vectors with one key, 8.3
+TAG_BYTES = 16
+
+
+class Cipher:
+    """AES-256-GCM. What is sealed for one sample of one model cannot be opened as another's.
+
+    overhead: bytes by which a sealed vector is longer.
+    """
+
+    overhead = NONCE_BYTES + TAG_BYTES
+
+    def __init__(self, key: bytes) -> None:
+        """Take a key of 32 bytes."""
+        self._gcm = AESGCM(key)
+
+    def seal(self, plain: bytes, sample_id: str, fingerprint: str) -> bytes:
+        """Return a new random nonce, the encrypted bytes and their tag."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._gcm.encrypt(nonce, plain, _named(sample_id, fingerprint))
+
+    def open(self, sealed: bytes, sample_id: str, fingerprint: str) -> bytes:
+        """Return what was sealed.
+
+        Raises:
+            GalleryUnavailable: it was sealed with another key or for another sample, or has been changed.
+        """
+        nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+        try:
+            return self._gcm.decrypt(nonce, rest, _named(sample_id, fingerprint))
+        except (InvalidTag, ValueError) as e:
+            raise GalleryUnavailable("A vector of the gallery cannot be decrypted: it was changed.") from e
+
+
+def _named(sample_id: str, fingerprint: str) -> bytes:
+    return f"{fingerprint}\0{sample_id}".encode()  # neither has a NUL
