@@ -1,5 +1,6 @@
 # make run    install, prepare the models, serve; Ctrl-C stops
 # make test   the same set-up, then lint, types and all tests
+# make fuzz   broken pictures and requests by the hundred thousand; some of them are in make test
 # make accuracy, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ LFW_PAIRS ?= $(LFW)/pairsDevTest.txt
 WIDER ?= ../shared/data/wider-dev
 WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
 
-.PHONY: run test accuracy detection benchmark gallery-benchmark clean
+.PHONY: run test fuzz accuracy detection benchmark gallery-benchmark clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python serve.py
@@ -23,6 +24,10 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python prepare_models.py
+	FUZZ=1 $(BIN)/python -m pytest -q tests/test_fuzz_*.py
 
 accuracy: $(VENV)/.installed-dev
 	@test -d $(LFW) || { echo 'name a folder of labelled faces: make accuracy LFW=DIR LFW_PAIRS=FILE'; exit 1; }

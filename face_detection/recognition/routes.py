@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from flask import Flask, Request, Response, g, jsonify, make_response, request
@@ -158,20 +158,20 @@ def register(
 
     @app.delete("/samples")
     def delete_samples() -> ResponseReturnValue:
-        name = wire.parse_name_query(request.args)
+        name = wire.parse_name_query(_query(request))
         if name is None:
             return clear_samples()
         return jsonify(success=CLEARED, deleted=service.gallery.delete_named(name))
 
     @app.get("/samples")
     def samples() -> ResponseReturnValue:
-        query = wire.parse_samples_query(request.args)
+        query = wire.parse_samples_query(_query(request))
         page = service.samples(limit=query.limit, after=query.after, name=query.name)
         return jsonify(render.page_answer(page))
 
     @app.get("/samples/count")
     def count_samples() -> ResponseReturnValue:
-        return jsonify(count=service.gallery.count(wire.parse_name_query(request.args)))
+        return jsonify(count=service.gallery.count(wire.parse_name_query(_query(request))))
 
     @app.get("/samples/<path:sample_id>")
     def sample(sample_id: str) -> ResponseReturnValue:
@@ -236,6 +236,13 @@ def _body(incoming: Request) -> bytes:
     if incoming.content_length is None:
         incoming.stream.read()  # a chunked body stops short at the limit; reading on is what raises the 413
     return data
+
+
+def _query(incoming: Request) -> Mapping[str, str]:
+    try:
+        return incoming.args
+    except UnicodeDecodeError as e:
+        raise errors.InvalidRequest("The query is not UTF-8.") from e
 
 
 def _is_form(incoming: Request) -> bool:
