@@ -1,6 +1,6 @@
 # make run    install, prepare the models, serve; Ctrl-C stops
 # make test   the same set-up, then lint, types and all tests
-# make fuzz   thousands of odd requests to both services
+# make fuzz   broken pictures and requests by the hundred thousand; some of them are in make test
 # make accuracy, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
 
 PYTHON ?= python3

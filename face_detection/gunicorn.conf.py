@@ -1,16 +1,14 @@
 """How gunicorn serves this folder's app; its command line options win over these."""
 
 import ctypes
-import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from recognition import logs, models
-from recognition.config import from_environment
+from recognition.config import from_environment, make_metrics_folder
 
 settings = from_environment()
 
@@ -19,11 +17,10 @@ M_ARENA_MAX = -8  # from glibc's malloc.h; other C libraries have no mallopt
 if hasattr(c_library := ctypes.CDLL(None), "mallopt"):
     c_library.mallopt(M_ARENA_MAX, 1)
 
-# The workers' metrics meet in this folder; prometheus_client reads the variable when it is imported.
-metrics_folder = tempfile.mkdtemp(prefix="recognition-metrics-")
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
+# The workers' metrics meet in this folder; prometheus_client reads where when it is imported.
+metrics_folder = make_metrics_folder()
 
-from prometheus_client.multiprocess import mark_process_dead  # noqa: E402  needs the variable
+from prometheus_client.multiprocess import mark_process_dead  # noqa: E402  as just said
 
 bind = f"{settings.face_detection_host}:{settings.face_detection_port}"
 workers = settings.workers

@@ -1,16 +1,14 @@
 """How gunicorn serves this folder's app; its command line options win over these."""
 
 import ctypes
-import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from embedding import logs, models
-from embedding.config import from_environment
+from embedding.config import from_environment, make_metrics_folder
 
 settings = from_environment()
 
@@ -19,9 +17,8 @@ M_ARENA_MAX = -8  # from glibc's malloc.h; other C libraries have no mallopt
 if hasattr(c_library := ctypes.CDLL(None), "mallopt"):
     c_library.mallopt(M_ARENA_MAX, 1)
 
-# The workers' metrics meet in this folder; prometheus_client reads the variable when it is imported in each.
-metrics_folder = tempfile.mkdtemp(prefix="embedding-metrics-")
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
+# The workers' metrics meet in this folder; prometheus_client reads where when it is imported.
+metrics_folder = make_metrics_folder()
 
 bind = f"{settings.feature_extraction_host}:{settings.feature_extraction_port}"
 workers = settings.workers

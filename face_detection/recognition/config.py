@@ -6,8 +6,10 @@ import base64
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -151,6 +153,13 @@ def from_environment() -> Settings:
         return read()
     except SettingsError as e:
         stop(str(e))
+
+
+@cache
+def make_metrics_folder() -> str:
+    """Make the folder that prometheus_client is to use; the same one when gunicorn reloads its settings."""
+    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="recognition-metrics-")
+    return folder
 
 
 def stop(reason: str) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from flask import Flask, Request, Response, g, jsonify, make_response, request
@@ -141,7 +141,7 @@ def register(
 
     @app.post("/face-recognition")
     def face_recognition() -> ResponseReturnValue:
-        drawn = wire.parse_draw_query(request.args) or _prefers_jpeg(request)
+        drawn = wire.parse_draw_query(_query(request)) or _prefers_jpeg(request)
         if _is_form(request):
             picture, options = _file(request, "file"), wire.parse_recognise_form(request.form)
         else:
@@ -178,20 +178,21 @@ def register(
 
     @app.delete("/samples")
     def delete_samples() -> ResponseReturnValue:
-        name = wire.parse_name_query(request.args)
+        name = wire.parse_name_query(_query(request))
         if name is None:
             return clear_samples()
         return jsonify(answers.Cleared(success=CLEARED, deleted=service.gallery.delete_named(name)))
 
     @app.get("/samples")
     def samples() -> ResponseReturnValue:
-        query = wire.parse_samples_query(request.args)
+        query = wire.parse_samples_query(_query(request))
         page = service.samples(limit=query.limit, after=query.after, name=query.name)
         return jsonify(render.page_answer(page))
 
     @app.get("/samples/count")
     def count_samples() -> ResponseReturnValue:
-        return jsonify(answers.Count(count=service.gallery.count(wire.parse_name_query(request.args))))
+        name = wire.parse_name_query(_query(request))
+        return jsonify(answers.Count(count=service.gallery.count(name)))
 
     @app.get("/samples/<path:sample_id>")
     def sample(sample_id: str) -> ResponseReturnValue:
@@ -272,6 +273,13 @@ def _body(incoming: Request) -> bytes:
     if incoming.content_length is None:
         incoming.stream.read()  # a chunked body stops short at the limit; reading on is what raises the 413
     return data
+
+
+def _query(incoming: Request) -> Mapping[str, str]:
+    try:
+        return incoming.args
+    except UnicodeDecodeError as e:
+        raise errors.InvalidRequest("The query is not UTF-8.") from e
 
 
 def _prefers_jpeg(incoming: Request) -> bool:

@@ -1,4 +1,4 @@
-"""A gunicorn worker whose threads slow clients cannot hold.
+"""A gunicorn worker whose threads slow clients cannot hold, and which refuses connections while it stops.
 
 gunicorn's own reads a request in one of its threads, for as long as the client takes to send it. Here it has
 to arrive in time; and while others wait for a thread, those that arrive slowly lose theirs.
@@ -69,13 +69,20 @@ class Reader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker, where a request has to arrive within REQUEST_READ_TIMEOUT_S."""
+    """gunicorn's threaded worker, but for what this module's first lines say."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Start like gunicorn's."""
         super().__init__(*args, **options)
         self._limit_s = from_environment().request_read_timeout_s
         self._waiting: deque[gthread.TConn] = deque()  # connections, for a thread
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Accept connections or not; one that stops leaves none to wait for what will not come."""
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
 
     def enqueue_req(self, conn: gthread.TConn) -> None:
         """Give a connection to a thread, as soon as one is free."""

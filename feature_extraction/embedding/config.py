@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -91,6 +93,13 @@ def from_environment() -> Settings:
         return read()
     except SettingsError as e:
         stop(str(e))
+
+
+@cache
+def make_metrics_folder() -> str:
+    """Make the folder that prometheus_client is to use; the same one when gunicorn reloads its settings."""
+    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="embedding-metrics-")
+    return folder
 
 
 def stop(reason: str) -> NoReturn:
