@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import requests
@@ -24,8 +23,9 @@ Photographs = dict[str, list[Path]]
 
 
 def opened(path: Path) -> Image.Image:
-    """Read a photograph, past the limit that the service's code sets Pillow in this process."""
-    return Image.fromarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
+    """Read a photograph."""
+    with Image.open(path) as photograph:
+        return photograph.convert("RGB")
 
 
 @pytest.fixture(scope="module")
