@@ -136,11 +136,12 @@ def test_a_session_prints_what_is_shown(
         ("../.venv/bin/python", sys.executable),
         ("http://127.0.0.1:6337", service.url),
         ("/backups/", f"{home}/backups/"),
+        ("/home/me/", f"{home}/"),
         ("postgresql://me@db/faces", f"sqlite:///{home / 'other.sqlite3'}"),
     ):
         script = script.replace(written, meant)
-    printed = run(["bash", "-c", script], service, home, models_dir).split(f"{NEXT}\n")
-    for example, output in zip(wanted, printed, strict=False):
+    printed = run(["bash", "-c", script], service, home, models_dir).split(f"{NEXT}\n")[:-1]
+    for example, output in zip(wanted, printed, strict=True):
         output = output.replace(str(home), "/home/me")
         assert [*map(shape, output.splitlines())] == [*map(shape, example.output)], example.command
 
