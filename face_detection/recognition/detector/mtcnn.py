@@ -9,11 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from recognition.detector.networks import load_network
-from recognition.detector.patches import LARGEST_SIDE_PX, patches
+from recognition.detector.patches import LARGEST_SIDE_PX, patches, points
 from recognition.detector.pyramid import CELL_PX, Mapper, bounded, levels, scales
 from recognition.detector.suppression import best_first, suppress
 from recognition.faces import Box, Face
@@ -23,7 +24,10 @@ STRIDE_PX = 2  # of P-Net: its one pooling
 P_SURE, R_SURE, O_SURE = 0.6, 0.7, 0.8  # the package's thresholds of confidence
 P_OVERLAP_IN_LEVEL, P_OVERLAP, R_OVERLAP, O_OVERLAP = 0.5, 0.7, 0.7, 0.7  # and of suppression
 R_SIDE_PX, O_SIDE_PX = 24, 48  # network inputs: Zhang et al. 2016, figure 2
-R_BATCH, O_BATCH = 32, 8  # patches whose intermediate values still fit a core's cache; measured
+R_BATCH, O_BATCH = (
+    16,
+    2,
+)  # patches of one call, at most: larger ones leave a core idle and its cache; measured
 STRIP_PX = 1 << 16  # likewise of a pyramid level
 
 Floats = NDArray[np.float32]
@@ -50,13 +54,14 @@ def load_mtcnn(
     if min_face_px < CELL_PX or max_side_px < 0 or threads < 1:
         raise ValueError(f"out of range: {min_face_px=} (12 or more), {max_side_px=}, {threads=} (1 or more)")
     pnet, rnet, onet = (load_network(models_dir / f"{name}.onnx") for name in ("pnet", "rnet", "onet"))
+    cv2.setNumThreads(1)  # in the whole process: its own threads would stand in the way of these
     apply: Mapper = map if threads == 1 else ThreadPoolExecutor(threads, "mtcnn").map
     bound = min(max_side_px or LARGEST_SIDE_PX, LARGEST_SIDE_PX)
 
     def detect(picture: NDArray[np.uint8]) -> list[Face]:
         small = bounded(picture, bound)
         pixels = small.astype(np.float32, order="C")
-        boxes = propose(pnet, small, min_face_px, apply)
+        boxes = propose(pnet, small, pixels, min_face_px, apply)
         boxes = refine(rnet, pixels, boxes, apply)
         boxes, scores, landmarks = finish(onet, pixels, boxes, apply)
         height, width = small.shape[:2]
@@ -72,11 +77,13 @@ def load_mtcnn(
     return detect
 
 
-def propose(pnet: Network, picture: NDArray[np.uint8], min_face_px: int, apply: Mapper) -> Doubles:
-    """P-Net over the pyramid of a uint8 (H, W, 3) picture: square boxes (n, 4), best first."""
+def propose(
+    pnet: Network, picture: NDArray[np.uint8], pixels: Floats, min_face_px: int, apply: Mapper
+) -> Doubles:
+    """P-Net over the pyramid of a uint8 (H, W, 3) picture, also as float32: squares (n, 4), best first."""
     height, width = picture.shape[:2]
     factors = scales(height, width, min_face_px)
-    pyramid = levels(picture, factors, apply)
+    pyramid = levels(picture, pixels, factors, apply)
     pieces = [(k, top, strip) for k, level in enumerate(pyramid) for top, strip in strips(level)]
     found = list(apply(lambda piece: _cells(pnet, *piece), pieces))
     if not found:
@@ -140,9 +147,12 @@ def finish(onet: Network, pixels: Floats, boxes: Doubles, apply: Mapper) -> tupl
 def _on_patches(
     network: Network, pixels: Floats, boxes: Doubles, side: int, batch: int, outputs: int, apply: Mapper
 ) -> Floats:
-    parts = [boxes[start : start + batch] for start in range(0, len(boxes), batch)]
-    values = list(apply(lambda part: network(patches(pixels, part, side)), parts))
-    return np.concatenate([np.empty((0, outputs), np.float32), *values])
+    if not len(boxes):
+        return np.empty((0, outputs), np.float32)
+    height, width = pixels.shape[:2]
+    at = points(boxes, height, width, side)
+    parts = np.array_split(at, math.ceil(len(boxes) / batch))
+    return np.concatenate(list(apply(lambda part: network(patches(pixels, part)), parts)))
 
 
 def squared(boxes: Doubles) -> Doubles:

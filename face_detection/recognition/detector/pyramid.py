@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -41,25 +42,33 @@ def scales(height: int, width: int, min_face_px: int) -> list[float]:
     return [CELL_PX / min_face_px * FACTOR**level for level in range(count)]
 
 
-def levels(picture: NDArray[np.uint8], factors: list[float], apply: Mapper) -> list[NDArray[np.float32]]:
+def levels(
+    picture: NDArray[np.uint8], pixels: NDArray[np.float32], factors: list[float], apply: Mapper
+) -> list[NDArray[np.float32]]:
     """The (H, W, 3) picture, area-averaged to (int(H * f), int(W * f), 3) float32 for every factor f <= 1.
 
     Each level is made from the full picture and not rounded: rounded or repeatedly shrunk levels move the
-    proposals enough to change which of several near-equal boxes wins. `apply` is map, or a pool's map.
+    proposals enough to change which of several near-equal boxes wins.
+
+    pixels: the picture as float32; factors: from the largest down; apply: map, or a pool's map.
     """
     height, width = picture.shape[:2]
-    pixels = picture.astype(np.float32)
-    sums: NDArray[np.int32] | None = None
-    if height * width < INTEGRAL_PX and factors and factors[-1] < SMALL_FACTOR:
+    sizes = [(int(height * factor), int(width * factor)) for factor in factors]
+    few = height * width < INTEGRAL_PX
+    resized = sum(not few or factor >= SMALL_FACTOR for factor in factors)
+
+    def resize(size: tuple[int, int]) -> NDArray[np.float32]:
+        return np.asarray(cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+    def average() -> list[NDArray[np.float32]]:
         sums = np.asarray(cv2.integral(picture, sdepth=cv2.CV_32S), dtype=np.int32)
+        return [_averaged(sums, *size) for size in sizes[resized:]]
 
-    def level(factor: float) -> NDArray[np.float32]:
-        if sums is not None and factor < SMALL_FACTOR:
-            return _averaged(sums, int(height * factor), int(width * factor))
-        size = (int(width * factor), int(height * factor))
-        return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
-
-    return list(apply(level, factors))
+    jobs: list[Callable[[], Any]] = [partial(resize, size) for size in sizes[:resized]]
+    if resized < len(sizes):  # the longest job, so the first
+        small, *large = apply(lambda job: job(), [average, *jobs])
+        return [*large, *small]
+    return list(apply(lambda job: job(), jobs))
 
 
 def _averaged(sums: NDArray[np.int32], height: int, width: int) -> NDArray[np.float32]:
