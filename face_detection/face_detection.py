@@ -1,4 +1,4 @@
-"""Starts the service: `python3 face_detection.py`. Settings come from the environment, see the README."""
+"""Starts the service: `python3 face_detection.py`. docs/settings.md has its settings."""
 
 import os
 import sys

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -74,6 +75,16 @@ class Visit:
 
     def screenshot(self, name: str) -> None:
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+    def faults(self) -> list[str]:
+        """What axe-core calls serious or critical in what is shown now."""
+        violations = Axe().run(self.page).response["violations"]
+        return [
+            f"{violation['id']}: {node['html']} {node['failureSummary']}"
+            for violation in violations
+            if violation["impact"] in ("serious", "critical")
+            for node in violation["nodes"]
+        ]
 
     def fits(self) -> bool:
         """Whether nothing has to be scrolled sideways."""

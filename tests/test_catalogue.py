@@ -15,7 +15,7 @@ from embedding.catalogue import MODELS
 from embedding.config import ModelName
 from embedding.network import PREPARED
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+SETTINGS = (Path(__file__).resolve().parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
 SOURCES = AVAILABLE_MODELS["facial_recognition"]
 
 
@@ -59,7 +59,7 @@ def test_documented_ranges_and_thresholds(name: str, largest: float, threshold: 
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_readme_has_these_values(name: str) -> None:
+def test_the_documentation_has_these_values(name: str) -> None:
     model = MODELS[name]
     values = (
         f"`{name}`",
@@ -68,4 +68,4 @@ def test_the_readme_has_these_values(name: str) -> None:
         f"[0, {2 * model.length:g}]",
         f"{model.threshold:g}",
     )
-    assert f"| {' | '.join(map(str, values))} |" in README
+    assert f"| {' | '.join(map(str, values))} |" in SETTINGS

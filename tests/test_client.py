@@ -29,6 +29,11 @@ def test_five_lines_enrol_and_recognise(client: Client, photographs: dict[str, l
     assert client.recognise(other.read_bytes()) == [face]
 
 
+def test_a_host_without_a_scheme_is_http(pair: Pair) -> None:
+    with Client(pair.url.removeprefix("http://")) as client:
+        assert client.ready()["status"] == "ready"
+
+
 def test_options_reach_the_service(client: Client, photographs: dict[str, list[Path]]) -> None:
     picture = photographs["madonna"][0]
     assert client.recognise(picture) == []

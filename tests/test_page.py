@@ -288,6 +288,8 @@ def test_camera_live_and_naming_who_is_seen(visit: Visit, pair: Pair) -> None:
     for _ in range(2):  # frame after frame
         with page.expect_response("**/face-recognition"):
             pass
+    visit.screenshot("recognise-camera")
+    assert visit.faults() == []
     page.locator("#faces li input").focus()
     expect(page.locator("#video")).to_have_js_property("paused", True)  # it holds still for the name
     page.locator("#faces li input").fill("Seen Live")
@@ -408,6 +410,13 @@ def test_compare(visit: Visit, photographs: Photographs, pair: Pair) -> None:
     scale, limit = (page.locator(place).bounding_box() for place in (".scale", ".limit"))
     assert scale and limit
     assert limit["x"] - scale["x"] == pytest.approx(9 / 20 * scale["width"], abs=1.5)
+    for picture in page.locator(".slot .stage").all():  # shown in its own shape
+        shown, size = (
+            picture.bounding_box(),
+            picture.locator("img").evaluate("i => [i.naturalWidth, i.naturalHeight]"),
+        )
+        assert shown
+        assert shown["width"] / shown["height"] == pytest.approx(size[0] / size[1], rel=0.01)
     hand_over(page, "drop", ".slot:nth-child(2)", [other])
     expect(result.get_by_role("heading")).to_have_text("Different people")
     expect(page.locator(".box.unknown")).to_have_count(2)
@@ -458,6 +467,7 @@ def test_the_embedding_service_is_down_and_comes_back(
         try:
             page.set_input_files("#recognise-file", photographs["madonna"][0])
             expect(page.get_by_role("alert").first).to_contain_text("The embedding service is down")
+            expect(page.locator("#server")).to_have_text("Not ready")
             page.get_by_role("button", name="Try again").click()
             expect(page.locator("#server")).to_have_text("Not ready")
             page.get_by_role("link", name="Enrol").click()
@@ -472,6 +482,24 @@ def test_the_embedding_service_is_down_and_comes_back(
         expect(page.locator("#alert")).to_be_empty()
         page.get_by_role("button", name="Enrol 4 pictures").click()
         expect(page.locator("#enrol-summary")).to_have_text("4 enrolled.")
+
+
+def test_a_server_that_is_back_is_ready_without_being_asked_to(
+    browser: Browser, pair: Pair, photographs: Photographs
+) -> None:
+    with visiting(browser, pair.url, forgiven="ERR_FAILED") as visit:
+        page = visit.view("recognise")
+        expect(page.locator("#server")).to_have_text("Ready · Facenet")
+        page.route("**/face-recognition", lambda route: route.abort(), times=1)
+        page.set_input_files("#recognise-file", photographs["madonna"][0])
+        expect(page.locator("#alert")).to_contain_text("The server does not answer")
+        expect(page.locator("#server")).to_have_text("Not ready")
+        visit.screenshot("recognise-unreachable")
+        assert visit.faults() == []
+        page.set_input_files("#recognise-other", photographs["madonna"][0])
+        expect(page.locator("#summary")).to_have_text("1 face: unknown")
+        expect(page.locator("#server")).to_have_text("Ready · Facenet")
+        expect(page.locator("#alert")).to_be_empty()
 
 
 def refuse(page: Page, path: str, status: int, code: str, retry_after_s: int, times: int) -> None:

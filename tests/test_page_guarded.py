@@ -36,6 +36,8 @@ def test_the_key_is_asked_for_and_stays_in_the_tab(browser: Browser, guarded: Pa
         dialog = page.get_by_role("dialog")
         expect(dialog).to_contain_text("This server asks for a key")
         expect(page.get_by_role("textbox", name="Key")).to_be_focused()
+        visit.screenshot("key")
+        assert visit.faults() == []
         page.get_by_role("textbox", name="Key").fill("a wrong one")
         page.keyboard.press("Enter")
         expect(dialog).to_contain_text("That key was not accepted.")

@@ -1,4 +1,4 @@
-"""The README's commands and examples do what it shows: each is run, and its output has the shape shown."""
+"""The commands and examples of README and docs/ are run, and what they print has the shape shown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ import pytest
 from recognition.client import Client
 from running import ROOT, Pair
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+# What docs/scaling.md shows needs Docker, systemd or nginx: test_deploy.py and test_balancer.py.
+PAGES = ["README.md", "docs/api.md", "docs/operating.md", "docs/settings.md", "docs/questions.md"]
+TOLD = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 NEXT = "== next =="
 
 # What is run elsewhere: it serves until it is stopped, or takes the whole set-up.
@@ -40,10 +42,13 @@ class Example:
     output: list[str]
 
 
-def blocks(kind: str) -> list[tuple[int, str]]:
-    """The blocks of one kind, with the lines of the README where they start."""
-    found = re.finditer(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    return [(README.count("\n", 0, block.start()) + 1, block[1]) for block in found]
+def blocks(kind: str) -> list[tuple[str, str]]:
+    """The blocks of one kind, with the page and the line where they start."""
+    return [
+        (f"{page}:{told.count(chr(10), 0, block.start()) + 1}", block[1])
+        for page, told in TOLD.items()
+        for block in re.finditer(rf"^```{kind}\n(.*?)^```$", told, re.MULTILINE | re.DOTALL)
+    ]
 
 
 def examples(block: str) -> list[Example]:
@@ -61,13 +66,13 @@ def examples(block: str) -> list[Example]:
     return found
 
 
-SESSIONS = [pytest.param(examples(block), id=f"line {line}") for line, block in blocks("console")]
-PROGRAMS = [pytest.param(block, id=f"line {line}") for line, block in blocks("python")]
+SESSIONS = [pytest.param(examples(block), id=place) for place, block in blocks("console")]
+PROGRAMS = [pytest.param(block, id=place) for place, block in blocks("python")]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> Path:
-    """A home with the pictures that the README speaks of, and this repository in it."""
+    """A home with the pictures that the pages speak of, and this repository in it."""
     home = tmp_path_factory.mktemp("home")
     for path in ROOT.iterdir():
         (home / path.name).symlink_to(path)
@@ -122,7 +127,7 @@ def run(command: list[str], pair: Pair, home: Path, models_dir: Path) -> str:
 
 
 def test_the_examples_are_found() -> None:
-    assert len(SESSIONS) >= 6
+    assert {str(session.id).partition(":")[0] for session in SESSIONS} == {*PAGES} - {"docs/settings.md"}
     assert len(PROGRAMS) >= 1
 
 
@@ -173,4 +178,4 @@ def structure(value: Any) -> Any:
 def test_what_is_run_elsewhere_is_run_there(command: str) -> None:
     file, _, name = ELSEWHERE[command].partition("::")
     assert f"def {name}" in (ROOT / "tests" / file).read_text(encoding="utf-8")
-    assert any(example.command == command for line, block in blocks("console") for example in examples(block))
+    assert any(example.command == command for _, block in blocks("console") for example in examples(block))

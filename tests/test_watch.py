@@ -76,7 +76,7 @@ def test_a_source_that_cannot_be_opened_is_told(pair: Pair, tmp_path: Path, sour
     (tmp_path / "text.avi").write_text("no video")
     path = tmp_path / source if source.endswith(".avi") else source
     result = CliRunner().invoke(cli, ["watch", str(path), "--host", pair.url])
-    assert result.exit_code == 1
+    assert (result.exit_code, result.stdout) == (1, "")
     assert "cannot be opened" in result.stderr
 
 

@@ -54,11 +54,11 @@ class Client:
     ) -> None:
         """Open nothing yet.
 
-        host: like `http://127.0.0.1:6337`.
+        host: like `http://127.0.0.1:6337`; without a scheme it is http.
         key: sent with each request; None where the service asks for none.
         timeout_s: the longest silence, in seconds.
         """
-        self.host = host.rstrip("/")
+        self.host = (host if "://" in host else f"http://{host}").rstrip("/")
         self.timeout_s = timeout_s
         self.session = requests.Session()
         if key:

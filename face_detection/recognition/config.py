@@ -71,7 +71,7 @@ def _key_of_32_bytes(text: str) -> bytes:
 
 @dataclass(frozen=True)
 class Settings:
-    """Every field is the environment variable of the same name in capitals; the README explains each."""
+    """Every field is the environment variable of the same name in capitals; docs/settings.md has each."""
 
     face_detection_host: str = "0.0.0.0"
     face_detection_port: Port = 6337

@@ -20,6 +20,14 @@ SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
 }
+# What the calls are grouped by, the scope of the key, in the order in which people look for them.
+TAGS = {
+    "recognise": "Find, recognise and compare faces. A key needs the scope `recognise`.",
+    "enrol": "Store, show and remove samples. A key needs the scope `enrol`.",
+    "admin": "The gallery as a whole. A key needs the scope `admin`.",
+    "any": "How the service is. Any key will do.",
+    "open": "What needs no key: whether it runs, this description, and the web page.",
+}
 HEADERS = {
     "X-Request-Id": {
         "description": "The caller's own, or a new one; it stands in the log.",
@@ -119,6 +127,7 @@ def document(
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": "1", "license": {"name": "MIT", "identifier": "MIT"}},
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],

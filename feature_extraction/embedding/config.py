@@ -42,7 +42,7 @@ def _fit_for_a_header(secret: SecretStr) -> SecretStr:
 
 @dataclass(frozen=True)
 class Settings:
-    """Every field is the environment variable of the same name in capitals; the README explains each."""
+    """Every field is the environment variable of the same name in capitals; docs/settings.md has each."""
 
     feature_extraction_host: str = "0.0.0.0"
     feature_extraction_port: Port = 5000

@@ -63,7 +63,7 @@ def _all(key: str | None) -> Iterator[Check]:
     try:
         settings, extraction = config.read(), other.read()
     except (config.SettingsError, other.SettingsError) as e:
-        yield Check("settings", False, str(e), "the README lists what each may be")
+        yield Check("settings", False, str(e), "docs/settings.md lists what each may be")
         return
     yield Check("settings", True, f"{extraction.embedding_model}, {settings.detector}")
     yield _models(settings.models_dir)

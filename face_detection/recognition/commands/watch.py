@@ -46,10 +46,12 @@ def watch(
 
     Exit status 1: the source cannot be opened.
     """
+    capture = _opened(source)
     table = csv.writer(sys.stdout, lineterminator="\n")
     if not as_json:
         table.writerow(COLUMNS)
-    for when, jpeg in _pictures(source, every):
+    live = source.isdecimal() or "://" in source
+    for when, jpeg in _pictures(capture, every, live):
         faces = service.recognise(jpeg, min_distance=min_distance, include_unknown=unknown)
         if as_json:
             tell(as_json, {"time": when, "faces": faces}, [])
@@ -60,14 +62,18 @@ def watch(
     return True
 
 
-def _pictures(source: str, every: float) -> Iterator[tuple[str | float, bytes]]:
-    """Yield the frames to look at, as JPEG."""
+def _opened(source: str) -> Any:
     cv2 = import_module("cv2")
     cv2.utils.logging.setLogLevel(0)  # its words about a source that it cannot open help nobody
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     if not capture.isOpened():
         raise click.ClickException(f"{source} cannot be opened.")
-    live = source.isdecimal() or "://" in source
+    return capture
+
+
+def _pictures(capture: Any, every: float, live: bool) -> Iterator[tuple[str | float, bytes]]:
+    """Yield the frames to look at, as JPEG."""
+    cv2 = import_module("cv2")
     with closing(newest(capture.read, every) if live else in_step(capture, every)) as frames:
         for when, frame in frames:
             yield when, cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()

@@ -4,7 +4,7 @@ import { calls, forgetKey, hasKey, ready } from "./api.js";
 import * as compare from "./compare.js";
 import { byId, el } from "./elements.js";
 import * as enrol from "./enrol.js";
-import { explain, isOutage } from "./errors.js";
+import { explain, isDown, isOutage } from "./errors.js";
 import * as gallery from "./gallery.js";
 import * as recognise from "./recognise.js";
 
@@ -12,6 +12,7 @@ const VIEWS = { recognise, enrol, gallery, compare };
 const alert = byId("alert");
 
 let view = null;
+let checking = false;
 
 function show() {
   const asked = location.hash.slice(1);
@@ -34,22 +35,31 @@ function show() {
 
 /** Ask the server how it is, with a recognition from end to end. */
 async function check() {
-  const server = byId("server");
+  checking = true;
   try {
     const told = await ready();
     recognise.know(told);
-    server.textContent = `Ready · ${told.model}`;
-    server.dataset.state = "well";
+    say("well", `Ready · ${told.model}`);
   } catch {
-    server.textContent = "Not ready";
-    server.dataset.state = "ill";
+    say("ill", "Not ready");
+  } finally {
+    checking = false;
   }
+}
+
+function say(state, text) {
+  const server = byId("server");
+  if (server.textContent !== text) server.textContent = text; // is read aloud
+  server.dataset.state = state;
 }
 
 calls.addEventListener("told", ({ detail: { what, error } }) => {
   byId("forget").hidden = !hasKey();
-  if (what === "well") alert.replaceChildren();
-  else if (what === "busy") warn(`The server is busy; trying again in ${error.retryAfterS} s.`);
+  if (what === "failed" && isDown(error)) say("ill", "Not ready");
+  if (what === "well") {
+    alert.replaceChildren();
+    if (!checking && byId("server").dataset.state === "ill") check(); // it is back, or a part of it
+  } else if (what === "busy") warn(`The server is busy; trying again in ${error.retryAfterS} s.`);
   else if (isOutage(error)) warn(explain(error), el("button", { type: "button", click: again }, "Try again"));
 });
 

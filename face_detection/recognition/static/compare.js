@@ -53,7 +53,7 @@ function slot(number) {
     self.picture = opened;
     image.src = opened.image.src;
     layer.replaceChildren();
-    shape(stage, opened.width, opened.height);
+    shape(stage, opened.width, opened.height, "24rem");
     stage.hidden = false;
     lead.hidden = true;
   }

@@ -21,6 +21,10 @@ const OUTAGES = {
 
 export const isOutage = (error) => error instanceof ApiError && error.code in OUTAGES;
 
+/** Whether the service as a whole cannot work, whoever asks it. */
+export const isDown = ({ code }) =>
+  ["unreachable", "embedding_unavailable", "gallery_unavailable", "gallery_model_mismatch"].includes(code);
+
 /** Say what went wrong. */
 export function explain(error) {
   if (!(error instanceof ApiError)) return `This did not work: ${error.message}`;

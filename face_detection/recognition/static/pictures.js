@@ -60,10 +60,10 @@ export async function frame(video) {
 
 const toBlob = (canvas) => new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
 
-/** Give a stage the shape of its picture, as large as the window has room for. */
-export function shape(stage, width, height) {
+/** Give a stage the shape of its picture, as large as there is room for and at most so tall. */
+export function shape(stage, width, height, tallest = "68vh") {
   stage.style.aspectRatio = `${width} / ${height}`;
-  stage.style.width = `min(100%, ${((68 * width) / height).toFixed(2)}vh)`;
+  stage.style.width = `min(100%, ${(width / height).toFixed(4)} * ${tallest})`;
 }
 
 /** Draw boxes over a stage: each {box, number, text, known}. What they say stands in a list beside them too. */
