@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import speed
+from recognition.faces import Box, Face
 
 
 def test_systems_take_turns_on_every_input() -> None:
@@ -20,3 +23,13 @@ def test_the_table_tells_medians_p95_and_ratios() -> None:
     lines = speed.table([row])
     assert lines[2] == "| a task | ours | 2.0 | 89.3 |  |"
     assert lines[3] == "| a task | peer | 8.0 | 8.0 | 4.0 x as fast |"
+
+
+def test_faces_are_common_that_overlap_by_more_than_half() -> None:
+    marks = np.zeros((5, 2), np.float32)
+    ours = [Face(Box(0, 0, 10, 10), 1, marks), Face(Box(50, 0, 10, 10), 1, marks)]
+    theirs = [{"box": [1, 0, 10, 10]}, {"box": [56, 0, 10, 10]}, {"box": [90, 90, 5, 5]}]
+    pictures = [np.zeros((100, 100, 3), np.uint8)] * 2
+    assert speed.common(lambda _: ours, lambda _: theirs, pictures) == "2 of 8"
+    assert speed.common(lambda _: [], lambda _: theirs, pictures) == "0 of 6"
+    assert speed.common(lambda _: ours, lambda _: [], pictures) == "0 of 4"
