@@ -10,6 +10,10 @@ from recognition.faces import Sample
 from recognition.gallery.database import portions
 from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, state, tombstones
 
+# Revisions whose tombstones are kept. A worker looks at least once a minute, in which fewer changes can be
+# synced to disk; one that missed some reads all vectors anew.
+DELETIONS_KEPT = 100_000
+
 
 def next_revision(connection: sa.Connection) -> int:
     """Raise the revision, and return it."""
@@ -50,12 +54,19 @@ def samples_of(connection: sa.Connection, keys: Collection[int]) -> dict[int, Sa
 
 
 def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
-    """Remove the samples that meet a condition, and leave a tombstone for each. Returns their ids."""
+    """Remove the samples that meet a condition, leave a tombstone for each, and forget those of long ago.
+
+    Returns their ids.
+    """
     found = sa.select(samples.c.sample_id).where(which).order_by(samples.c.key)
     ids = list(connection.execute(found).scalars())
     if ids:
-        revision = sa.literal(next_revision(connection), sa.BigInteger)
-        keys = sa.select(samples.c.key, revision).where(which)
+        revision = next_revision(connection)
+        keys = sa.select(samples.c.key, sa.literal(revision, sa.BigInteger)).where(which)
         connection.execute(tombstones.insert().from_select(["key", "revision"], keys))
         connection.execute(samples.delete().where(which))
+        oldest = revision - DELETIONS_KEPT
+        connection.execute(tombstones.delete().where(tombstones.c.revision <= oldest))
+        forgotten = state.c.complete_since < oldest
+        connection.execute(state.update().where(forgotten).values(complete_since=oldest))
     return ids
