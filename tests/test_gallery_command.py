@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -99,6 +100,33 @@ def test_a_broken_off_export_goes_on_where_it_stopped(url, gallery, tmp_path) ->
         ok(url, "export", tmp_path / "again")
         assert (tmp_path / "again").read_bytes() == b"".join(lines)
         assert not (tmp_path / "again.part").exists()
+
+
+def peak_of_a_move(folder: Path, count: int) -> int:
+    """Move so many samples to another database: the most memory that was in use on the way, in bytes."""
+    folder.mkdir()
+    source, target = (f"sqlite:///{folder / name}" for name in ("source", "target"))
+    gallery = open_gallery(source, 5)
+    gallery.upsert([sample(n) for n in range(count)], vectors(count), "model")
+    gallery.close()
+    ok(source, "export", folder / "whole")
+    with (folder / "whole").open("rb") as file:
+        (folder / "again.part").write_bytes(file.read(400 * count))  # about half of it
+    tracemalloc.start()
+    try:
+        ok(source, "export", folder / "again")
+        ok(source, "verify")
+        assert ok(target, "import", folder / "again").startswith(f"{count} of {count}")
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_moving_more_samples_takes_no_more_memory(tmp_path: Path) -> None:
+    """4,000 samples more are 3.6 MB more as a file."""
+    peak_of_a_move(tmp_path / "first", 1000)  # imports and caches stay
+    small, large = (peak_of_a_move(tmp_path / str(count), count) for count in (2000, 6000))
+    assert large < small + 1_000_000
 
 
 def test_samples_that_came_since_the_break_are_exported_too(url, gallery, tmp_path) -> None:
