@@ -92,7 +92,15 @@ def test_every_command_for_a_gallery_is_in_the_readme(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+    "page",
+    [
+        "README.md",
+        *(
+            f"{path.parent.name}/{path.name}"
+            for name in ("docs", "benchmarks")
+            for path in (ROOT / name).glob("*.md")
+        ),
+    ],
 )
 def test_every_link_leads_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
