@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -33,14 +34,13 @@ def any_sample(connection: sa.Connection) -> bool:
     return connection.execute(sa.select(samples.c.key).limit(1)).first() is not None
 
 
-def keys_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, int]:
-    """Return the keys of those of these samples that are there."""
+def known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Any]:
+    """Return `key` and `modified` of those of these samples that are there."""
+    wanted = sa.select(samples.c.sample_id, samples.c.key, samples.c.modified)
     return {
-        row.sample_id: row.key
+        row.sample_id: row
         for some in portions(ids)
-        for row in connection.execute(
-            sa.select(samples.c.sample_id, samples.c.key).where(samples.c.sample_id.in_(some))
-        )
+        for row in connection.execute(wanted.where(samples.c.sample_id.in_(some)))
     }
 
 
