@@ -27,7 +27,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection
@@ -40,17 +39,17 @@ sys.path.extend(
     for folder in ("benchmarks", "face_detection", "feature_extraction")
 )
 
-import matplotlib
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from gallery_report import ENROLMENT, FOUND, Measured, chart, report
 from recognition.faces import Sample
 from recognition.gallery import Gallery, open_gallery
 from recognition.gallery.search import CREATE_INDEX
 from serving import resident_mb
-from speed import ROOT, Row, alternate, installed, machine, table
+from speed import ROOT, Row, alternate, installed, machine
 
 DIMENSION = 128
 PEOPLE_EACH = 10  # samples of one person
@@ -66,26 +65,6 @@ EXACT_ROWS = 20_000  # that it compares at once
 STRANGER = 4  # every fourth probe is one
 
 Vectors = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What one gallery of `size` samples showed.
-
-    rate: samples enrolled in bulk, a second.
-    ready_s, memory_mb: of a new process, from before it opens the gallery to after its first search.
-    searches: one row for each number of faces and of matches, ours and the peers'.
-    changes: milliseconds by what was waited for.
-    recall: of the nearest sample, by system: for faces of enrolled people, and of strangers.
-    """
-
-    size: int
-    rate: float
-    ready_s: float
-    memory_mb: float
-    searches: list[Row]
-    changes: dict[str, list[float]]
-    recall: dict[str, tuple[float, float]]
 
 
 def people(count: int, random: np.random.Generator) -> Vectors:
@@ -215,8 +194,8 @@ def changes(gallery: Gallery, pipe: Connection, vectors: Vectors) -> dict[str, l
     for number, vector in enumerate(tqdm(vectors, desc="changes", unit="sample")):
         one, name = vector[np.newaxis], f"new {number}"
         timed("search of the other process, nothing new", partial(search, one))
-        timed("enrolment of one, until acknowledged", partial(gallery.upsert, [sample(name)], one, MODEL))
-        assert timed("the other process's next search, which finds it", partial(search, one)) == [name]
+        timed(ENROLMENT, partial(gallery.upsert, [sample(name)], one, MODEL))
+        assert timed(FOUND, partial(search, one)) == [name]
         timed("deletion of one, until acknowledged", partial(gallery.delete, name))
         assert timed("the other process's next search, which does not", partial(search, one)) != [name]
     return times
@@ -334,73 +313,6 @@ def compare(
     return rows, recall
 
 
-def report(databases: dict[str, dict[int, Measured | None]], limit_s: float) -> str:
-    """Render all figures as Markdown."""
-    lines = [
-        "# Gallery",
-        "",
-        f"`make gallery-benchmark`, on {machine('numpy', 'faiss-cpu', 'sqlalchemy', 'psycopg', 'pgvector')}. "
-        f"Vectors of {DIMENSION} values. Peers alternate with this service; the loop is run up to "
-        f"{LOOP_SAMPLES:,} samples.",
-    ]
-    for database, sizes in databases.items():
-        done = [measured for measured in sizes.values() if measured]
-        lines += [
-            "",
-            f"## {database}",
-            "",
-            "| samples | enrolled in bulk, a second | new process ready after, s | its memory for them, MB | "
-            "the nearest sample is the exact one, for enrolled people (for strangers) |",
-            "| ---: | ---: | ---: | ---: | --- |",
-            *(
-                f"| {m.size:,} | {m.rate:,.0f} | {m.ready_s:.2f} | {m.memory_mb:.0f} | "
-                + ", ".join(
-                    f"{name} {known:.3f} ({strange:.3f})" for name, (known, strange) in m.recall.items()
-                )
-                + " |"
-                for m in done
-            ),
-            *(
-                f"| {size:,} | not run: enrolling takes longer than {limit_s / 60:.0f} minutes | | | |"
-                for size, measured in sizes.items()
-                if measured is None
-            ),
-            "",
-            *table([row for measured in done for row in measured.searches]),
-            "",
-            "| samples | one change | median ms | p95 ms |",
-            "| ---: | --- | ---: | ---: |",
-            *(
-                f"| {m.size:,} | {what} | {np.median(times):.1f} | {np.percentile(times, 95):.1f} |"
-                for m in done
-                for what, times in m.changes.items()
-            ),
-        ]
-    return "\n".join([*lines, ""])
-
-
-def chart(databases: dict[str, dict[int, Measured | None]], path: Path) -> None:
-    """Draw the median times of the nearest sample against the number of samples, for 1 and 16 faces."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
-    for place, (axes, title) in enumerate(zip(panels, ("1 face", "16 faces"), strict=True)):
-        for number, (database, sizes) in enumerate(databases.items()):
-            done = [(size, measured.searches[place]) for size, measured in sizes.items() if measured]
-            for system in done[0][1].times if done else ():
-                if system != "ours" and number > 0:
-                    continue  # the peers are the same whatever our database is
-                points = [(size, row.median(system)) for size, row in done if system in row.times]
-                label = f"this service, {database}" if system == "ours" else system
-                axes.plot(*zip(*points, strict=True), marker="o", label=label)
-        axes.set(xscale="log", yscale="log", xlabel="samples", title=title)
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("median milliseconds (less is better)")
-    panels[0].legend(frameon=False)
-    figure.savefig(path, dpi=120)
-
-
 def main() -> None:
     """Run everything and write the results."""
     parser = argparse.ArgumentParser(
@@ -439,7 +351,13 @@ def main() -> None:
             for url in urls:
                 backend = "SQLite" if url.startswith("sqlite") else "PostgreSQL"
                 databases.setdefault(backend, {})[size] = measure(url, vectors, probes, more, folder, limit_s)
-    text = report(databases, limit_s)
+    packages = machine("numpy", "faiss-cpu", "sqlalchemy", "psycopg", "pgvector")
+    heading = (
+        f"`{' '.join(['benchmarks/gallery.py', *sys.argv[1:]])}`, on {packages}. "
+        f"Vectors of {DIMENSION} values. Peers alternate with this service; "
+        f"the loop is run up to {LOOP_SAMPLES:,} samples."
+    )
+    text = report(heading, databases, limit_s)
     chart(databases, arguments.out / "gallery.png")
     (arguments.out / "GALLERY.md").write_text(text, encoding="utf-8")
     print(text)

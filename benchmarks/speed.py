@@ -316,7 +316,8 @@ def table(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         ours = row.median("ours")
         for system in row.times:
-            ratio = "" if system == "ours" else f"{row.median(system) / ours:.1f} x as fast"
+            times = row.median(system) / ours
+            ratio = "" if system == "ours" else f"{times:.{1 if times >= 1 else 2}f} x as fast"
             lines.append(
                 f"| {row.what} | {system} | {row.median(system):.1f} | {row.p95(system):.1f} | {ratio} |"
             )
@@ -424,6 +425,9 @@ def results(
             f"{max(last[1].values()):.0f} MB after {last[0]} (memory.png).",
             "",
             *steps,
+            "",
+            "The gallery in both databases, beside its peers: [GALLERY.md](GALLERY.md), by "
+            "`make gallery-benchmark`.",
             "",
         ]
     )

@@ -107,7 +107,9 @@ def test_every_command_for_a_gallery_is_documented(command: str) -> None:
     assert re.search(rf"`{command}[` ]|recognition\.gallery (--\S+ \S+ )?{command}\b", TOLD)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted((ROOT / "benchmarks").glob("*.md"))], ids=lambda page: page.name
+)
 def test_every_link_leads_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)\s]+)\)", text):

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,9 @@ from galleries import MODEL, NOW, a_sample, database_url, enrol, nearest_ids, ve
 from recognition.errors import GalleryModelMismatch
 from recognition.faces import Match
 from recognition.gallery import Gallery, open_gallery
+from recognition.gallery.database import transaction
+from recognition.gallery.rows import DELETIONS_KEPT
+from recognition.gallery.tables import state, tombstones
 
 
 def test_an_empty_gallery_finds_nothing(gallery: Gallery) -> None:
@@ -160,6 +164,19 @@ def test_per_name_is_the_best_sample_of_each_name(
         expected = list(best.values())[:k]
         expected = expected[:1] + [match for match in expected[1:] if match.distance < bound]
         assert shared.nearest(probe[np.newaxis], k, MODEL, max_distance=bound, per_name=True) == [expected]
+
+
+def test_old_deletions_are_forgotten_and_mislead_no_worker(gallery: Gallery, other: Gallery) -> None:
+    enrol(gallery, list("abcd"), range(4))
+    assert nearest_ids(other, 0) == ["a"]
+    gallery.delete("a")
+    with transaction(gallery.engine, write=True) as connection:  # many changes pass
+        connection.execute(state.update().values(revision=state.c.revision + DELETIONS_KEPT))
+    gallery.delete("b")
+    with transaction(gallery.engine) as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(tombstones)).scalar_one() == 1
+    assert nearest_ids(gallery, 0, k=9) == nearest_ids(other, 0, k=9)
+    assert set(nearest_ids(other, 0, k=9)) == {"c", "d"}
 
 
 def test_another_models_vectors_are_refused(gallery: Gallery, other: Gallery) -> None:

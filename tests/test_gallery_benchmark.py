@@ -38,6 +38,8 @@ def test_a_small_run_writes_table_and_curves(tmp_path: Path) -> None:
     text = (tmp_path / "GALLERY.md").read_text(encoding="utf-8")
     assert "| 100 samples, 16 faces, nearest 100 | ours |" in text
     assert "ours 1.000 (1.000), " in text
+    assert "`benchmarks/gallery.py --sizes 50 100 " in text  # how it came about
+    assert "](gallery.png)" in text
     assert (tmp_path / "gallery.png").stat().st_size > 0
 
 

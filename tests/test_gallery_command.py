@@ -6,15 +6,17 @@ import json
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from recognition.faces import Sample
-from recognition.gallery import open_gallery, portable
+from recognition.gallery import open_gallery, portable, transfer
 from recognition.gallery.__main__ import cli
 
 LENGTH = 10.0
@@ -83,6 +85,26 @@ def test_an_import_leaves_newer_samples_and_can_be_started_again(url, gallery, t
     assert ok(url, "import", tmp_path / "a").startswith("0 of 3")
 
 
+def test_what_is_enrolled_just_before_an_import_would_store_it_stays(url, gallery, tmp_path) -> None:
+    gallery.upsert([sample(n) for n in range(3)], vectors(3), "model")
+    ok(url, "export", tmp_path / "a")
+    gallery.clear()
+    later = sample(1, NOW + timedelta(seconds=1))
+    left = [later]
+
+    def enrol_first(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if left and ("IMMEDIATE" in statement or "advisory" in statement):  # the import is about to write
+            gallery.upsert([left.pop()], vectors(1, seed=1), "model")
+
+    importing = open_gallery(url, 5)
+    sa.event.listen(importing.engine, "before_cursor_execute", enrol_first)
+    with (tmp_path / "a").open("rb") as file:
+        header, _ = portable.check(file)
+        assert transfer.store(importing, file, header) == 2
+    importing.close()
+    assert [gallery.get(f"id-000{n}") for n in range(3)] == [sample(0), later, sample(2)]
+
+
 def test_a_broken_off_export_goes_on_where_it_stopped(url, gallery, tmp_path) -> None:
     gallery.upsert([sample(n) for n in range(20)], vectors(20), "model")
     ok(url, "export", tmp_path / "whole")
@@ -99,6 +121,33 @@ def test_a_broken_off_export_goes_on_where_it_stopped(url, gallery, tmp_path) ->
         ok(url, "export", tmp_path / "again")
         assert (tmp_path / "again").read_bytes() == b"".join(lines)
         assert not (tmp_path / "again.part").exists()
+
+
+def peak_of_a_move(folder: Path, count: int) -> int:
+    """Move so many samples to another database: the most memory that was in use on the way, in bytes."""
+    folder.mkdir()
+    source, target = (f"sqlite:///{folder / name}" for name in ("source", "target"))
+    gallery = open_gallery(source, 5)
+    gallery.upsert([sample(n) for n in range(count)], vectors(count), "model")
+    gallery.close()
+    ok(source, "export", folder / "whole")
+    with (folder / "whole").open("rb") as file:
+        (folder / "again.part").write_bytes(file.read(400 * count))  # about half of it
+    tracemalloc.start()
+    try:
+        ok(source, "export", folder / "again")
+        ok(source, "verify")
+        assert ok(target, "import", folder / "again").startswith(f"{count} of {count}")
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_moving_more_samples_takes_no_more_memory(tmp_path: Path) -> None:
+    """4,000 samples more are 3.6 MB more as a file."""
+    peak_of_a_move(tmp_path / "first", 1000)  # imports and caches stay
+    small, large = (peak_of_a_move(tmp_path / str(count), count) for count in (2000, 6000))
+    assert large < small + 2_000_000
 
 
 def test_samples_that_came_since_the_break_are_exported_too(url, gallery, tmp_path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -89,24 +91,44 @@ def test_a_gallery_from_before_the_versions_is_brought_up_to_date(tmp_path: Path
         assert "samples_by_name" in str(plan.fetchall())
 
 
+TO_THE_FIRST = (
+    "DROP INDEX samples_by_name",
+    "DROP INDEX samples_by_expiry",
+    "ALTER TABLE samples DROP COLUMN expires_at",
+    "ALTER TABLE gallery_state DROP COLUMN key_check",
+    "UPDATE alembic_version SET version_num = '0001'",
+)
+
+
 def test_the_first_version_is_brought_up_to_date(url: str) -> None:
     gallery = open_gallery(url, lock_timeout_s=5)
     enrol(gallery, ["a", "b"], [1, 2])
     gallery.close()
-    execute(
-        url,
-        "DROP INDEX samples_by_name",
-        "DROP INDEX samples_by_expiry",
-        "ALTER TABLE samples DROP COLUMN expires_at",
-        "ALTER TABLE gallery_state DROP COLUMN key_check",
-        "UPDATE alembic_version SET version_num = '0001'",
-    )
+    execute(url, *TO_THE_FIRST)
     gallery = open_gallery(url, lock_timeout_s=5)
     assert nearest_ids(gallery, 2, k=2) == ["b", "a"]
     gallery.close()
     engine = sa.create_engine(url)
     assert "samples_by_name" in {index["name"] for index in sa.inspect(engine).get_indexes("samples")}
     engine.dispose()
+
+
+def test_many_workers_may_bring_an_older_gallery_up_to_date_at_once(url: str) -> None:
+    gallery = open_gallery(url, lock_timeout_s=5)
+    enrol(gallery, ["a", "b"], [1, 2])
+    gallery.close()
+    together = threading.Barrier(6)
+
+    def open_and_search() -> list[str]:
+        together.wait()
+        with closing(open_gallery(url, lock_timeout_s=30)) as opened:
+            return nearest_ids(opened, 2, k=2)
+
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            execute(url, *TO_THE_FIRST)
+            opened = [pool.submit(open_and_search) for _ in range(6)]
+            assert [future.result() for future in opened] == [["b", "a"]] * 6
 
 
 def test_a_newer_version_is_refused_and_left_alone(url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from recognition.app import load_gallery
 from recognition.config import read
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import Gallery, open_gallery
+from recognition.gallery.search import CREATE_INDEX
 from running import free_port, running_pair
 
 
@@ -123,6 +124,25 @@ def test_the_index_finds_what_a_search_through_all_finds(postgresql: PostgreSQL,
         assert match.distance == pytest.approx(row[int(match.sample.id)], abs=1e-9)
     scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'samples_by_vector'"
     assert postgresql.execute(scans, sa.make_url(url).database or "") == [(len(probes),)]
+
+
+def test_a_gallery_that_was_just_filled_is_searched_by_the_index(postgresql: PostgreSQL, url: str) -> None:
+    """PostgreSQL has counted nothing of it yet. A coarse index, made at once, is quicker to have."""
+    database = sa.make_url(url).database or ""
+    gallery = open_gallery(url, lock_timeout_s=30)
+    vectors = np.random.default_rng(1).normal(size=(8000, 128)).astype(np.float32)
+    gallery.upsert([a_sample("0")], vectors[:1], MODEL)
+    postgresql.execute("ALTER TABLE samples SET (autovacuum_enabled = off)", database)
+    postgresql.execute("DROP INDEX samples_by_vector", database)
+    gallery.upsert([a_sample(str(number)) for number in range(1, len(vectors))], vectors[1:], MODEL)
+    coarse = (
+        CREATE_INDEX.format(dimension=128).partition(" WITH ")[0] + " WITH (m = 16, ef_construction = 32)"
+    )
+    postgresql.execute(coarse, database)
+    gallery.nearest(vectors[:5], 1, MODEL)
+    gallery.close()  # the server counts what a connection has done when it ends
+    scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'samples_by_vector'"
+    assert postgresql.execute(scans, database) == [(5,)]
 
 
 def test_equally_near_samples_come_in_the_order_of_enrolment_from_the_index_too(url: str) -> None:

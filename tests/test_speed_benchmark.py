@@ -19,10 +19,11 @@ def test_systems_take_turns_on_every_input() -> None:
 
 
 def test_the_table_tells_medians_p95_and_ratios() -> None:
-    row = speed.Row("a task", {"ours": [1.0, 2.0, 99.0], "peer": [8.0, 8.0, 8.0]})
+    row = speed.Row("a task", {"ours": [1.0, 2.0, 99.0], "peer": [8.0, 8.0, 8.0], "quick": [0.1, 0.1, 0.1]})
     lines = speed.table([row])
     assert lines[2] == "| a task | ours | 2.0 | 89.3 |  |"
     assert lines[3] == "| a task | peer | 8.0 | 8.0 | 4.0 x as fast |"
+    assert lines[4] == "| a task | quick | 0.1 | 0.1 | 0.05 x as fast |"
 
 
 def test_faces_are_common_that_overlap_by_more_than_half() -> None:

@@ -52,8 +52,8 @@ class Embedder(Protocol):
 class Gallery(Protocol):
     """Keeps samples and finds the nearest ones."""
 
-    def upsert(self, new: Sequence[Sample], vectors: NDArray[np.float32], fingerprint: str) -> None:
-        """Store samples with their vectors, all or none."""
+    def upsert(self, new: Sequence[Sample], vectors: NDArray[np.float32], fingerprint: str) -> int:
+        """Store samples with their vectors, all or none; returns how many."""
         ...
 
     def get(self, sample_id: str) -> Sample | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from recognition.faces import Sample
 from recognition.gallery.database import portions
 from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, state, tombstones
+
+# Revisions whose tombstones are kept. A worker looks at least once a minute, in which fewer changes can be
+# synced to disk; one that missed some reads all vectors anew.
+DELETIONS_KEPT = 100_000
 
 
 def next_revision(connection: sa.Connection) -> int:
@@ -29,14 +34,13 @@ def any_sample(connection: sa.Connection) -> bool:
     return connection.execute(sa.select(samples.c.key).limit(1)).first() is not None
 
 
-def keys_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, int]:
-    """Return the keys of those of these samples that are there."""
+def known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Any]:
+    """Return `key` and `modified` of those of these samples that are there."""
+    wanted = sa.select(samples.c.sample_id, samples.c.key, samples.c.modified)
     return {
-        row.sample_id: row.key
+        row.sample_id: row
         for some in portions(ids)
-        for row in connection.execute(
-            sa.select(samples.c.sample_id, samples.c.key).where(samples.c.sample_id.in_(some))
-        )
+        for row in connection.execute(wanted.where(samples.c.sample_id.in_(some)))
     }
 
 
@@ -50,12 +54,19 @@ def samples_of(connection: sa.Connection, keys: Collection[int]) -> dict[int, Sa
 
 
 def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
-    """Remove the samples that meet a condition, and leave a tombstone for each. Returns their ids."""
+    """Remove the samples that meet a condition, leave a tombstone for each, and forget those of long ago.
+
+    Returns their ids.
+    """
     found = sa.select(samples.c.sample_id).where(which).order_by(samples.c.key)
     ids = list(connection.execute(found).scalars())
     if ids:
-        revision = sa.literal(next_revision(connection), sa.BigInteger)
-        keys = sa.select(samples.c.key, revision).where(which)
+        revision = next_revision(connection)
+        keys = sa.select(samples.c.key, sa.literal(revision, sa.BigInteger)).where(which)
         connection.execute(tombstones.insert().from_select(["key", "revision"], keys))
         connection.execute(samples.delete().where(which))
+        oldest = revision - DELETIONS_KEPT
+        connection.execute(tombstones.delete().where(tombstones.c.revision <= oldest))
+        forgotten = state.c.complete_since < oldest
+        connection.execute(state.update().where(forgotten).values(complete_since=oldest))
     return ids

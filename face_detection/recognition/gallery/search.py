@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -191,11 +190,14 @@ class DatabaseSearch:
     def _nearest_one(
         self, connection: sa.Connection, fingerprint: str | None, probe: NDArray[np.float32], k: int
     ) -> Found:
+        # Filtered behind the limit: before it PostgreSQL would take a fingerprint that it has not counted yet
+        # for a rare one, and go through every row.
         indexed = sa.cast(samples.c.vector, VECTOR(len(probe)))
-        rows = _candidates(connection, indexed, fingerprint, probe, k + SPARE)
+        nearest = _by_distance(indexed, probe, k + SPARE).subquery()
+        rows = connection.execute(sa.select(nearest).where(nearest.c.fingerprint == fingerprint)).all()
         if len(rows) < k + SPARE:  # there are no more, or the index did not find them
-            every = sa.type_coerce(samples.c.vector, VECTOR())
-            rows = _candidates(connection, every, fingerprint, probe, k + SPARE)
+            every = _by_distance(sa.type_coerce(samples.c.vector, VECTOR()), probe, k + SPARE)
+            rows = connection.execute(every.where(samples.c.fingerprint == fingerprint)).all()
         keys = np.array([row.key for row in rows], dtype=np.int64)
         vectors = np.array([row.vector for row in rows], dtype=np.float32).reshape(len(rows), len(probe))
         distances = np.linalg.norm(vectors - probe.astype(np.float64), axis=1)
@@ -203,20 +205,10 @@ class DatabaseSearch:
         return keys[order], distances[order]
 
 
-def _candidates(
-    connection: sa.Connection,
-    vector: sa.ColumnElement[Any],
-    fingerprint: str | None,
-    probe: NDArray[np.float32],
-    count: int,
-) -> Sequence[Any]:
+def _by_distance(vector: sa.ColumnElement[Any], probe: NDArray[np.float32], count: int) -> sa.Select[Any]:
     """Select the nearest rows by `vector`: the index serves its very expression, and no other."""
-    return connection.execute(
-        sa.select(samples.c.key, samples.c.vector)
-        .where(samples.c.fingerprint == fingerprint)
-        .order_by(vector.l2_distance(probe), samples.c.key)
-        .limit(count)
-    ).all()
+    columns = samples.c.key, samples.c.vector, samples.c.fingerprint
+    return sa.select(*columns).order_by(vector.l2_distance(probe), samples.c.key).limit(count)
 
 
 def nearest_names(

@@ -61,24 +61,44 @@ class Gallery:
         """Close all connections to the database."""
         self.engine.dispose()
 
-    def upsert(self, new: Sequence[Sample], vectors: NDArray[np.float32], fingerprint: str) -> None:
+    def upsert(
+        self,
+        new: Sequence[Sample],
+        vectors: NDArray[np.float32],
+        fingerprint: str,
+        *,
+        only_newer: bool = False,
+    ) -> int:
         """Store samples, all or none; an id that is already there is replaced and keeps its `created`.
 
         Args:
             new: n samples with n different ids.
             vectors: float32 (n, d), row i for sample i.
             fingerprint: of the model that made the vectors.
+            only_newer: leave alone what is there in the same or a newer state.
+
+        Returns:
+            How many were stored.
 
         Raises:
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         if not new:
-            return
+            return 0
         with self._writing() as connection:
+            known = rows.known(connection, [sample.id for sample in new])
+            if only_newer:
+                places = [
+                    place
+                    for place, sample in enumerate(new)
+                    if sample.id not in known or known[sample.id].modified < naive_utc(sample.modified)
+                ]
+                if not places:
+                    return 0
+                new, vectors = [new[place] for place in places], vectors[places]
             revision = rows.next_revision(connection)
             self._adopt(connection, fingerprint, vectors.shape[1], revision)
-            known = rows.keys_of(connection, [sample.id for sample in new])
             values = [
                 {
                     "sample_id": sample.id,
@@ -96,7 +116,7 @@ class Gallery:
             ]
             added = [row for row in values if row["sample_id"] not in known]
             changed = [
-                {"known_key": known[row["sample_id"]], **{name: row[name] for name in REPLACED}}
+                {"known_key": known[row["sample_id"]].key, **{name: row[name] for name in REPLACED}}
                 for row in values
                 if row["sample_id"] in known
             ]
@@ -111,6 +131,7 @@ class Gallery:
             self.audit("enrol", [sample.id for sample in new])
         if changed:
             empty_log(self.engine)
+        return len(new)
 
     def delete(self, sample_id: str) -> bool:
         """Remove one sample. Returns whether it was there.

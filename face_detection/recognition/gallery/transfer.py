@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import IO
@@ -15,7 +14,7 @@ import sqlalchemy as sa
 from recognition.errors import GalleryModelMismatch, GalleryUnavailable, NotFound
 from recognition.gallery import portable
 from recognition.gallery.atrest import vector_of
-from recognition.gallery.database import portions, transaction
+from recognition.gallery.database import transaction
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, state, tombstones
 
@@ -92,30 +91,10 @@ def store(
     stored = 0
     read = portable.read(file)
     while some := list(islice(read, ROWS_AT_ONCE)):
-        there = modified(gallery.engine, [sample.id for sample, _ in some])
-        new = [(s, v) for s, v in some if s.id not in there or there[s.id] < s.modified]
-        if new:
-            vectors = np.stack([vector for _, vector in new])
-            gallery.upsert([sample for sample, _ in new], vectors, of.fingerprint)
-        stored += len(new)
+        vectors = np.stack([vector for _, vector in some])
+        stored += gallery.upsert([sample for sample, _ in some], vectors, of.fingerprint, only_newer=True)
         told(len(some))
     return stored
-
-
-def modified(engine: sa.Engine, ids: Sequence[str]) -> dict[str, datetime]:
-    """Return when those of these samples that are there were last stored.
-
-    Raises:
-        GalleryUnavailable: the database cannot be reached or is locked.
-    """
-    with transaction(engine) as connection:
-        return {
-            row.sample_id: row.modified.replace(tzinfo=UTC)
-            for some in portions(ids)
-            for row in connection.execute(
-                sa.select(samples.c.sample_id, samples.c.modified).where(samples.c.sample_id.in_(some))
-            )
-        }
 
 
 def faults(engine: sa.Engine) -> Iterator[str]:
