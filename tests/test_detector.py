@@ -245,10 +245,24 @@ def coverage(size: int, count: int) -> NDArray[np.float64]:
 
 def test_bounded_shrinks_the_longer_side_only_where_it_must() -> None:
     picture = np.full((40, 100, 3), 7, np.uint8)
-    assert bounded(picture, 100) is picture
-    assert bounded(picture, 50).shape == (20, 50, 3)
-    assert bounded(picture[:1], 10).shape == (1, 10, 3)
-    assert (bounded(picture, 50) == 7).all()
+    assert bounded(picture, 100)[0] is picture
+    for bound, size in ((99, (40, 99)), (50, (20, 50)), (17, (7, 17)), (1, (1, 1))):
+        small, seen = bounded(picture, bound)
+        assert small.shape == (*size, 3) and (small == 7).all()
+        assert 40 - 100 // bound < seen[0] <= 40 and 100 - 100 // bound < seen[1] <= 100
+    assert bounded(picture[:1], 10)[0].shape == (1, 10, 3)
+
+
+@pytest.mark.parametrize("bound", [50, 300, 333, 640, 999])
+def test_what_is_bounded_stays_in_its_place(bound: int) -> None:
+    """A ramp from left to right, and from the top down, is one still: each pixel shows its own part."""
+    down, across = np.mgrid[0:1000, 0:801]
+    ramp = np.stack([down * 255 / 999, across * 255 / 800, 0 * down], axis=2).round().astype(np.uint8)
+    small, seen = bounded(ramp, bound)
+    for axis, length in ((0, 1000), (1, 801)):
+        centre = (np.arange(small.shape[axis]) + 0.5) * seen[axis] / small.shape[axis] - 0.5
+        shown = small[..., axis].mean(axis=1 - axis)
+        np.testing.assert_allclose(shown, centre * 255 / (length - 1), atol=1)  # both are rounded
 
 
 def test_patches_sample_like_crop_and_resize() -> None:

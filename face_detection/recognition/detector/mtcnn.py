@@ -45,7 +45,7 @@ def load_mtcnn(
     does (x + w <= W - 1), landmarks not clipped. It may be called from several threads at once.
 
     min_face_px: the side of the smallest face looked for, 12 or more, in pixels of the bounded picture.
-    max_side_px: a picture with a longer side beyond this is area-shrunk to it first; 0 for no bound (but
+    max_side_px: a picture with a longer side beyond this is shrunk to it first; 0 for no bound (but
         that of OpenCV, 32766).
     threads: how many threads one detector uses, all calls together; 1 does the work on the calling thread.
 
@@ -59,13 +59,13 @@ def load_mtcnn(
     bound = min(max_side_px or LARGEST_SIDE_PX, LARGEST_SIDE_PX)
 
     def detect(picture: NDArray[np.uint8]) -> list[Face]:
-        small = bounded(picture, bound)
+        small, seen = bounded(picture, bound)
         pixels = small.astype(np.float32, order="C")
         boxes = propose(pnet, small, pixels, min_face_px, apply)
         boxes = refine(rnet, pixels, boxes, apply)
         boxes, scores, landmarks = finish(onet, pixels, boxes, apply)
         height, width = small.shape[:2]
-        ratio = np.array([picture.shape[1] / width, picture.shape[0] / height])
+        ratio = np.array([seen[1] / width, seen[0] / height])
         boxes = np.clip(boxes, 0, [width - 1, height - 1] * 2) * np.tile(ratio, 2)
         points = (landmarks * ratio).astype(np.float32)
         return [

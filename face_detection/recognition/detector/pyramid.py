@@ -20,14 +20,30 @@ INTEGRAL_PX = (1 << 31) // 255  # beyond it the sums would not fit 32 bits
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
-def bounded(picture: NDArray[np.uint8], max_side_px: int) -> NDArray[np.uint8]:
-    """The (H, W, 3) picture, area-shrunk if its longer side has more than max_side_px."""
+def bounded(picture: NDArray[np.uint8], max_side_px: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The (H, W, 3) picture, shrunk if its longer side has more than max_side_px.
+
+    First to averages of blocks of whole pixels, then, by less than a half, to samples between these. That
+    takes a quarter to an eighth of the time of one exact average, which finds no more faces of WIDER FACE
+    (measured at bounds from 450 to 900 px).
+
+    Returns the result, and height and width of the part of the picture that it shows: a rest of less than a
+    block, on the right and below, is left out.
+    """
     height, width = picture.shape[:2]
     longer = max(height, width)
     if longer <= max_side_px:
-        return picture
+        return picture, (height, width)
     size = (max(1, round(width * max_side_px / longer)), max(1, round(height * max_side_px / longer)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    block = longer // max_side_px
+    down, across = height // block, width // block
+    if block > 1 and down and across:
+        height, width = down * block, across * block
+        picture = np.asarray(
+            cv2.resize(picture[:height, :width], (across, down), interpolation=cv2.INTER_AREA), dtype=np.uint8
+        )
+    small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    return small, (height, width)
 
 
 def scales(height: int, width: int, min_face_px: int) -> list[float]:
