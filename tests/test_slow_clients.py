@@ -195,6 +195,18 @@ def test_a_client_learns_that_its_large_body_is_refused(patient: Service) -> Non
         assert answer.status_code == 415
 
 
+def test_a_connection_is_kept_after_a_large_body_was_refused(patient: Service) -> None:
+    with connected(patient) as client:
+        for _ in range(3):
+            client.sendall(head(10**6).replace(b"application/json", b"text/plain") + bytes(10**6))
+            answer = b""
+            while not answer.endswith(b"}\n"):
+                piece = client.recv(65536)
+                assert piece
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 415 ")
+
+
 def test_a_client_that_never_stops_sending_is_cut_off(patient: Service) -> None:
     with connected(patient) as client:
         client.sendall(head(10**13).replace(b"application/json", b"text/plain"))

@@ -117,6 +117,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             reader.answering = False
             reader.begin(GRACE_S)  # for what is left of the request
 
+    def _keepalive_after(self, conn: gthread.TConn, keepalive: bool) -> bool:
+        """Keep a connection, as was announced, if the rest of the body comes in time, and not just 64 KB."""
+        return keepalive and bool(conn.parser.finish_body())
+
 
 def _part(conn: gthread.TConn) -> None:
     """Say good-bye, which gunicorn would do in the thread that accepts connections, waiting for the client.
