@@ -2,6 +2,7 @@
 # make test   the same set-up, then lint, types and all tests
 # make fuzz   broken pictures and requests by the hundred thousand; some of them are in make test
 # make accuracy, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
+# make soak   a quarter of an hour of load, while workers are killed; on a quiet machine
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +14,7 @@ LFW_PAIRS ?= $(LFW)/pairsDevTest.txt
 WIDER ?= ../shared/data/wider-dev
 WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
 
-.PHONY: run test fuzz accuracy detection benchmark gallery-benchmark clean
+.PHONY: run test fuzz accuracy detection benchmark gallery-benchmark soak clean
 
 run: $(VENV)/.installed
 	@$(BIN)/python serve.py
@@ -45,6 +46,10 @@ benchmark: $(VENV)/.installed-dev
 
 gallery-benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/gallery.py
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/python prepare_models.py
+	$(BIN)/python benchmarks/soak.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \

@@ -423,6 +423,7 @@ def results(
             f"- **Start**: both services answer after {start_s:.1f} s.",
             f"- **Memory** of the largest worker: {max(first[1].values()):.0f} MB after {first[0]} requests, "
             f"{max(last[1].values()):.0f} MB after {last[0]} (memory.png).",
+            "- **Under load while workers are killed** (`make soak`): [SOAK.md](SOAK.md).",
             "",
             *steps,
             "",

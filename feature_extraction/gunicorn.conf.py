@@ -20,6 +20,8 @@ if hasattr(c_library := ctypes.CDLL(None), "mallopt"):
 # The workers' metrics meet in this folder; prometheus_client reads where when it is imported.
 metrics_folder = make_metrics_folder()
 
+from prometheus_client.multiprocess import mark_process_dead  # noqa: E402  as just said
+
 bind = f"{settings.feature_extraction_host}:{settings.feature_extraction_port}"
 workers = settings.workers
 worker_class = "gthread"
@@ -34,6 +36,11 @@ logconfig_dict = logs.config(as_json=settings.log_format == "json")
 def on_starting(server):
     """Prepare missing models once, in the master, before any worker starts."""
     models.prepare(settings.models_dir)
+
+
+def child_exit(server, worker):
+    """Take a worker that has gone out of the gauges; what it counted stays."""
+    mark_process_dead(worker.pid, metrics_folder)
 
 
 def on_exit(server):

@@ -87,12 +87,23 @@ EMBEDDING = {
     "metrics": set(),
     "network": {"preprocess", "catalogue", "deepface_models", "engines", "gathering"},
     "wire": {"errors"},
-    "service": {"network", "preprocess"},
+    "uploads_process": {"preprocess"},
+    "uploads": {"uploads_process"},
+    "service": {"network"},
     "answers": set(),
     "routes": {"answers", "wire", "errors", "service", "network", "metrics"},
     "openapi": {"answers", "wire"},
     "documentation": {"errors", "openapi", "routes"},
-    "app": {"config", "documentation", "routes", "network", "deepface_models", "engines"},
+    "app": {
+        "config",
+        "documentation",
+        "routes",
+        "network",
+        "preprocess",
+        "uploads",
+        "deepface_models",
+        "engines",
+    },
 }
 PACKAGES = {"face_detection/recognition": RECOGNITION, "feature_extraction/embedding": EMBEDDING}
 
@@ -120,7 +131,7 @@ ONLY = {
     "urllib3": {"embedder", "client"},
     "onnxruntime": {"detector", "engines"},
     "openvino": {"engines", "commands"},
-    "PIL": {"images", "decoding_process", "preprocess"},
+    "PIL": {"images", "decoding_process", "preprocess", "uploads_process"},
     "gunicorn": {"routes", "worker"},
     "logging": {"logs", "observe", "routes", "local"},
     "prometheus_client": {"metrics", "routes"},
@@ -131,9 +142,11 @@ ONLY = {
         "detector",  # deepface takes its settings from the environment
         "decoding",
         "decoding_process",
+        "uploads",
+        "uploads_process",
         "commands",  # folders and processes, not the environment
     },
-    "subprocess": {"models", "decoding"},
+    "subprocess": {"models", "decoding", "uploads"},
     "tensorflow": {"deepface_models"},
     "tf_keras": set(),
     "deepface": {"deepface_models", "detector"},

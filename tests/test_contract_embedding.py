@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from running import Pair
 
@@ -69,6 +71,43 @@ def test_ready_and_metrics(pair: Pair) -> None:
     for _ in range(4):  # whichever worker answers
         assert post(pair, npy(some_crops(3))).ok
     assert faces() == before + 12
+
+
+def test_metrics_tell_stages_queue_and_model(pair: Pair) -> None:
+    def told() -> dict[str, float]:
+        text = requests.get(f"{pair.extraction.url}/metrics", timeout=TIMEOUT_S).text
+        return {
+            sample.name + "".join(f" {value}" for _, value in sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    assert upload(pair, [{"id": "a"}], [b"no picture"]).ok
+    assert post(pair, npy(some_crops(1))).ok
+    before = told()
+    assert upload(pair, [{"id": "a"}], [b"no picture"]).ok
+    assert post(pair, npy(some_crops(1))).ok
+    after = told()
+    for name, more in {
+        "embedding_stage_seconds_count decode": 1,
+        "embedding_stage_seconds_count embed": 2,
+        "embedding_request_seconds_count /embeddings": 1,
+        "embedding_requests_total / 200": 1,
+    }.items():
+        assert after[name] == before[name] + more, name
+    assert (after["embedding_running decode"], after["embedding_running embed"]) == (0, 0)
+    model = requests.get(f"{pair.extraction.url}/model", timeout=TIMEOUT_S).json()
+    assert after[f"embedding_model_info {model['fingerprint']} Facenet"] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere uploads are read in the worker")
+def test_what_decoders_say_of_uploads_reaches_no_log(pair: Pair) -> None:
+    stream = io.BytesIO()
+    Image.new("1", (64, 48)).save(stream, "TIFF", compression="group4")
+    data = bytearray(stream.getvalue())
+    data[8:12] = b"\x13\x57\x9b\xdf"  # libtiff complains of bad code words
+    assert upload(pair, [{"id": "a"}], [bytes(data)]).ok
+    assert "Fax4Decode" not in pair.extraction.log.read_text()
 
 
 def test_uploads_keep_brightness_orientation_and_white_for_transparent(pair: Pair) -> None:

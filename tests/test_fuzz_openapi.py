@@ -25,11 +25,13 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from recognition import keys
-from running import Pair, Service, running_pair
+from running import Pair, Service, running_pair, workers_of
+from serving import resident_mb
 
 LONG = bool(os.environ.get("FUZZ"))
 EXAMPLES = 400 if LONG else 3
 TIMEOUT_S = 60
+GROWTH_LIMIT_MB = 40
 KEY, KEPT = keys.new("fuzz", "admin")
 WATCHER, WATCHES = keys.new("watcher", "monitor")
 SECRET = "the-secret-between-the-services-0123456789"
@@ -117,7 +119,14 @@ def explore(service: Service, name: str, mode: GenerationMode) -> None:
             send()
 
 
-@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("name", ["detection", "extraction"])
-def test_whatever_is_sent_the_contract_holds(guarded: Pair, name: str, mode: GenerationMode) -> None:
-    explore(getattr(guarded, name), name, mode)
+def test_whatever_is_sent_the_contract_holds_and_no_worker_dies_or_grows(guarded: Pair, name: str) -> None:
+    service: Service = getattr(guarded, name)
+    workers = workers_of(service)
+    explore(service, name, GenerationMode.POSITIVE)
+    warm = max(map(resident_mb, workers))
+    explore(service, name, GenerationMode.NEGATIVE)
+    assert workers_of(service) == workers
+    after = max(map(resident_mb, workers))
+    print(f"{name}: the largest worker has {warm:.0f} MB, after as much again {after:.0f} MB")
+    assert not LONG or after - warm < GROWTH_LIMIT_MB

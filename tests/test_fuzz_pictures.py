@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from embedding.uploads import UploadReader
 from galleries import PROCESSES
+from hostile_pictures import SMALL, encoded
 from mutations import MAX_PIXELS, decode_many, mutated, seeds
 from recognition.decoding import Decoder
 from recognition.errors import ImageTooLarge, InvalidImage
@@ -67,3 +69,13 @@ def test_broken_pictures_cost_no_decoding_process_its_life(pictures: list[bytes]
         assert decoder._idle == [first]
         assert first.lives()
     assert 0 < decoded < THROUGH_THE_DECODER
+
+
+def test_broken_uploads_cost_no_reading_process_its_life(pictures: list[bytes]) -> None:
+    numbers = range(THROUGH_THE_DECODER)
+    with closing(UploadReader(side=160, max_pixels=MAX_PIXELS, timeout_s=60)) as reader:
+        assert reader(encoded(SMALL, "PNG")) is not None
+        first = reader._process
+        read = [reader(mutated(f"upload {number}", pictures)) is not None for number in numbers]
+        assert reader._process is first
+    assert set(read) == {True, False}

@@ -188,6 +188,33 @@ def test_an_answer_that_comes_before_the_body_arrives_whole(patient: Service) ->
     assert answer.endswith(b"}\n")
 
 
+def test_a_client_learns_that_its_large_body_is_refused(patient: Service) -> None:
+    body = bytes(10_000_000)  # more than the buffers between both hold
+    for _ in range(20):
+        answer = requests.post(f"{patient.url}/detect", data=body, timeout=TIMEOUT_S)
+        assert answer.status_code == 415
+
+
+def test_a_connection_is_kept_after_a_large_body_was_refused(patient: Service) -> None:
+    with connected(patient) as client:
+        for _ in range(3):
+            client.sendall(head(10**6).replace(b"application/json", b"text/plain") + bytes(10**6))
+            answer = b""
+            while not answer.endswith(b"}\n"):
+                piece = client.recv(65536)
+                assert piece
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 415 ")
+
+
+def test_a_client_that_never_stops_sending_is_cut_off(patient: Service) -> None:
+    with connected(patient) as client:
+        client.sendall(head(10**13).replace(b"application/json", b"text/plain"))
+        with pytest.raises(ConnectionError):
+            while True:
+                client.sendall(bytes(10**6))
+
+
 def test_a_stop_does_not_wait_for_slow_clients(tmp_path: Path, models_dir: Path) -> None:
     stopped = service(tmp_path, models_dir, LIMIT_S)
     stopped.start()

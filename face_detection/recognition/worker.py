@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 import time
 from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from gunicorn import util
 from gunicorn.http.errors import ParseException
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
@@ -117,11 +117,16 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             reader.answering = False
             reader.begin(GRACE_S)  # for what is left of the request
 
+    def _keepalive_after(self, conn: gthread.TConn, keepalive: bool) -> bool:
+        """Keep a connection, as was announced, if the rest of the body comes in time, and not just 64 KB."""
+        return keepalive and bool(conn.parser.finish_body())
+
 
 def _part(conn: gthread.TConn) -> None:
     """Say good-bye, which gunicorn would do in the thread that accepts connections, waiting for the client.
 
-    Bytes that nobody has read would take the answer from the client: only then it is waited for.
+    Bytes that nobody has read would take the answer from the client: only then it is waited for, and what it
+    still sends is thrown away.
     """
     reader, request = conn.parser.unreader, conn.parser.mesg
     in_time = reader.left_s() > 0
@@ -131,9 +136,23 @@ def _part(conn: gthread.TConn) -> None:
     except (OSError, ParseException):
         all_read = False
     with suppress(OSError):
-        if in_time and not all_read:
-            util.close_graceful(conn.sock.dup(), timeout=GRACE_S)
+        if not all_read:
+            conn.sock.shutdown(socket.SHUT_WR)
+            if not (in_time and _hangs_up(reader)):
+                # Close with a reset: who is stuck sending would else be told nothing for a minute.
+                conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         conn.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _hangs_up(reader: Reader) -> bool:
+    """Throw away what the client sends, for GRACE_S at most; returns whether it has hung up by then."""
+    reader.begin(GRACE_S)
+    try:
+        while reader.chunk():
+            pass
+    except ConnectionResetError:
+        return False
+    return True
 
 
 def _too_slow() -> OSError:

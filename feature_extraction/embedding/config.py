@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ModelName = Literal[
     "Facenet",
     "Facenet512",
@@ -60,6 +61,7 @@ class Settings:
     deepface_home: Path | None = None
     max_body_bytes: Positive = 64 * 1024 * 1024
     max_image_pixels: Positive = 64_000_000
+    decode_timeout_s: Seconds = 10.0
 
 
 class SettingsError(Exception):

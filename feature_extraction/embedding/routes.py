@@ -5,16 +5,16 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from flask import Flask, Request, Response, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
 from gunicorn.http.errors import ParseException
+from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 NPY = "application/x-npy"
 RUNNING = "<!doctype html><title>Feature extraction</title><p>Feature extraction server is running!</p>"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+ReadCrop = Callable[[bytes], NDArray[np.uint8] | None]
 
 TOO_LARGE, INTERNAL = 413, 500
 OPEN = {"health", "openapi_json", "docs", "docs_file"}  # needs no secret
@@ -57,13 +59,27 @@ HTTP_CODE = {
 }
 
 
-def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str | None) -> None:
+def register(app: Flask, network: Network, read_crop: ReadCrop, *, secret: str | None) -> None:
     """Add all routes, the error shape, the request id, the log's line and the metrics to `app`.
 
+    read_crop: encoded picture -> uint8 (S, S, 3), RGB, S the network's input size; None: it cannot be read.
+        Several threads may call it.
     secret: what a caller must send as `Authorization: Bearer`, but for OPEN; None: nothing.
     """
     metrics = Metrics()
-    one_upload_at_a_time = threading.Lock()  # pictures of the largest size allowed need 1.4 GB each
+    metrics.model_info.labels(network.name, network.fingerprint).set(1)
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        """Note how long the block takes, also if it fails."""
+        began = time.perf_counter()
+        try:
+            with metrics.running.labels(name).track_inprogress():
+                yield
+        finally:
+            seconds = time.perf_counter() - began
+            g.stages[f"{name}_ms"] = _ms(seconds)
+            metrics.stage_seconds.labels(name).observe(seconds)
 
     @app.get("/")
     def running() -> ResponseReturnValue:
@@ -101,7 +117,7 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
         crops = wire.parse_crops(_body(request), network.input_size)
         g.faces = len(crops)
         metrics.faces.inc(g.faces)
-        with _embedding():
+        with stage("embed"):
             vectors = network.embed(crops)
         response = Response(wire.render_vectors(vectors), mimetype=NPY)
         response.headers["X-Model-Fingerprint"] = network.fingerprint
@@ -114,8 +130,10 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
         ids = wire.parse_face_ids(request.form.get("face_data", ""))
         pictures = [upload.read() for upload in request.files.getlist("image")]
         wire.check_same_number(ids, pictures)
-        with one_upload_at_a_time, _embedding():
-            vectors = service.embed_pictures(network, pictures, max_image_pixels)
+        with stage("decode"):
+            crops = [read_crop(data) for data in pictures]
+        with stage("embed"):
+            vectors = service.embed_readable(network, crops)
         g.faces = sum(map(bool, vectors))
         metrics.faces.inc(g.faces)
         answer = [answers.FaceVector(id=id_, vector=vector) for id_, vector in zip(ids, vectors, strict=True)]
@@ -125,6 +143,7 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
     def name_request() -> None:
         sent = request.headers.get("X-Request-Id", "")
         g.began = time.perf_counter()
+        g.stages = {}
         g.request_id = sent if SANE_ID.fullmatch(sent) else uuid.uuid4().hex
 
     @app.before_request
@@ -145,7 +164,7 @@ def register(app: Flask, network: Network, max_image_pixels: int, *, secret: str
         metrics.requests.labels(route, response.status_code).inc()
         metrics.seconds.labels(route).observe(seconds)
         fields = {"method": request.method, "route": route, "status": response.status_code}
-        more = {"ms": _ms(seconds), "embed_ms": g.get("embed_ms"), "faces": g.get("faces")}
+        more = {"ms": _ms(seconds), **g.stages, "faces": g.get("faces")}
         log.info("answered", extra={"fields": {**fields, **more, "code": g.get("code")}})
         return response
 
@@ -192,14 +211,6 @@ def _error(status: int, code: str, detail: str) -> ResponseReturnValue:
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
-
-
-@contextmanager
-def _embedding() -> Iterator[None]:
-    """Note how long the block takes, for the log."""
-    began = time.perf_counter()
-    yield
-    g.embed_ms = _ms(time.perf_counter() - began)
 
 
 def _ms(seconds: float) -> float:

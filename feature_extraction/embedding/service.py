@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from embedding import preprocess
 from embedding.network import Network
 
 
-def embed_pictures(network: Network, pictures: Sequence[bytes], max_image_pixels: int) -> list[list[float]]:
-    """Turn encoded pictures, each of one face, into vectors.
+def embed_readable(network: Network, crops: Sequence[NDArray[np.uint8] | None]) -> list[list[float]]:
+    """Turn crops, uint8 (S, S, 3), RGB, S the network's input size, into vectors.
 
     Returns:
-        One vector per picture, in order; an empty one for a picture that cannot be read.
+        One vector per crop, in order; an empty one for None, a picture that could not be read.
     """
-    crops = [preprocess.read_crop(data, network.input_size, max_image_pixels) for data in pictures]
     readable = [crop for crop in crops if crop is not None]
     if not readable:
         return [[] for _ in crops]
