@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -47,7 +47,7 @@ def load_mtcnn(
     min_face_px: the side of the smallest face looked for, 12 or more, in pixels of the bounded picture.
     max_side_px: a picture with a longer side beyond this is shrunk to it first; 0 for no bound (but
         that of OpenCV, 32766).
-    threads: how many threads one detector uses, all calls together; 1 does the work on the calling thread.
+    threads: how many threads one call may use: its own, and others that all calls share.
 
     Raises FileNotFoundError if a file is missing, ValueError for another network or a setting out of range.
     """
@@ -55,7 +55,7 @@ def load_mtcnn(
         raise ValueError(f"out of range: {min_face_px=} (12 or more), {max_side_px=}, {threads=} (1 or more)")
     pnet, rnet, onet = (load_network(models_dir / f"{name}.onnx") for name in ("pnet", "rnet", "onet"))
     cv2.setNumThreads(1)  # in the whole process: its own threads would stand in the way of these
-    apply: Mapper = map if threads == 1 else ThreadPoolExecutor(threads, "mtcnn").map
+    apply = sharing(threads)
     bound = min(max_side_px or LARGEST_SIDE_PX, LARGEST_SIDE_PX)
 
     def detect(picture: NDArray[np.uint8]) -> list[Face]:
@@ -75,6 +75,35 @@ def load_mtcnn(
         ]
 
     return detect
+
+
+def sharing(threads: int) -> Mapper:
+    """A map that shares its work between the calling thread and threads - 1 others.
+
+    The caller works as well, lest it be replaced by a thread that first has to be woken: on two cores Linux
+    woke both of two threads on the same one, and left them there, where the caller only waited.
+    """
+    pool = ThreadPoolExecutor(max(1, threads - 1), "mtcnn")
+
+    def apply(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        items = list(items)
+        results = [None] * len(items)
+        places = iter(range(len(items)))  # each place is taken once, whoever asks
+
+        def work() -> None:
+            for place in places:
+                results[place] = function(items[place])
+
+        helpers = [pool.submit(work) for _ in range(min(threads, len(items)) - 1)]
+        try:
+            work()
+        finally:
+            for helper in helpers:
+                if not helper.cancel():  # it has begun
+                    helper.result()
+        return results
+
+    return apply
 
 
 def propose(
