@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import stat
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,3 +164,24 @@ def steps_to_see_one_change(url: str, n: int) -> int:
 def test_one_change_is_no_more_work_in_a_large_gallery(tmp_path: Path) -> None:
     small, large = (steps_to_see_one_change(f"sqlite:///{tmp_path / str(n)}", n) for n in (10, 3000))
     assert large < 1.5 * small
+
+
+def test_to_change_or_find_a_few_samples_no_table_is_read_through(gallery: Gallery) -> None:
+    """Whatever the gallery's size: every statement that is sent finds its rows by a key or an index."""
+    enrol(gallery, ["a", "b", "c"], [1, 2, 3])
+    nearest_ids(gallery, 1)  # its vectors are all read once
+    sent: list[tuple[str, Any]] = []
+    sa.event.listen(gallery.engine, "before_cursor_execute", lambda *call: sent.append(call[2:4]))
+    enrol(gallery, ["a"], [4])
+    enrol(gallery, ["d"], [5])
+    assert nearest_ids(gallery, 5) == ["d"]
+    assert gallery.delete("b")
+    assert gallery.delete_named("nobody") == 0
+    gallery.get("a")
+    sent = [(text, values) for text, values in sent if text.startswith(("SELECT", "UPDATE", "DELETE"))]
+    assert any("samples" in text for text, _ in sent)
+    with closing(gallery.engine.raw_connection()) as connection:
+        for text, values in sent:
+            one = values[0] if isinstance(values, list) else values
+            plan = connection.cursor().execute(f"EXPLAIN QUERY PLAN {text}", one).fetchall()
+            assert not [step for *_, step in plan if re.match(r"SCAN (samples|tombstones)\b", step)], text
