@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from recognition.detector import load_mtcnn
-from recognition.detector.mtcnn import P_SURE, adjusted, logit, propose, sigmoid, squared, strips
+from recognition.detector.mtcnn import P_SURE, adjusted, logit, propose, sharing, sigmoid, squared, strips
 from recognition.detector.networks import load_network
 from recognition.detector.patches import patches, points
 from recognition.detector.pyramid import bounded, levels, scales
@@ -322,6 +322,18 @@ def test_suppress_of_a_great_many_boxes_on_one_spot_stays_small() -> None:
     tracemalloc.stop()
     assert kept.tolist() == [0]
     assert peak < 32 << 20
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_shared_work_keeps_its_order_and_its_errors(threads: int) -> None:
+    apply = sharing(threads)
+    done: list[int] = []
+    assert apply(lambda n: done.append(n) or n * n, range(50)) == [n * n for n in range(50)]
+    assert sorted(done) == [*range(50)]
+    assert apply(str, []) == []
+    with pytest.raises(ZeroDivisionError):
+        apply(lambda n: 1 / (n - 30), range(50))
+    assert apply(str, iter("ab")) == ["a", "b"]
 
 
 def test_small_arithmetic() -> None:

@@ -67,10 +67,10 @@ def load_mtcnn(
         height, width = small.shape[:2]
         ratio = np.array([seen[1] / width, seen[0] / height])
         boxes = np.clip(boxes, 0, [width - 1, height - 1] * 2) * np.tile(ratio, 2)
-        points = (landmarks * ratio).astype(np.float32)
+        landmarks = (landmarks * ratio).astype(np.float32)
         return [
             Face(Box(x1, y1, x2 - x1, y2 - y1), score, marks)
-            for (x1, y1, x2, y2), score, marks in zip(boxes.tolist(), scores.tolist(), points, strict=True)
+            for (x1, y1, x2, y2), score, marks in zip(boxes.tolist(), scores.tolist(), landmarks, strict=True)
             if x2 > x1 and y2 > y1
         ]
 
