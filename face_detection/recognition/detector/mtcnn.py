@@ -24,11 +24,9 @@ STRIDE_PX = 2  # of P-Net: its one pooling
 P_SURE, R_SURE, O_SURE = 0.6, 0.7, 0.8  # the package's thresholds of confidence
 P_OVERLAP_IN_LEVEL, P_OVERLAP, R_OVERLAP, O_OVERLAP = 0.5, 0.7, 0.7, 0.7  # and of suppression
 R_SIDE_PX, O_SIDE_PX = 24, 48  # network inputs: Zhang et al. 2016, figure 2
-R_BATCH, O_BATCH = (
-    16,
-    2,
-)  # patches of one call, at most: larger ones leave a core idle and its cache; measured
-STRIP_PX = 1 << 16  # likewise of a pyramid level
+# Patches of one call at most: larger ones outgrow a core's cache, or leave the other core idle; measured.
+R_BATCH, O_BATCH = 16, 2
+STRIP_PX = 1 << 16  # of a pyramid level, whose intermediate values still fit a core's cache; measured
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

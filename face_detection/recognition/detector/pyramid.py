@@ -66,12 +66,12 @@ def levels(
     Each level is made from the full picture and not rounded: rounded or repeatedly shrunk levels move the
     proposals enough to change which of several near-equal boxes wins.
 
-    pixels: the picture as float32; factors: from the largest down; apply: map, or a pool's map.
+    pixels: the picture as float32; factors: from the largest down; apply: map, or one that shares its work.
     """
     height, width = picture.shape[:2]
     sizes = [(int(height * factor), int(width * factor)) for factor in factors]
-    few = height * width < INTEGRAL_PX
-    resized = sum(not few or factor >= SMALL_FACTOR for factor in factors)
+    summable = height * width < INTEGRAL_PX
+    resized = sum(factor >= SMALL_FACTOR or not summable for factor in factors)
 
     def resize(size: tuple[int, int]) -> NDArray[np.float32]:
         return np.asarray(cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA), dtype=np.float32)
