@@ -25,7 +25,7 @@ from gallery import DIMENSION, MODEL, TIMEOUT_S, Vectors
 from recognition.gallery import Gallery, open_gallery
 from recognition.gallery.search import CREATE_INDEX, EF_CONSTRUCTION, SPARE, M
 
-EF_SEARCH = 150  # GALLERY_EF_SEARCH's default
+EF_SEARCH = 120  # GALLERY_EF_SEARCH's default
 BITS = f"binary_quantize(vector::vector({DIMENSION}))::bit({DIMENSION})"
 WITH = f"WITH (m = {M}, ef_construction = {EF_CONSTRUCTION})"
 NEW_SAMPLES = 1_000  # enrolled in one request while the index is there

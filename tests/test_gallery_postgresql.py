@@ -87,7 +87,7 @@ def test_an_older_url_without_a_driver_and_options_of_its_own_work(url: str) -> 
         }
     assert shown == {
         "application_name": "door",
-        "hnsw.ef_search": "150",
+        "hnsw.ef_search": "120",
         "transaction_isolation": "repeatable read",
         "lock_timeout": "5s",
     }
@@ -159,7 +159,9 @@ def test_what_the_index_does_not_find_is_looked_for_in_every_row(url: str) -> No
     short_sighted = "&options=-c%20enable_seqscan%3Doff%20-c%20hnsw.iterative_scan%3Doff"
     indexed = open_gallery(url + short_sighted, lock_timeout_s=5, ef_search=1)
     enrol(indexed, [str(seed) for seed in range(40)], range(40))
-    assert len(set(nearest_ids(indexed, 3, k=40))) == 40
+    found = indexed.nearest(vectors_of(3, 1, 2), 40, MODEL)
+    assert [matches[0].sample.id for matches in found] == ["3", "1", "2"]
+    assert [len({match.sample.id for match in matches}) for matches in found] == [40, 40, 40]
     indexed.close()
 
 

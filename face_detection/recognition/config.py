@@ -93,7 +93,7 @@ class Settings:
     database_url: DatabaseUrl = f"sqlite:///{ROOT / 'data' / 'gallery.sqlite3'}"
     gallery_lock_timeout_s: Seconds = 10.0
     gallery_key: Annotated[SecretBytes, BeforeValidator(_key_of_32_bytes)] | None = None
-    gallery_ef_search: Annotated[int, Field(ge=1, le=1000)] = 150
+    gallery_ef_search: Annotated[int, Field(ge=1, le=1000)] = 120
     models_dir: Path = ROOT / "models"
     deepface_home: Path | None = None
     detector: DetectorName = "mtcnn"

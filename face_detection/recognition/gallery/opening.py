@@ -17,7 +17,7 @@ from recognition.gallery.store import NOW, Audit, Clock, Gallery, unheard
 def open_gallery(
     url: str,
     lock_timeout_s: float,
-    ef_search: int = 150,
+    ef_search: int = 120,
     *,
     key: bytes | None = None,
     clock: Clock = NOW,

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from pgvector.sqlalchemy import VECTOR
 
@@ -16,8 +17,28 @@ VERSION = "0004"  # of the tables below: the newest revision in migrations/versi
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 Key = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers rows itself in INTEGER columns only
-# Little-endian float32 in SQLite, maybe encrypted. VECTOR has no dimension here: models differ in it.
-Vector = sa.LargeBinary().with_variant(VECTOR(), "postgresql")
+
+
+class PackedVector(VECTOR):
+    """pgvector's type without a dimension, since models differ in it; read as float32 (d,).
+
+    It is asked for in PostgreSQL's binary form: 4 bytes that count the values, then big-endian float32. Its
+    text, which pgvector's own type reads, takes 70 times as long to parse.
+    """
+
+    cache_ok = True
+
+    def column_expression(self, column: Any) -> Any:
+        """Read the binary form."""
+        return sa.func.vector_send(column, type_=self)
+
+    def result_processor(self, dialect: Any, coltype: Any) -> Any:
+        """Turn it into float32 (d,)."""
+        return lambda packed: np.frombuffer(packed, dtype=">f4", offset=4).astype(np.float32)
+
+
+# In SQLite little-endian float32, maybe encrypted.
+Vector = sa.LargeBinary().with_variant(PackedVector(), "postgresql")
 
 metadata = sa.MetaData()
 
