@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--probes", type=int, default=500, help="faces that are searched (%(default)s)")
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.size)
-    centres = made_up.people(max(1, arguments.size // made_up.PEOPLE_EACH), random)
+    centres = made_up.people(max(1, arguments.size // made_up.SAMPLES_EACH), random)
     vectors = made_up.pictures(centres[random.integers(0, len(centres), arguments.size)], random)
     probes = made_up.pictures(centres[random.integers(0, len(centres), arguments.probes)], random)
     print(f"{arguments.size:,} samples, {arguments.probes} probes; {made_up.machine('numpy', 'pgvector')}.\n")

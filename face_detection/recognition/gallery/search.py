@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ Found = tuple[NDArray[np.int64], NDArray[np.float64]]  # keys and distances, nea
 
 # The parameters of HNSW (Malkov and Yashunin, arXiv 1603.09320) that make an index; see `DatabaseSearch`.
 M = 16
-EF_CONSTRUCTION = 128
+EF_CONSTRUCTION = 200
 INDEXED_DIMENSIONS = 2000  # pgvector indexes vectors up to this
 CREATE_INDEX = (
     "CREATE INDEX samples_by_vector ON samples USING hnsw ((vector::vector({dimension:d})) vector_l2_ops)"
@@ -149,17 +150,21 @@ class DatabaseSearch:
     The gallery holds the vectors of one model at a time, so one index over the whole table does, made anew
     for each model's dimension.
 
-    M, EF_CONSTRUCTION and GALLERY_EF_SEARCH's default were chosen on 1,000,000 random vectors of 128 values
-    and length 10, five around each of 200,000 centres, 6.8 from a probe to its nearest. The nearest of all is
-    found for this part of 500 probes:
+    M, EF_CONSTRUCTION and GALLERY_EF_SEARCH's default were chosen on random vectors of 128 values and length
+    10: 1,000,000, five around each of 200,000 centres, 6.8 from a probe to its nearest; and 200,000, one
+    around each centre, as benchmarks/gallery.py makes them with `--samples-each 1`. The nearest of all is
+    found for this part of 500 and of 1,000 probes, with m 16:
 
-    ef_search                     100    150    200    400
-    m 16, ef_construction 64     0.846  0.904  0.928  0.972
-    m 16, ef_construction 128    0.980  0.996  1.000  1.000
+    ef_search                             100    120    150    200    400
+    five around, ef_construction 64      0.846         0.904  0.928  0.972
+    five around, ef_construction 128     0.980         0.996  1.000  1.000
+    one around, ef_construction 128      0.920  0.942  0.963  0.981  1.000
+    one around, ef_construction 200      0.951  0.971  0.990  0.996  0.999
 
-    A search takes time in proportion to ef_search; a larger ef_construction costs when samples are enrolled.
-    On 100,000 such vectors each of these finds all 500, and m 8 at ef_search 100 0.978 of them. The default,
-    120, is what a search of 1,000,000 within 10 ms leaves room for (benchmarks/GALLERY.md).
+    A search takes time in proportion to ef_search; a larger ef_construction costs when samples are enrolled,
+    half as much again for 200 as for 128. On 100,000 vectors, five around each centre, each of these finds
+    all 500, and m 8 at ef_search 100 0.978 of them. The default, 120, is what a search of 1,000,000 within
+    10 ms leaves room for (benchmarks/GALLERY.md).
     """
 
     def __init__(self) -> None:
@@ -188,46 +193,54 @@ class DatabaseSearch:
         self, connection: sa.Connection, now: Any, probes: NDArray[np.float32], k: int
     ) -> list[Found]:
         """Find the k nearest samples of each probe: of all in small galleries, of HNSW's in large ones."""
-        # Filtered behind the limit: before it PostgreSQL would take a fingerprint that it has not counted yet
-        # for a rare one, and go through every row.
-        indexed = sa.cast(samples.c.vector, VECTOR(probes.shape[1]))
-        found = [
-            [row for row in rows if row.fingerprint == now.fingerprint]
-            for rows in _nearest_rows(connection, probes, k + SPARE, indexed)
-        ]
+        count = k + SPARE
+        found = _nearest_rows(connection, _nearest_to_each(probes.shape[1]), probes, count, now.fingerprint)
         # There are no more, or the index did not find them.
-        few = [place for place, rows in enumerate(found) if len(rows) < k + SPARE]
+        few = [place for place, rows in enumerate(found) if len(rows) < count]
         if few:
-            every = sa.type_coerce(samples.c.vector, VECTOR())
-            of_model = samples.c.fingerprint == now.fingerprint
-            more = _nearest_rows(connection, probes[few], k + SPARE, every, of_model)
+            more = _nearest_rows(connection, _nearest_to_each(None), probes[few], count, now.fingerprint)
             for place, rows in zip(few, more, strict=True):
                 found[place] = rows
         return [_exact(rows, probe, k) for rows, probe in zip(found, probes, strict=True)]
 
 
-def _nearest_rows(
-    connection: sa.Connection,
-    probes: NDArray[np.float32],
-    count: int,
-    vector: sa.ColumnElement[Any],
-    which: sa.ColumnElement[bool] | None = None,
-) -> list[list[Any]]:
-    """Ask at once for the `count` rows nearest to each probe by `vector`.
+@cache  # what it takes to put it together is a tenth of a search
+def _nearest_to_each(dimension: int | None) -> sa.Select[Any]:
+    """Select the `count` rows nearest to each of `probes` that are of the model `fingerprint`.
 
-    The index serves the very expression that it was made of, and no other.
+    The index for vectors of `dimension` serves the very expression that it was made of, and no other; None
+    compares every row.
     """
-    asked = (
-        sa.func.unnest(sa.literal(list(probes), ARRAY(VECTOR())))
+    probes = (
+        sa.func.unnest(sa.bindparam("probes", type_=ARRAY(VECTOR())))
         .table_valued(sa.column("vector", VECTOR()), with_ordinality="place")
         .render_derived(name="probes")
     )
+    of_model = sa.bindparam("fingerprint", type_=sa.Text)
     wanted = sa.select(samples.c.key, samples.c.vector, samples.c.fingerprint)
-    if which is not None:
-        wanted = wanted.where(which)
-    nearest = wanted.order_by(vector.l2_distance(asked.c.vector), samples.c.key).limit(count).lateral()
+    vector: sa.ColumnElement[Any]
+    if dimension is None:
+        vector = sa.type_coerce(samples.c.vector, VECTOR())
+        wanted = wanted.where(samples.c.fingerprint == of_model)
+    else:
+        vector = sa.cast(samples.c.vector, VECTOR(dimension))
+    order = vector.l2_distance(probes.c.vector), samples.c.key
+    nearest = wanted.order_by(*order).limit(sa.bindparam("count", type_=sa.Integer)).lateral()
+    # Filtered behind the limit: before it PostgreSQL would take a fingerprint that it has not counted yet for
+    # a rare one, and go through every row instead of the index.
+    return sa.select(probes.c.place, nearest).join(nearest, nearest.c.fingerprint == of_model)
+
+
+def _nearest_rows(
+    connection: sa.Connection,
+    wanted: sa.Select[Any],
+    probes: NDArray[np.float32],
+    count: int,
+    fingerprint: str | None,
+) -> list[list[Any]]:
     found: list[list[Any]] = [[] for _ in probes]
-    for row in connection.execute(sa.select(asked.c.place, nearest).join(nearest, sa.true())):
+    values = {"probes": list(probes), "count": count, "fingerprint": fingerprint}
+    for row in connection.execute(wanted, values):
         found[row.place - 1].append(row)
     return found
 
