@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -162,6 +163,24 @@ def test_what_the_index_does_not_find_is_looked_for_in_every_row(url: str) -> No
     found = indexed.nearest(vectors_of(3, 1, 2), 40, MODEL)
     assert [matches[0].sample.id for matches in found] == ["3", "1", "2"]
     assert [len({match.sample.id for match in matches}) for matches in found] == [40, 40, 40]
+    indexed.close()
+
+
+def test_only_the_probes_that_the_index_leaves_short_are_looked_for_in_every_row(url: str) -> None:
+    """The index keeps equal vectors as one: with one candidate it finds the ten "1", and a single other."""
+    short_sighted = "&options=-c%20enable_seqscan%3Doff%20-c%20hnsw.iterative_scan%3Doff"
+    indexed = open_gallery(url + short_sighted, lock_timeout_s=5, ef_search=1)
+    enrol(indexed, [f"1-{number}" for number in range(10)] + ["2", "3"], [1] * 10 + [2, 3])
+    sent: list[int] = []
+
+    def count(*call: Any) -> None:
+        if "probes" in call[3]:
+            sent.append(len(call[3]["probes"]))
+
+    sa.event.listen(indexed.engine, "before_cursor_execute", count)
+    found = indexed.nearest(vectors_of(2, 1, 3, 1), 1, MODEL)
+    assert [[match.sample.id for match in matches] for matches in found] == [["2"], ["1-0"], ["3"], ["1-0"]]
+    assert sent == [4, 2]  # all faces in one question, then the two in another
     indexed.close()
 
 

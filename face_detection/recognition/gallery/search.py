@@ -204,7 +204,7 @@ class DatabaseSearch:
         return [_exact(rows, probe, k) for rows, probe in zip(found, probes, strict=True)]
 
 
-@cache  # what it takes to put it together is a tenth of a search
+@cache  # 0.2 ms to put together, of the 2.5 that a search of a small gallery takes
 def _nearest_to_each(dimension: int | None) -> sa.Select[Any]:
     """Select the `count` rows nearest to each of `probes` that are of the model `fingerprint`.
 
