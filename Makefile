@@ -1,5 +1,7 @@
 # make run    install, prepare the models, serve; Ctrl-C stops
 # make test   the same set-up, then lint, types and all tests
+# make check  lint, types and the unit tests: less than a minute
+# make lowest all tests but the system's, with the oldest versions that pyproject.toml allows
 # make fuzz   broken pictures and requests by the hundred thousand; some of them are in make test
 # make accuracy, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
 # make soak   a quarter of an hour of load, while workers are killed; on a quiet machine
@@ -14,21 +16,26 @@ LFW_PAIRS ?= $(LFW)/pairsDevTest.txt
 WIDER ?= ../shared/data/wider-dev
 WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
 
-.PHONY: run test fuzz accuracy detection benchmark gallery-benchmark soak clean
+.PHONY: run test check lint fuzz accuracy detection benchmark gallery-benchmark soak clean
 
 run: $(VENV)/.installed
-	@$(BIN)/python serve.py
+	@$(BIN)/recognition serve
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev lint
 	$(BIN)/python prepare_models.py
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -q tests/unit
+
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python prepare_models.py
-	FUZZ=1 $(BIN)/python -m pytest -q tests/test_fuzz_*.py
+	FUZZ=1 $(BIN)/python -m pytest -q tests/*/test_fuzz_*.py
 
 accuracy: $(VENV)/.installed-dev
 	@test -d $(LFW) || { echo 'name a folder of labelled faces: make accuracy LFW=DIR LFW_PAIRS=FILE'; exit 1; }
@@ -56,13 +63,13 @@ $(BIN)/python:
 	  || { echo 'Python 3.11, 3.12 or 3.13 is needed; name it: make PYTHON=python3.12'; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.installed: requirements.txt requirements-serving.txt | $(BIN)/python
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --progress-bar on -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -e '.[test]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

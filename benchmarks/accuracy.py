@@ -35,9 +35,10 @@ sys.path.extend(
 
 import accuracy_rates as rates
 from embedding.network import load
-from recognition import crops, images
 from recognition.detector import load_mtcnn
 from recognition.faces import Box
+from recognition.pictures import crops
+from serving import pictures as images
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = re.compile(r"(?P<name>.+)_(?P<number>\d{4})\.(?:jpe?g|png|webp|bmp)", re.IGNORECASE)

@@ -52,7 +52,7 @@ from gallery_report import ENROLMENT, FOUND, Measured, chart, report
 from recognition.faces import Sample
 from recognition.gallery import Gallery, open_gallery
 from recognition.gallery.search import CREATE_INDEX
-from serving import resident_mb
+from services import resident_mb
 from speed import ROOT, Row, alternate, installed, machine
 
 DIMENSION = 128

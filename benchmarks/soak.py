@@ -36,7 +36,7 @@ import matplotlib
 import requests
 
 from hostile_pictures import INVALID, READABLE, TOO_LARGE
-from serving import Running, resident_mb, services
+from services import Running, resident_mb, services
 from speed import machine
 
 ROOT = Path(__file__).resolve().parents[1]

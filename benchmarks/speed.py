@@ -43,9 +43,10 @@ from tqdm import tqdm
 from detection import overlaps
 from embedding import network as embedding_network
 from embedding import preprocess
-from recognition import crops, images
 from recognition.detector import MAX_SIDE_PX, load_mtcnn
-from serving import Running, services
+from recognition.pictures import crops
+from services import Running, services
+from serving import pictures as images
 from steps import profile
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,8 +17,10 @@ from PIL import Image
 
 from embedding import network as embedding_network
 from embedding import preprocess
-from recognition import crops, images, matching
 from recognition.detector import load_mtcnn
+from recognition.matching import nearest as matching
+from recognition.pictures import crops
+from serving import pictures as images
 
 MAX_PIXELS = 64_000_000
 LENGTH = 10.0  # of the vectors that are searched

@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from recognition import logs, models
 from recognition.config import from_environment, make_metrics_folder
+from serving import logs, models
 
 settings = from_environment()
 
@@ -24,7 +24,7 @@ from prometheus_client.multiprocess import mark_process_dead  # noqa: E402  as j
 
 bind = f"{settings.face_detection_host}:{settings.face_detection_port}"
 workers = settings.workers
-worker_class = "recognition.worker.Worker"
+worker_class = "serving.worker.Worker"
 threads = settings.threads
 # The search shares its work between threads of its own, which those of OpenBLAS would only wait for.
 raw_env = ["OPENBLAS_NUM_THREADS=1"]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hostile_pictures import INVALID, READABLE, SMALL, TOO_LARGE, encoded
 from recognition.errors import ImageTooLarge, InvalidImage
-from recognition.images import decode
+from serving.pictures import decode
 
 MAX_PIXELS = 500_000
 MEMORY_LIMIT = 2**31  # bytes, lest the machine suffer from what is found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from recognition.errors import Overloaded
-from recognition.stages import stage
+from serving.stages import stage
 
 
 class Admission:

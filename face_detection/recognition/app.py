@@ -11,19 +11,21 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
-from recognition import access, browsers, documentation, images, observe, routes, transfers
 from recognition.admission import Admission
 from recognition.audit import Audit
 from recognition.config import Settings, stop
-from recognition.decoding import Decoder
 from recognition.detector import load_mtcnn
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.gallery import Gallery, keep_up, open_gallery
-from recognition.metrics import Metrics
-from recognition.rate import RateLimit
 from recognition.service import Decode, Detector, Embedder, Service
+from recognition.web import routes, transfers
+from recognition.web.metrics import Metrics
+from serving import access, browsers, documentation, observe
+from serving import pictures as images
+from serving.rate import RateLimit
+from serving.sandbox import Decoder
 
 READY_PICTURE = Path(__file__).parent / "static" / "ready.jpg"
 READY_SIDE_PX = 256

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from recognition.errors import AuditUnavailable
-from recognition.request_id import caller, request_id
+from serving.request_id import caller, request_id
 
 STDERR = Path("-")
 NOW = partial(datetime.now, UTC)

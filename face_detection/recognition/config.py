@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NoReturn
 from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, SecretStr, ValidationError
 from pydantic.dataclasses import dataclass
 
-from recognition import keys
+from serving import keys
 
 ROOT = Path(__file__).resolve().parents[2]
 STDERR = "-"  # as AUDIT_LOG

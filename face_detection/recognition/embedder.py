@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recognition.errors import EmbeddingUnavailable
 from recognition.faces import Model
-from recognition.request_id import request_id
+from serving.request_id import request_id
 
 CROPS_PER_CALL = 32
 NPY = "application/x-npy"

@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition import crops, drawing, images
 from recognition.admission import Admission
 from recognition.errors import (
     GalleryModelMismatch,
@@ -27,8 +26,10 @@ from recognition.errors import (
     at,
 )
 from recognition.faces import Box, Enrolment, Face, Match, Model, Sample
+from recognition.pictures import crops, drawing
 from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
-from recognition.stages import count, notes, stage, used
+from serving import pictures as images
+from serving.stages import count, notes, stage, used
 
 CROPS_PER_CALL = 32  # of the embedding service, during an enrolment of many pictures
 

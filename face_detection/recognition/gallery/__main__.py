@@ -17,7 +17,7 @@ from recognition.config import from_environment
 from recognition.errors import RecognitionError
 from recognition.gallery import Gallery, open_gallery, portable, transfer
 from recognition.gallery.backup import backup
-from recognition.request_id import caller
+from serving.request_id import caller
 
 TERMINAL = Console(stderr=True)
 

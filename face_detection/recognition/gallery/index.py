@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition import matching
+from recognition.matching import nearest as matching
 
 SPARE = 1 / 4  # room for new rows, of those there are at first; it takes no memory until it is used
 LEAST = 8192  # rows of room, at least

@@ -1,0 +1,1 @@
+"""Distances between vectors, and the nearest of many. Pure arithmetic on arrays."""

@@ -1,0 +1,1 @@
+"""Upright pixels to crops, and boxes drawn on them. Pure arithmetic on arrays."""

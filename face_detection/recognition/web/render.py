@@ -1,0 +1,154 @@
+"""Values to the JSON of the answers. Pure: no Flask, no clock."""
+
+from __future__ import annotations
+
+import math
+
+from recognition.faces import Box, Face, Sample
+from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
+from recognition.web.answers import (
+    DetectedFace,
+    Enrolled,
+    Error,
+    Landmarks,
+    Ready,
+    RecognisedFace,
+    Samples,
+    StoredSample,
+    Verified,
+)
+from recognition.web.wire import RecogniseOptions
+
+
+def bbox(box: Box) -> str:
+    """Render a box as "x, y, w, h" in whole pixels, at least 1 x 1."""
+    x, y = round(box.x), round(box.y)
+    w, h = round(box.x + box.w) - x, round(box.y + box.h) - y
+    return f"{x}, {y}, {max(w, 1)}, {max(h, 1)}"
+
+
+def enrolment_answer(report: EnrolmentReport) -> Enrolled:
+    """Render the answer of /update-samples."""
+    return {
+        "success": report.enrolled,
+        "fail": list(report.failed),
+        "errors": {sample_id: {"code": e.code, "detail": e.detail} for sample_id, e in report.failed.items()},
+    }
+
+
+def recognition_answer(recognitions: list[Recognition], options: RecogniseOptions) -> list[RecognisedFace]:
+    """Render the answer of /face-recognition; unknown faces only if they were asked for."""
+    return [
+        _recognition(recognition, with_candidates=options.top_k is not None)
+        for recognition in recognitions
+        if recognition.matches or options.include_unknown
+    ]
+
+
+def _recognition(recognition: Recognition, *, with_candidates: bool) -> RecognisedFace:
+    best = recognition.matches[0].sample if recognition.matches else None
+    similarity = recognition.model.similarity
+    answer: RecognisedFace = {
+        "bbox": bbox(recognition.face.box),
+        "id": best.id if best else "",
+        "metadata": best.metadata if best else "",
+        "name": best.name if best else "",
+        "distance": recognition.distance,
+        "similarity": None if recognition.distance is None else similarity(recognition.distance),
+        "confidence": recognition.face.confidence,
+    }
+    if with_candidates:
+        answer["candidates"] = [
+            {
+                "id": match.sample.id,
+                "name": match.sample.name,
+                "metadata": match.sample.metadata,
+                "distance": match.distance,
+                "similarity": similarity(match.distance),
+            }
+            for match in recognition.matches
+        ]
+    return answer
+
+
+def labels(recognitions: list[Recognition], options: RecogniseOptions) -> list[tuple[Box, str | None]]:
+    """Tell what to draw of an answer of /face-recognition: boxes with names, None for unknown faces."""
+    return [
+        (recognition.face.box, recognition.matches[0].sample.name if recognition.matches else None)
+        for recognition in recognitions
+        if recognition.matches or options.include_unknown
+    ]
+
+
+def detection_answer(faces: list[Face]) -> list[DetectedFace]:
+    """Render the answer of /detect; landmarks are [x, y] in pixels, None where not found."""
+    return [
+        {"bbox": bbox(face.box), "confidence": face.confidence, "landmarks": _landmarks(face)}
+        for face in faces
+    ]
+
+
+def _landmarks(face: Face) -> Landmarks:
+    left_eye, right_eye, nose, mouth_left, mouth_right = (
+        [round(x, 2), round(y, 2)] if math.isfinite(x) and math.isfinite(y) else None
+        for x, y in face.landmarks.tolist()
+    )
+    return {
+        "left_eye": left_eye,
+        "right_eye": right_eye,
+        "nose": nose,
+        "mouth_left": mouth_left,
+        "mouth_right": mouth_right,
+    }
+
+
+def verification_answer(verification: Verification) -> Verified:
+    """Render the answer of /verify."""
+    first, second = verification.faces
+    return {
+        "verified": verification.distance < verification.threshold,
+        "distance": verification.distance,
+        "threshold": verification.threshold,
+        "similarity": verification.model.similarity(verification.distance),
+        "bbox1": bbox(first.box),
+        "bbox2": bbox(second.box),
+    }
+
+
+def page_answer(page: SamplePage) -> Samples:
+    """Render one page of samples."""
+    return {
+        "samples": [sample_answer(sample) for sample in page.samples],
+        "total": page.total,
+        "next": page.next,
+    }
+
+
+def sample_answer(sample: Sample) -> StoredSample:
+    """Render one sample, without its vector; times in ISO 8601, UTC."""
+    return {
+        "id": sample.id,
+        "name": sample.name,
+        "metadata": sample.metadata,
+        "action": sample.action,
+        "created": sample.created.isoformat(),
+        "modified": sample.modified.isoformat(),
+        "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
+    }
+
+
+def readiness_answer(readiness: Readiness, *, authentication: bool) -> Ready:
+    """Render the answer of /ready."""
+    return {
+        "status": "ready",
+        "model": readiness.model.name,
+        "threshold": readiness.model.threshold,
+        "distance_range": readiness.model.distance_range,
+        "gallery": {"samples": readiness.samples},
+        "authentication": authentication,
+    }
+
+
+def error_answer(error: str, code: str, detail: str, request_id: str) -> Error:
+    """Render an error in the one shape that all errors have."""
+    return {"error": error, "code": code, "detail": detail, "request_id": request_id}

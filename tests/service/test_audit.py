@@ -1,0 +1,281 @@
+"""The audit log: who did what with which samples, in whole lines; nothing is done without its line."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+from PIL import Image
+
+from galleries import MODEL, NOW, PROCESSES, a_sample, enrol, nearest_ids, vectors_of
+from recognition.app import create_app, load_gallery
+from recognition.audit import Audit
+from recognition.config import read
+from recognition.errors import AuditUnavailable
+from recognition.faces import Box, Face, Model
+from recognition.gallery import Gallery, open_gallery
+from recognition.gallery.__main__ import cli
+from serving import keys
+from serving.request_id import caller, request_id
+
+FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32))
+KEY, KEPT = keys.new("door", "admin")
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class ConstantEmbedder:
+    def model(self) -> Model:
+        return Model("a model", 4, 8, 1.0, (0.0, 2.0), "fingerprint")
+
+    def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
+        return np.ones((len(crops), 4), np.float32)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def told(path: Path) -> list[tuple[str, Any]]:
+    return [(line["what"], line.get("ids", line.get("samples"))) for line in lines(path)]
+
+
+# --- the gallery's changes, on both databases
+
+
+@pytest.fixture
+def gallery(url: str, tmp_path: Path) -> Iterator[Gallery]:
+    gallery = open_gallery(url, lock_timeout_s=5, clock=lambda: NOW, audit=Audit(tmp_path / "audit"))
+    yield gallery
+    gallery.close()
+
+
+def test_every_change_has_its_line(gallery: Gallery, tmp_path: Path) -> None:
+    enrol(gallery, ["a", "名", "c", "d"], [1, 2, 3, 4])
+    enrol(gallery, ["a"], [5])
+    gallery.delete("nobody")
+    gallery.delete("a")
+    gallery.delete_named("name of c")
+    gallery.upsert([a_sample("e", expires_at=NOW + timedelta(seconds=1))], vectors_of(6), MODEL)
+    gallery._clock = lambda: LATER
+    assert set(nearest_ids(gallery, 6, k=9)) == {"名", "d"}
+    gallery.clear()
+    assert told(tmp_path / "audit") == [
+        ("enrol", ["a", "名", "c", "d"]),
+        ("enrol", ["a"]),
+        ("delete", ["a"]),
+        ("delete", ["c"]),
+        ("enrol", ["e"]),
+        ("expire", ["e"]),
+        ("clear", 2),
+    ]
+
+
+def test_what_cannot_be_told_is_not_done(gallery: Gallery, tmp_path: Path) -> None:
+    enrol(gallery, ["a", "b"], [1, 2])
+    before = gallery.page(limit=9)
+    gallery.audit = Audit(tmp_path)  # a folder takes no lines
+    for change in (
+        lambda: enrol(gallery, ["a", "c"], [3, 4]),
+        lambda: gallery.delete("a"),
+        lambda: gallery.delete_named("name of a"),
+        gallery.clear,
+    ):
+        with pytest.raises(AuditUnavailable):
+            change()
+    assert gallery.page(limit=9) == before
+    assert nearest_ids(gallery, 1) == ["a"]
+
+
+# --- the file
+
+
+def test_a_line_says_when_who_and_in_which_request(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit", lambda: NOW)
+    request_id.set("r-1")
+    caller.set("door")
+    audit("delete", ['a\n"b"'])
+    audit("expire", ["c"])
+    request_id.set("")
+    caller.set("anonymous")
+    audit("clear", 7)
+    common = {"time": "2026-01-02T03:04:05.678+00:00"}
+    assert lines(tmp_path / "audit") == [
+        common | {"request_id": "r-1", "who": "door", "what": "delete", "ids": ['a\n"b"']},
+        common | {"request_id": "r-1", "who": "service", "what": "expire", "ids": ["c"]},
+        common | {"request_id": None, "who": "anonymous", "what": "clear", "samples": 7},
+    ]
+    assert stat.S_IMODE((tmp_path / "audit").stat().st_mode) == 0o600
+
+
+def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit")
+    audit("delete", ["a"])
+    (tmp_path / "audit").rename(tmp_path / "audit.1")
+    audit("delete", ["b"])
+    assert (told(tmp_path / "audit.1"), told(tmp_path / "audit")) == (
+        [("delete", ["a"])],
+        [("delete", ["b"])],
+    )
+
+
+def test_it_may_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    Audit(read({"AUDIT_LOG": "-"}).audit_log)("clear", 3)
+    assert json.loads(capsys.readouterr().err)["samples"] == 3
+
+
+def test_none_is_kept_by_default(tmp_path: Path) -> None:
+    assert read({}).audit_log is None
+    Audit(None)("clear", 3)
+
+
+def test_a_full_disk_is_told() -> None:
+    with pytest.raises(AuditUnavailable):
+        Audit(Path("/dev/full"))("clear", 3)
+
+
+def test_a_log_that_cannot_be_written_stops_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'gallery.sqlite3'}"
+    with pytest.raises(SystemExit) as stopped:
+        load_gallery(read({"DATABASE_URL": url, "AUDIT_LOG": str(tmp_path / "nowhere" / "audit")}))
+    assert stopped.value.code == 3
+    assert "cannot start: AUDIT_LOG: The audit log cannot be written." in capsys.readouterr().err
+
+
+def append(path: Path, number: int) -> None:
+    audit = Audit(path)
+    for step in range(100):
+        audit("enrol", [f"{number}-{step}"] * 500)
+
+
+def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
+    processes = [PROCESSES.Process(target=append, args=(tmp_path / "audit", n)) for n in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    seen = [line["ids"] for line in lines(tmp_path / "audit")]
+    assert all(len(ids) == 500 and len(set(ids)) == 1 for ids in seen)
+    assert sorted(ids[0] for ids in seen) == sorted(f"{n}-{step}" for n in range(3) for step in range(100))
+
+
+# --- over HTTP, and from the command line
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "audit"
+
+
+@pytest.fixture
+def client(tmp_path: Path, log: Path) -> Iterator[FlaskClient]:
+    gallery = open_gallery(f"sqlite:///{tmp_path / 'http.sqlite3'}", lock_timeout_s=5, audit=Audit(log))
+    settings = read({"AUDIT_LOG": str(log), "API_KEYS": KEPT.entry()})
+    app = create_app(settings, detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery)
+    yield app.test_client()
+    gallery.close()
+
+
+def picture() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def call(client: FlaskClient, method: str, path: str, **options: Any) -> Any:
+    headers = {"x-api-key": KEY, "X-Request-Id": f"{method} {path}".replace(" ", "").replace("/", "-")}
+    return client.open(path, method=method, headers=headers, **options)
+
+
+def enrolled(client: FlaskClient, *ids: str) -> Any:
+    image = base64.b64encode(picture()).decode("ascii")
+    body = [{"id": i, "name": "Zoë", "image": image, "metadata": {"secret": 1}} for i in ids]
+    return call(client, "POST", "/update-samples", json=body)
+
+
+def test_requests_are_told_with_their_key_and_without_what_they_carry(client: FlaskClient, log: Path) -> None:
+    assert enrolled(client, "a", "b").status_code == 200
+    upload = {"file": (io.BytesIO(picture()), "x.png")}
+    assert call(client, "POST", "/face-recognition", data=upload).json[0]["id"] == "a"
+    images = {name: (io.BytesIO(picture()), "x.png") for name in ("image1", "image2")}
+    assert call(client, "POST", "/verify", data=images).status_code == 200
+    assert call(client, "GET", "/ready").status_code == 200
+    assert call(client, "DELETE", "/samples/a").status_code == 200
+    assert call(client, "DELETE", "/samples/a").status_code == 404
+    assert call(client, "DELETE", "/samples").status_code == 200
+    assert told(log) == [
+        ("enrol", ["a", "b"]),
+        ("search", ["a"]),
+        ("verify", []),
+        ("delete", ["a"]),
+        ("clear", 1),
+    ]
+    assert {line["who"] for line in lines(log)} == {"door"}
+    assert [line["request_id"] for line in lines(log)][:2] == ["POST-update-samples", "POST-face-recognition"]
+    assert {name for line in lines(log) for name in line} == {
+        "time",
+        "request_id",
+        "who",
+        "what",
+        "ids",
+        "samples",
+    }
+    assert "Zo" not in log.read_text() and "secret" not in log.read_text() and KEY not in log.read_text()
+
+
+def test_what_leaves_and_comes_as_a_file_is_told(client: FlaskClient, log: Path) -> None:
+    assert enrolled(client, "a", "b").status_code == 200
+    exported = call(client, "GET", "/export").data
+    assert call(client, "DELETE", "/samples/a").status_code == 200
+    answer = call(client, "POST", "/import", data=exported, content_type="application/x-ndjson")
+    assert answer.json == {"imported": 1, "unchanged": 1}
+    assert told(log)[1:] == [("export", 2), ("delete", ["a"]), ("import", 2), ("enrol", ["a"])]
+
+
+def test_a_log_that_cannot_be_written_refuses_the_request(client: FlaskClient, log: Path) -> None:
+    assert enrolled(client, "a").status_code == 200
+    log.unlink()
+    log.mkdir()
+    upload = {"file": (io.BytesIO(picture()), "x.png")}
+    for answer in (
+        enrolled(client, "b"),
+        call(client, "POST", "/face-recognition", data=upload),
+        call(client, "DELETE", "/samples/a"),
+        call(client, "GET", "/export"),
+    ):
+        assert (answer.status_code, answer.json["code"]) == (503, "audit_unavailable")
+        assert "Retry-After" in answer.headers
+    assert call(client, "GET", "/samples/count").json == {"count": 1}
+
+
+def test_the_command_tells_what_it_copies_and_stores(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIT_LOG", str(log))
+    gallery = open_gallery(f"sqlite:///{tmp_path / 'g'}", lock_timeout_s=5)
+    enrol(gallery, ["a", "b"], [1, 2])
+    gallery.close()
+    for database, *arguments in (
+        ("g", "export", "file"),
+        ("h", "import", "file"),
+        ("g", "backup", "copy"),
+        ("g", "count"),
+    ):
+        named = [arguments[0], *(str(tmp_path / name) for name in arguments[1:])]
+        result = CliRunner().invoke(cli, ["--database", f"sqlite:///{tmp_path / database}", *named])
+        assert result.exit_code == 0, result.output
+    assert told(log) == [("export", 2), ("import", 2), ("enrol", ["a", "b"]), ("backup", 2)]
+    assert all(line["who"].startswith("command of ") for line in lines(log))
+    caller.set("anonymous")

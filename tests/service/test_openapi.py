@@ -1,0 +1,266 @@
+"""/openapi.json of both services: valid, complete, and true of the running application; /docs shows it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+from PIL import Image
+
+from embedding import config as embedding_config
+from embedding import routes as embedding_routes
+from embedding.app import create_app as create_embedding_app
+from embedding.network import Network
+from recognition import config
+from recognition.app import create_app
+from recognition.faces import Box, Face, Model
+from recognition.gallery import open_gallery
+from recognition.web import routes
+from serving import keys
+
+KEY, KEPT = keys.new("administrator", "admin")
+MODEL = Model("a model", 4, 160, 9.0, (0.0, 20.0), "fingerprint-of-the-model")
+MARKS = np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, np.nan]], np.float32)
+
+
+class Embedder:
+    """Gives every crop the same vector."""
+
+    def model(self) -> Model:
+        return MODEL
+
+    def embed(self, cut: np.ndarray, model: Model) -> np.ndarray:
+        return np.full((len(cut), 4), 5, np.float32)
+
+
+def embed(cut: np.ndarray) -> np.ndarray:
+    return np.full((len(cut), 2), 0.5, np.float32)
+
+
+NETWORK = Network("n", 2, 8, 1.0, (0.0, 1.0), "f", embed)
+
+
+def recognition(folder: Path, **settings: str) -> Flask:
+    gallery = open_gallery(f"sqlite:///{folder / 'gallery.sqlite3'}", lock_timeout_s=5)
+    app = create_app(
+        config.read(settings),
+        detector=lambda _: [Face(Box(0, 0, 5, 5), 0.9, MARKS)],
+        embedder=Embedder(),
+        gallery=gallery,
+    )
+    app.extensions["gallery"] = gallery
+    return app
+
+
+def embedding(**settings: str) -> Flask:
+    return create_embedding_app(embedding_config.read(settings), network=NETWORK)
+
+
+@pytest.fixture(params=["recognition", "embedding"])
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
+    if request.param == "embedding":
+        yield embedding()
+        return
+    app = recognition(tmp_path)
+    yield app
+    app.extensions["gallery"].close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def document_of(client: FlaskClient) -> dict[str, Any]:
+    answer = client.get("/openapi.json")
+    assert (answer.status_code, answer.mimetype) == (200, "application/json")
+    document: dict[str, Any] = answer.json  # type: ignore[assignment]
+    return document
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def assert_valid(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> None:
+    whole = {"components": document["components"], **schema}
+    jsonschema.Draft202012Validator(whole).validate(value)
+
+
+def test_it_is_openapi_3_1(client: FlaskClient) -> None:
+    document = document_of(client)
+    assert document["openapi"].startswith("3.1")
+    validate(document)
+
+
+def test_it_has_just_the_routes_there_are(app: Flask, client: FlaskClient) -> None:
+    there = {
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert {(method, path) for method, path, _ in operations(document_of(client))} == there
+
+
+def test_no_operation_is_described_that_is_not_there(tmp_path: Path) -> None:
+    table = {rule.endpoint for rule in recognition(tmp_path).url_map.iter_rules()}
+    assert set(routes.SCOPES) == table
+
+
+def test_every_example_fits_its_schema(client: FlaskClient) -> None:
+    document = document_of(client)
+    seen = 0
+    for _, _, operation in operations(document):
+        contents = [answer["content"] for answer in operation["responses"].values()]
+        contents += [operation["requestBody"]["content"]] if "requestBody" in operation else []
+        for content in contents:
+            for media, described in content.items():
+                examples = [each["value"] for each in described.get("examples", {}).values()]
+                examples += [described["example"]] if "example" in described else []
+                for example in examples:
+                    if media != "multipart/form-data":  # its files stand in no example
+                        assert_valid(example, described["schema"], document)
+                        seen += 1
+    assert seen > 30
+
+
+def test_every_status_of_every_route_has_an_example_in_the_shape(client: FlaskClient) -> None:
+    codes = set()
+    for _, _, operation in operations(document_of(client)):
+        assert {"200", "500"} <= set(operation["responses"])
+        for status, answer in operation["responses"].items():
+            if status != "200":
+                for code, example in answer["content"]["application/json"]["examples"].items():
+                    assert set(example["value"]) == {"error", "code", "detail", "request_id"}
+                    assert example["value"]["code"] == code
+                    assert all(example["value"].values())
+                    assert (example["value"]["error"] == "Invalid request.") == (status == "400")
+                    codes.add(code)
+    ours = embedding_routes if "embed" in client.application.name else routes
+    assert codes == {kind.code for kind in ours.STATUS} | {"body_too_large", "internal_error"}
+
+
+def png() -> io.BytesIO:
+    stream = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(stream, "PNG")
+    return io.BytesIO(stream.getvalue())
+
+
+def npy() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((1, 8, 8, 3), np.uint8))
+    return stream.getvalue()
+
+
+FILE = {"file", "image", "image1", "image2"}
+
+
+def bodies(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send what an operation takes: its examples, and for each file a picture, or the exported gallery."""
+    for media, content in operation.get("requestBody", {"content": {"": {}}})["content"].items():
+        if media == "multipart/form-data":
+            files: dict[str, Any] = {
+                name: (png(), "x.png") for name in FILE & set(content["schema"]["properties"])
+            }
+            if "application/x-ndjson" in operation["requestBody"]["content"]:
+                exported = operation["requestBody"]["content"]["application/x-ndjson"]["example"]
+                files = {"file": (io.BytesIO(exported.encode()), "gallery.jsonl")}
+            yield {"data": content.get("example", {}) | files}
+        elif media == "application/x-npy":
+            yield {"data": npy(), "content_type": media}
+        elif media:
+            example = content["example"]
+            data = example if isinstance(example, str) else json.dumps(example)
+            yield {"data": data, "content_type": media}
+        else:
+            yield {}
+
+
+def test_every_example_of_a_request_works_and_the_answer_fits(client: FlaskClient) -> None:
+    document = document_of(client)
+    order = ["post", "get", "delete"]  # so that what is shown, exported and removed is there
+    calls = [each for each in operations(document) if "clear" not in each[1]]
+    calls.sort(key=lambda each: (order.index(each[0]), each[1] != "/update-samples", each[1] == "/samples"))
+    for method, path, operation in calls:
+        url = path.replace("{sample_id}", "astronaut%2F1").replace("{name}", "start.js")
+        url = url.replace("{filename}", "app.js")
+        for body in bodies(document, operation):
+            answer = client.open(url, method=method.upper(), buffered=True, **body)
+            assert answer.status_code == 200, (method, path, answer.text)
+            content = operation["responses"]["200"]["content"]
+            assert answer.mimetype in content, (method, path)
+            if answer.mimetype == "application/json":
+                assert_valid(answer.json, content["application/json"]["schema"], document)
+
+
+def test_it_tells_what_a_key_must_open(tmp_path: Path) -> None:
+    app = recognition(tmp_path, API_KEYS=KEPT.entry())
+    document = document_of(app.test_client())  # without a key
+    endpoints = {
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)): rule.endpoint
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    for method, path, operation in operations(document):
+        scope = routes.SCOPES[endpoints[method, path]]
+        asked = [] if scope == keys.OPEN else [{"bearer": [scope]}, {"key": [scope]}]
+        assert operation.get("security", []) == asked
+        assert ("401" in operation["responses"]) == bool(asked)
+        assert ("403" in operation["responses"]) == (scope not in (keys.OPEN, keys.ANY))
+    app.extensions["gallery"].close()
+    optional = document_of(recognition(tmp_path).test_client())
+    assert optional["paths"]["/detect"]["post"]["security"][-1] == {}
+
+
+def test_it_follows_the_settings(tmp_path: Path) -> None:
+    document = document_of(recognition(tmp_path, ALLOW_GET_CLEAR="0").test_client())
+    assert set(document["paths"]["/clear-samples"]) == {"post"}
+
+
+def test_what_people_look_for_comes_first(tmp_path: Path) -> None:
+    document = document_of(recognition(tmp_path).test_client())
+    told = [tag["name"] for tag in document["tags"]]
+    assert told[:2] == ["recognise", "enrol"]
+    used = {tag for path in document["paths"].values() for call in path.values() for tag in call["tags"]}
+    assert used == set(told)
+
+
+def test_the_embedding_services_document_needs_no_secret() -> None:
+    client = embedding(EMBEDDING_SECRET="s" * 32).test_client()
+    assert document_of(client)["paths"]["/model"]["get"]["security"] == [{"secret": []}]
+    assert client.get("/model").status_code == 401
+    assert client.get("/docs").status_code == 200
+
+
+def test_docs_are_a_page_of_files_that_are_here(client: FlaskClient) -> None:
+    page = client.get("/docs")
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert not re.search(r"<style|<script>|\sstyle=|\son\w+=|https?:|//", page.text)
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert [link for link in links if not link.startswith("data:")][-3:] == [
+        "docs/swagger-ui.css",
+        "docs/swagger-ui-bundle.js",
+        "docs/start.js",
+    ]
+    kinds = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+    for link in links:
+        if link != "data:,":  # an icon that is none, and is not asked for
+            with client.get(f"/{link}") as answer:
+                assert (answer.status_code, answer.mimetype) == (200, kinds[Path(link).suffix])
+    for name in ("nothing.js", "docs.html", "..%2Fapp.py", "%2e%2e"):
+        answer = client.get(f"/docs/{name}")
+        assert answer.json is not None
+        assert (answer.status_code, answer.json["code"]) == (404, "not_found")

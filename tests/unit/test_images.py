@@ -1,0 +1,144 @@
+"""Bytes to pixels: formats, colours, orientation, base64, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pictures import png_that_claims
+from recognition.errors import ImageTooLarge, InvalidImage
+from serving import pictures as images
+
+LIMIT = 1_000_000
+
+# Left half red, right half blue, so that every turn and flip shows; the top row's left pixel is green.
+PIXELS = np.zeros((24, 32, 3), np.uint8)
+PIXELS[:, :16] = (200, 0, 0)
+PIXELS[:, 16:] = (0, 0, 200)
+PIXELS[:8, :16] = (0, 200, 0)
+
+
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "GIF"])
+def test_every_format_decodes_to_the_same_rgb(form: str) -> None:
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(form, {})
+    decoded = images.decode(encoded(Image.fromarray(PIXELS), form, **options), LIMIT)
+    assert decoded.dtype == np.uint8
+    assert decoded.flags["C_CONTIGUOUS"]
+    tolerance = 12 if form == "JPEG" else 1
+    inside = np.abs(decoded.astype(int) - PIXELS)[::8, ::8]
+    assert inside.max() <= tolerance
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr"])
+def test_every_colour_mode_becomes_rgb(mode: str) -> None:
+    form = "JPEG" if mode in ("CMYK", "YCbCr") else "TIFF" if mode == "PA" else "PNG"
+    if mode == "PA":
+        mode, form = "P", "PNG"
+    decoded = images.decode(encoded(Image.new("RGB", (9, 7), "white").convert(mode), form), LIMIT)
+    assert decoded.shape == (7, 9, 3)
+    assert decoded.min() >= 254
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_16_bit_grey_keeps_its_brightness(form: str) -> None:
+    grey = np.array([[0, 32768, 65535]], np.uint16)
+    decoded = images.decode(encoded(Image.fromarray(grey), form), LIMIT)
+    assert decoded[0, :, 0].tolist() == pytest.approx([0, 127, 255], abs=1)
+    assert (decoded[..., 0] == decoded[..., 2]).all()
+
+
+def test_float_grey_with_holes_is_a_picture() -> None:
+    grey = np.array([[0.0, 128.0, np.nan, np.inf, -5.0]], np.float32)
+    decoded = images.decode(encoded(Image.fromarray(grey), "TIFF"), LIMIT)
+    assert decoded.shape == (1, 5, 3)
+
+
+def test_transparent_parts_become_white() -> None:
+    hidden = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    assert (images.decode(encoded(hidden, "PNG"), LIMIT) == 255).all()
+    assert (images.decode(encoded(hidden, "WEBP", lossless=True), LIMIT) == 255).all()
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_stands_the_picture_upright(form: str, orientation: int) -> None:
+    stored = {
+        1: PIXELS,
+        2: PIXELS[:, ::-1],
+        3: PIXELS[::-1, ::-1],
+        4: PIXELS[::-1],
+        5: PIXELS.transpose(1, 0, 2),
+        6: np.rot90(PIXELS),
+        7: PIXELS.transpose(1, 0, 2)[::-1, ::-1],
+        8: np.rot90(PIXELS, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(form, {})
+    data = encoded(Image.fromarray(np.ascontiguousarray(stored)), form, exif=exif, **options)
+    decoded = images.decode(data, LIMIT)
+    assert decoded.shape == PIXELS.shape
+    assert np.abs(decoded.astype(int) - PIXELS)[4::8, 4::8].max() <= 12
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (5, 5), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert images.decode(data, LIMIT)[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("size", [(64250, 64250), (1001, 1000), (2**31 - 1, 1)])
+def test_a_picture_too_large_is_refused_by_its_header(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageTooLarge):
+        images.decode(png_that_claims(*size), LIMIT)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"text",
+        b"\xff\xd8\xff",
+        b"GIF89a",
+        b"%PDF-1.4",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"P6 2 2 255 aaaaaaaaaaaa",
+        png_that_claims(10, 10),
+        encoded(Image.fromarray(PIXELS), "PNG")[:-30],
+        encoded(Image.fromarray(PIXELS), "JPEG")[:200],
+        bytes(1000),
+    ],
+)
+def test_what_is_no_picture_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidImage):
+        images.decode(data, LIMIT)
+
+
+def test_base64_in_all_its_dresses() -> None:
+    data = bytes(range(256))
+    bare = base64.b64encode(data).decode()
+    for text in (
+        bare,
+        f"data:image/jpeg;base64,{bare}",
+        f"data:image/svg+xml;charset=utf-8;base64,{bare}",
+        f"DATA:IMAGE/PNG;BASE64,{bare}",
+        base64.encodebytes(data).decode(),
+        base64.encodebytes(data).decode().replace("\n", "\r\n"),
+    ):
+        assert images.from_base64(text) == data
+
+
+@pytest.mark.parametrize("text", ["a", "ab=c", "****", "data:text/plain;base64,aGk=", "äöü", "aGk", "\ud800"])
+def test_what_is_no_base64_is_refused(text: str) -> None:
+    with pytest.raises(InvalidImage):
+        images.from_base64(text)

@@ -1,0 +1,108 @@
+"""`watch`: a video made of photographs, and a camera that is a function."""
+
+from __future__ import annotations
+
+import csv
+import json
+import queue
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from recognition.__main__ import cli
+from recognition.cli.watch import newest
+from recognition.client import Client
+from running import Pair
+
+SIDE = 320
+RATE = 5
+PERSON, STRANGER = "madonna", "ben_afflek"
+
+
+@pytest.fixture
+def video(tmp_path: Path, photographs: dict[str, list[Path]]) -> Path:
+    """Two seconds of one person, one of nobody, two of another."""
+    path = tmp_path / "video.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE, (SIDE, SIDE))
+    grey = np.full((SIDE, SIDE, 3), 128, dtype=np.uint8)
+    first, last = (
+        cv2.resize(cv2.imread(str(photographs[person][0])), (SIDE, SIDE)) for person in (PERSON, STRANGER)
+    )
+    for frame, seconds in ((first, 2), (grey, 1), (last, 2)):
+        for _ in range(seconds * RATE):
+            writer.write(frame)
+    writer.release()
+    return path
+
+
+def watched(pair: Pair, *arguments: object) -> str:
+    result = CliRunner().invoke(cli, ["watch", *map(str, arguments), "--host", pair.url])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_video_tells_who_is_seen_when(pair: Pair, photographs: dict[str, list[Path]], video: Path) -> None:
+    with Client(pair.url) as client:
+        client.enrol("m", "Madonna\x1b", photographs[PERSON][0])
+    rows = list(csv.DictReader(watched(pair, video).splitlines()))
+    assert [(row["time"], row["name"], row["id"]) for row in rows] == [
+        ("0.0", "Madonna\N{REPLACEMENT CHARACTER}", "m"),
+        ("1.0", "Madonna\N{REPLACEMENT CHARACTER}", "m"),
+    ]
+    assert float(rows[0]["distance"]) < 9
+    rows = list(csv.DictReader(watched(pair, video, "--unknown", "--every", "2").splitlines()))
+    assert [(row["time"], row["id"]) for row in rows] == [("0.0", "m"), ("4.0", "")]
+    frames = [json.loads(line) for line in watched(pair, video, "--json").splitlines()]
+    assert [(frame["time"], len(frame["faces"])) for frame in frames] == [
+        (0, 1),
+        (1, 1),
+        (2, 0),
+        (3, 0),
+        (4, 0),
+    ]
+    assert watched(pair, video, "--min-distance", "0.001").splitlines() == ["time,name,id,distance,bbox"]
+
+
+def test_every_frame_can_be_looked_at(pair: Pair, video: Path) -> None:
+    assert len(watched(pair, video, "--every", "0", "--json").splitlines()) == 5 * RATE
+
+
+@pytest.mark.parametrize("source", ["nowhere.avi", "97", "text.avi"])
+def test_a_source_that_cannot_be_opened_is_told(pair: Pair, tmp_path: Path, source: str) -> None:
+    (tmp_path / "text.avi").write_text("no video")
+    path = tmp_path / source if source.endswith(".avi") else source
+    result = CliRunner().invoke(cli, ["watch", str(path), "--host", pair.url])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "cannot be opened" in result.stderr
+
+
+def numbered(number: int) -> np.ndarray:
+    return np.full((1, 1, 3), number, dtype=np.uint8)
+
+
+def test_of_a_camera_the_newest_frame_is_taken() -> None:
+    camera: queue.Queue[int] = queue.Queue()
+    waiting = threading.Semaphore(0)
+
+    def read() -> tuple[bool, np.ndarray]:
+        waiting.release()
+        number = camera.get(timeout=60)
+        return number > 0, numbered(number)
+
+    frames = newest(read, every=0)
+    camera.put(1)
+    assert next(frames)[1][0, 0, 0] == 1
+    for number in (2, 3, 4):
+        camera.put(number)
+    for _ in range(5):  # asked for the fifth frame, the camera has given four
+        assert waiting.acquire(timeout=60)
+    time, frame = next(frames)
+    assert frame[0, 0, 0] == 4
+    assert str(time).endswith("+00:00")
+    camera.put(5)
+    camera.put(0)
+    assert [frame[0, 0, 0] for _, frame in frames] in ([5], [])
