@@ -16,6 +16,8 @@ from galleries import PostgreSQL, database_url, running_postgresql
 from recognition.gallery import Gallery, open_gallery
 from running import ROOT, Pair, running_pair
 
+os.environ["RECOGNITION_SETTINGS"] = os.devnull  # a settings file in the checkout is the developer's
+
 
 @pytest.fixture(scope="session")
 def models_dir() -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +19,7 @@ from recognition import config as recognition_config
 from recognition.__main__ import cli
 from recognition.app import create_app
 from recognition.gallery.__main__ import cli as gallery_cli
+from serving.model import Model
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,10 +44,10 @@ def documented_settings() -> dict[str, str]:
 @pytest.mark.parametrize("config", [recognition_config, embedding_config])
 def test_every_setting_is_documented(config: ModuleType) -> None:
     told = documented_settings()
-    for field in fields(config.Settings):
-        assert field.name.upper() in told
+    for name, field in config.Settings.model_fields.items():
+        assert name.upper() in told
         if isinstance(field.default, int | float):
-            assert float(told[field.name.upper()]) == field.default, field.name
+            assert float(told[name.upper()]) == field.default, name
 
 
 def routes_of(app: Flask) -> list[tuple[str, str]]:
@@ -59,7 +59,7 @@ def routes_of(app: Flask) -> list[tuple[str, str]]:
 
 
 def test_every_route_is_documented() -> None:
-    network = Network("n", 1, 1, 1.0, (0.0, 1.0), "f", lambda crops: NOTHING)
+    network = Network(Model("n", 1, 1, 1.0, (0.0, 1.0), "f"), lambda crops: NOTHING)
     for app in (
         create_app(recognition_config.read({}), detector=NOTHING, embedder=NOTHING, gallery=NOTHING),
         create_embedding_app(embedding_config.read({}), network=network),
