@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-WEIGHTS = Path(".deepface/weights")  # where deepface looks, below its DEEPFACE_HOME
-
 
 class PrepareError(Exception):
     """The models cannot be prepared, for the one reason that the message gives."""

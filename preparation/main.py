@@ -24,9 +24,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from preparation import WEIGHTS, PrepareError, sha256_of
+from preparation import PrepareError, sha256_of
 from preparation.convert import CHOSEN, FACENET, NETWORKS, Network, convert_all
 from preparation.download import SOURCE, Pip, Source, fetch_and_extract, read_pip_config
+from serving.deepface import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMAT = 1  # of manifest.json
@@ -54,7 +55,10 @@ def read_manifest(models_dir: Path) -> dict[str, Any] | None:
 def lacking(
     models_dir: Path, manifest: dict[str, Any] | None, wanted: Sequence[Network], override: Path | None = None
 ) -> list[Network]:
-    """Return the networks that are missing, have not the manifest's sha256, or not the override's weights.
+    """Return the networks that are missing, damaged, in another form than wanted, or not of the override.
+
+    Damaged: they have not the manifest's sha256. In another form: they have other inputs and outputs, as
+    mtcnn's had before preparation rearranged them.
 
     Raises:
         OSError: a file cannot be read.
@@ -64,6 +68,8 @@ def lacking(
     def is_there(network: Network) -> bool:
         about = known.get(network.name)
         if about is None or not (models_dir / about["file"]).is_file():
+            return False
+        if (about["inputs"], about["outputs"]) != ([network.input_name], [network.output_name]):
             return False
         if override and network is FACENET and sha256_of(override) != about["weights"]["sha256"]:
             return False

@@ -20,15 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 
-from preparation import WEIGHTS as FOLDER
 from preparation import PrepareError, convert, download, sha256_of
 from preparation import main as prepare_models
 from preparation.convert import CHOSEN, NETWORKS, Network
 from preparation.download import Pip, Source
+from recognition.detector.networks import load_network
 from running import ROOT
+from serving.deepface import WEIGHTS as FOLDER
+from serving.deepface import values_sha256
+from serving.runtimes import import_onnxruntime
 
 SCRIPT = ROOT / "prepare_models.py"
 WEIGHTS = b"weights" * 50_000
@@ -166,6 +168,8 @@ def toy_networks(
         made[network.name] = {
             "file": f"{network.name}.onnx",
             "sha256": sha256(network.name.encode()),
+            "inputs": [network.input_name],
+            "outputs": [network.output_name],
             "weights": sources.get(network.name, {}) | weights,
         }
     return made
@@ -433,6 +437,26 @@ def test_damage_is_noticed_and_repaired(index: Index, tmp_path: Path, change: st
     assert prepare_models.is_complete(tmp_path, demo=True)
 
 
+def test_networks_in_the_form_of_an_older_version_are_made_again_and_no_others(
+    index: Index, tmp_path: Path
+) -> None:
+    prepare_toys(tmp_path, index)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    for name in ("pnet", "rnet", "onet"):
+        manifest["networks"][name] |= {"inputs": ["patches"], "outputs": ["regression", "probability"]}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert not prepare_models.is_complete(tmp_path, demo=False)
+    made = []
+
+    def make_networks(home: Path, networks: Sequence[Network], sources: dict[str, Any]) -> dict[str, Any]:
+        made.extend(network.name for network in networks)
+        return toy_networks(home, networks, sources)
+
+    prepare_toys(tmp_path, index, make_networks=make_networks)
+    assert made == ["pnet", "rnet", "onet"]
+    assert prepare_models.is_complete(tmp_path, demo=True)
+
+
 def test_damaged_networks_are_made_again_without_a_network_connection(index: Index, tmp_path: Path) -> None:
     prepare_toys(tmp_path, index)
     (tmp_path / "rnet.onnx").unlink()
@@ -642,21 +666,22 @@ sys.exit(prepare_models.main(["--models-dir", {str(tmp_path / "models")!r}]))
 
 def test_weights_are_named_by_their_values() -> None:
     values = [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(4, dtype=np.float32)]
-    name = convert.values_sha256(values)
-    assert convert.values_sha256([a.astype(">f4") for a in values]) == name
-    assert convert.values_sha256([np.asfortranarray(a) for a in values]) == name
+    name = values_sha256(values)
+    assert values_sha256([a.astype(">f4") for a in values]) == name
+    assert values_sha256([np.asfortranarray(a) for a in values]) == name
     for other in (values[::-1], [values[0].reshape(3, 2), values[1]], [values[0], values[1] * 1.0001]):
-        assert convert.values_sha256(other) != name
+        assert values_sha256(other) != name
 
 
 @pytest.mark.parametrize("offset", [0, 0.9e-4, 1.1e-4, np.nan])
 def test_results_that_differ_are_refused(models_dir: Path, offset: float) -> None:
     network = next(network for network in NETWORKS if network.name == "rnet")
-    session = onnxruntime.InferenceSession(str(models_dir / "rnet.onnx"), providers=["CPUExecutionProvider"])
+    run = load_network(models_dir / "rnet.onnx")
 
-    def keras(pixels: Any, *, training: bool) -> list[Any]:
-        first, second = session.run(list(network.output_names), {network.input_name: pixels})
-        return [first + np.float32(offset), second]
+    def keras(standard: Any, *, training: bool) -> list[Any]:
+        values = run(standard * 128 + np.float32(127.5))
+        face = 1 / (1 + np.exp(-values[:, :1]))
+        return [values[:, 1:] + np.float32(offset), np.concatenate([1 - face, face], axis=1)]
 
     if offset < convert.LARGEST_DIFFERENCE:
         assert convert.compare(network, models_dir / "rnet.onnx", keras) == pytest.approx(offset, abs=1e-6)
@@ -693,17 +718,16 @@ def test_the_demo_photographs(models_dir: Path) -> None:
     ("name", "input_name", "side", "outputs"),
     [
         ("facenet", "crops", (160, 160), {"vectors": (128,)}),
-        ("pnet", "pictures", (50, 70), {"regression": (20, 30, 4), "probability": (20, 30, 2)}),
-        ("rnet", "patches", (24, 24), {"regression": (4,), "probability": (2,)}),
-        ("onet", "patches", (48, 48), {"regression": (4,), "landmarks": (10,), "probability": (2,)}),
+        ("pnet", "pixels", (50, 70), {"values": (5, 20, 30)}),
+        ("rnet", "pixels", (24, 24), {"values": (5,)}),
+        ("onet", "pixels", (48, 48), {"values": (15,)}),
     ],
 )
 def test_a_network_has_the_declared_shapes(
     models_dir: Path, n: int, name: str, input_name: str, side: tuple[int, int], outputs: dict[str, Any]
 ) -> None:
-    session = onnxruntime.InferenceSession(
-        str(models_dir / f"{name}.onnx"), providers=["CPUExecutionProvider"]
-    )
+    path = models_dir / f"{name}.onnx"
+    session = import_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     results = session.run(None, {input_name: np.zeros((n, *side, 3), dtype=np.float32)})
     shapes = {
         output.name: result.shape for output, result in zip(session.get_outputs(), results, strict=True)
