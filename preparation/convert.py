@@ -76,10 +76,12 @@ def convert_all(
         the manifest's entries of these networks.
 
     Raises:
-        PrepareError: a package is missing, weights do not fit, a conversion failed, or the results differ.
+        PrepareError: weights do not fit, a conversion failed, or the results differ.
+        ImportError: a package is missing.
         OSError: disk full and the like.
     """
-    from tqdm import tqdm
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     set_environment(home)
     os.environ["DEEPFACE_BACKEND_ENGINE"] = "tensorflow"
@@ -87,22 +89,23 @@ def convert_all(
     made = {}
     step = ""
     try:
-        with quiet(log) as terminal, tqdm(total=3 * len(networks), file=terminal, unit="step") as bar:
+        columns = TextColumn("{task.description:27}"), BarColumn(), MofNCompleteColumn()
+        with (
+            quiet(log) as terminal,
+            Progress(*columns, console=Console(file=terminal), disable=not terminal.isatty()) as bar,
+        ):
+            task = bar.add_task("", total=3 * len(networks))
 
             def begin(text: str) -> None:
                 nonlocal step
                 step = text
-                bar.set_description(f"{text:27}")
+                bar.update(task, description=text)
 
             for network in networks:
                 source = sources.get(network.name, DOWNLOADED)
-                made[network.name] = convert(network, home, source, begin, bar.update)
-            bar.set_description(f"{'models are converted':27}")
-    except (PrepareError, OSError, KeyboardInterrupt):
+                made[network.name] = convert(network, home, source, begin, lambda: bar.advance(task))
+    except (PrepareError, OSError, ImportError, KeyboardInterrupt):
         raise
-    except ImportError as error:
-        hint = "run `pip install -r requirements.txt`"
-        raise PrepareError(f"the package {error.name} cannot be imported; {hint}") from error
     except Exception as error:
         sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-4000:])
         reason = (str(error).splitlines() or [""])[0]
