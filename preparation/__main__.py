@@ -1,4 +1,4 @@
-"""`python -m preparation`."""
+"""`python -m preparation` prepares models/; --help tells more."""
 
 import sys
 
