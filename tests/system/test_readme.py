@@ -33,12 +33,12 @@ NEXT = "== next =="
 
 # What is run elsewhere: it serves until it is stopped, or takes the whole set-up.
 ELSEWHERE = {
-    "make run": "system/test_launch.py::test_serve_starts_both_and_stops_both",
-    "make test": "system/test_readme.py::test_what_is_run_elsewhere_is_run_there",  # it runs this one
-    "python3 test_request.py": "system/test_client_script.py::test_the_demo_recognises_every_photograph",
+    "make run": "test_launch.py::test_serve_starts_both_and_stops_both",
+    "make test": "test_readme.py::test_what_is_run_elsewhere_is_run_there",  # it runs this one
+    "python3 test_request.py": "test_client_script.py::test_the_demo_recognises_every_photograph",
     "cd feature_extraction && gunicorn -w 2 -b 0.0.0.0:5000 wsgi:app": "running.py::start",
     "cd face_detection && gunicorn -w 2 -b 0.0.0.0:6337 wsgi:app": "running.py::start",
-    "cd face_detection && python3 face_detection.py": "system/test_launch.py::test_the_launcher_script_serves",
+    "cd face_detection && python3 face_detection.py": "test_launch.py::test_the_launcher_script_serves",
 }
 
 
@@ -183,5 +183,6 @@ def structure(value: Any) -> Any:
 @pytest.mark.parametrize("command", ELSEWHERE)
 def test_what_is_run_elsewhere_is_run_there(command: str) -> None:
     file, _, name = ELSEWHERE[command].partition("::")
-    assert f"def {name}" in (ROOT / "tests" / file).read_text(encoding="utf-8")
+    (path,) = (ROOT / "tests").rglob(file)
+    assert f"def {name}" in path.read_text(encoding="utf-8")
     assert any(example.command == command for _, block in blocks("console") for example in examples(block))
