@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -18,11 +18,11 @@ class SettingsError(Exception):
     """A setting has a value that cannot be used; the text names the variable."""
 
 
-def settings_file(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the settings file: what RECOGNITION_SETTINGS names, or the first of PLACES; None: no file."""
+def settings_file(environ: Mapping[str, str] = os.environ, places: Sequence[Path] = PLACES) -> Path | None:
+    """Return the settings file: what RECOGNITION_SETTINGS names, or the first of `places`; None: no file."""
     if environ.get(NAMED_BY, "").strip():
         return Path(environ[NAMED_BY])
-    return next((path for path in PLACES if path.exists()), None)
+    return next((path for path in places if path.exists()), None)
 
 
 def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
