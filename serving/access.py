@@ -25,12 +25,12 @@ def register(
         scopes: what each endpoint asks for; one that is not here asks for `admin`.
         keys: those that are accepted; without any, everybody may call everything.
         limit: how often one key, or without keys one address, may ask; None: as often as it likes.
-        ask: what who has no valid key is told to send.
+        ask: what a caller without a valid key is asked to send.
     """
 
     @app.before_request
     def admit() -> None:
-        # An unknown path is told to whoever has a key.
+        # Any valid key learns that a path is unknown.
         scope = ANY if request.endpoint is None else scopes.get(request.endpoint, ADMIN)
         if scope == OPEN:
             return
@@ -47,7 +47,7 @@ def register(
 
 
 def _presented(incoming: Request) -> str:
-    """Return the key that came with the request, or an empty text, which is nobody's."""
+    """Return the key that came with the request, or an empty text, which matches no key."""
     own: str | None = incoming.headers.get("x-api-key")
     if own is not None:
         return own

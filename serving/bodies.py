@@ -65,7 +65,7 @@ def files(*names: str) -> list[bytes]:
 
 
 def check_files(*names: str) -> None:
-    """See to it that a form has no files but those of these names.
+    """Make sure that a form has no files but those of these names.
 
     Raises:
         InvalidRequest: it has.

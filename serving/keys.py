@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 RECOGNISE, ENROL, MONITOR, ADMIN = SCOPES = ("recognise", "enrol", "monitor", "admin")
 
-# What a route may ask for beside a scope. `monitor` opens just the routes of ANY.
+# What a route may ask for instead of a scope. A key with only `monitor` opens just the routes of ANY.
 OPEN = "open"  # no key at all
 ANY = "any"  # a key, of whatever scope
 
@@ -25,7 +25,7 @@ class Key:
     """What is kept of a key: whose it is, what it opens, and its SHA-256.
 
     The hash is plain, without salt or stretching. Those make it expensive to guess words; a key is no word
-    but 256 random bits, which nobody guesses whatever a guess costs, and every request pays for the hash.
+    but 256 random bits, beyond guessing however cheap a guess is, and every request pays for the hash.
     """
 
     name: str

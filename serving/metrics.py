@@ -1,4 +1,4 @@
-"""What Prometheus is told of a service: requests, stages and their times, counts, model and version."""
+"""A service's metrics for Prometheus: requests, stages and their times, counts, model and version."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Metrics:
 
         Args:
             prefix: of all names.
-            stages: which there are, for people.
+            stages: their names, for the help text.
             counts: what is counted, by the name under which it is noted, and what it means.
             gauges: what rises and falls, by name: what it means, and its labels; summed over the workers.
             momentary: measures those that are known only when they are asked for, the same for all workers.

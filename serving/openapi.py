@@ -63,7 +63,7 @@ def document(
         statuses: of every failure.
         title: of the document.
         samples: texts that are too long for the table, by what stands for them in its examples.
-        optional_keys: nobody is asked for a key.
+        optional_keys: calls work without a key.
     """
     bodies = {(route.name, "json"): route.json[0] for route in table if route.json}
     answers = {

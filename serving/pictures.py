@@ -105,10 +105,10 @@ def _set(target: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
 
 def _orientation(image: Image.Image) -> int | None:
     try:
-        found = image.getexif().get(ORIENTATION_TAG)  # Pillow turns a TIFF by itself and forgets the tag
+        orientation = image.getexif().get(ORIENTATION_TAG)  # Pillow itself turns a TIFF
     except Exception:  # a picture with a broken EXIF block is still a picture
         return None
-    return found if isinstance(found, int) else None
+    return orientation if isinstance(orientation, int) else None
 
 
 def _rgb(image: Image.Image) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:

@@ -30,19 +30,19 @@ class Route:
 
     method, path: of the call, the path as Flask writes it.
     handler: is called with the application's parts, and with the path's parameter by its name; the first
-        line of its docstring is what people are told of the call.
+        line of its docstring describes the call.
     scope: what a key must open; see serving/keys.py.
     answer: the type of its JSON, or the media type of another answer; and an example, None for bytes.
     others: media types that the answer may also have.
     queued: whether it waits for a turn, and so is refused, when too many wait, before its body is read.
     json: the type of a JSON body, and an example.
     raw: the media type of a body that is neither JSON nor a form, and an example, None for bytes.
-    files, form: the names of an upload's files, and the model of the fields beside them.
+    files, form: the names of an upload's files, and the model of its other fields.
     several: whether each of the files may come several times.
     query: the model of the parameters; None: it takes none.
     parameter: the type of the path's parameter.
-    raises: how it may fail, beside what every call may do.
-    failing: the status of all failures, in place of their own, once the caller was let in.
+    raises: how it may fail, in addition to how every call may fail.
+    failing: one status for all failures, in place of their own, once the caller has been let in.
     """
 
     method: str

@@ -1,6 +1,6 @@
-"""The libraries that run networks, imported so that they report nothing: the only place that imports them.
+"""Imports the libraries that run networks, with their telemetry switched off; nothing else imports them.
 
-Each reports its use to its maker unless it is told otherwise before it is imported.
+Each reports its use to its maker unless that is switched off before it is imported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def import_onnxruntime() -> Any:
 
 
 def stop_reports() -> None:
-    """Stop the reports of this process and its children. To be called before what may import the libraries.
+    """Switch off telemetry in this process and its children; call it before anything imports the libraries.
 
     OpenVINO 2026.4 imports openvino_telemetry, which writes a usage file into the home folder and sends its
     content to Google Analytics at once; where that package is missing OpenVINO has a stub that does nothing.

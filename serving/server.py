@@ -58,10 +58,10 @@ def configuration(
         "threads": settings.threads,
         # The services share their work between threads of their own, which OpenBLAS's would only wait for.
         "raw_env": ["OPENBLAS_NUM_THREADS=1"],
-        "timeout": 120,  # a worker that gives no sign of life for so long, in seconds, is replaced
+        "timeout": 120,  # seconds without a sign of life after which a worker is replaced
         "graceful_timeout": 30,
         "keepalive": 75,  # seconds; longer than clients and proxies usually keep an idle connection
-        "control_socket_disable": True,  # nobody uses it, and both services would share one path
+        "control_socket_disable": True,  # unused, and both services would share one path
         "limit_request_line": 0,  # an id and a name in a query may be longer than the most it can be set to
         "logconfig_dict": logs.config(as_json=settings.log_format == "json"),
         "on_starting": starting,

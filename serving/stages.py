@@ -1,4 +1,4 @@
-"""What is noted of the request under way, for log and metrics: stages and their times, counts, the model."""
+"""Notes on the current request, for the log and the metrics: stages and their times, counts, the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Notes:
     models: list[tuple[str, str]] = field(default_factory=list)
 
 
-notes: ContextVar[Notes | None] = ContextVar("notes", default=None)  # None: nobody wants to know
+notes: ContextVar[Notes | None] = ContextVar("notes", default=None)  # None: notes are not wanted
 
 
 @contextmanager

@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 class Admission:
     """A bounded queue. `running` requests work at a time, at most `waiting` more wait for their turn.
 
-    changed: is told how many run and how many wait, whenever that changes.
+    changed: called with how many run and how many wait, whenever that changes.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class Admission:
 class Shared(Generic[Value]):
     """One run at a time of something that many ask for, whose result they share for a while.
 
-    Who asks while it runs gets what comes of that run, be it a failure; who asks later, within `kept_s`
-    seconds, gets its result, but not its failure: what is well again shall be known at once.
+    Whoever asks during a run gets its outcome, even a failure. For `kept_s` seconds after it others get its
+    result, but never its failure: a recovery must show at once.
     """
 
     def __init__(self, kept_s: float, clock: Callable[[], float] = time.monotonic) -> None:

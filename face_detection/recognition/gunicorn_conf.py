@@ -9,9 +9,11 @@ settings = from_environment()
 
 
 def warn(master: Any) -> None:
-    """Say in the log that nobody is asked for a key."""
+    """Say in the log that no key is needed."""
     if not (settings.api_keys or settings.api_keys_file):
-        master.log.warning("authentication is off: whoever reaches this port may do everything; see API_KEYS")
+        master.log.warning(
+            "authentication is off: anyone who reaches this port can do everything; see API_KEYS"
+        )
 
 
 place = settings.face_detection_host, settings.face_detection_port

@@ -95,8 +95,8 @@ class Service:
     enrolment_threads: how many pictures of one enrolment are decoded and searched for faces at once.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it.
     clock: returns the time, in UTC.
-    audit: is told who was recognised, before it is answered; the gallery itself tells of its changes.
-    rehearsal: shares the recognition that `ready` tries.
+    audit: records who was recognised, before the answer; the gallery itself records its changes.
+    rehearsal: shares one trial recognition between all that call `ready`.
     """
 
     decode: Decode
@@ -240,10 +240,10 @@ class Service:
         return Verification((face1, face2), distance, threshold, model)
 
     def ready(self) -> Readiness:
-        """Recognise a bundled face: finds out whether detector, embedding service and gallery work together.
+        """Recognise a bundled face, which shows whether detector, embedder and gallery work together.
 
-        It takes no turn in the queue, so that a service with more work than it can do is still ready, but one
-        recognition serves all who ask meanwhile and shortly after.
+        It takes no turn in the queue, so that an overloaded service is still ready. One recognition serves
+        all callers during it and shortly after.
 
         Raises:
             NoFace, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
@@ -261,7 +261,7 @@ class Service:
         return model
 
     def check_comparable(self, fingerprint: str, dimension: int) -> None:
-        """See to it that vectors made elsewhere can be compared with those that are made here.
+        """Make sure that vectors made elsewhere can be compared with those that are made here.
 
         Raises:
             GalleryModelMismatch: they are of another model; EmbeddingUnavailable.

@@ -90,9 +90,9 @@ def run_on_onnxruntime(file: Path, threads: int, device: str) -> Forward:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    wanted = list(dict.fromkeys([providers[device], providers["CPU"]]))
-    session = onnxruntime.InferenceSession(str(file), options, providers=wanted)
-    if session.get_providers()[0] != wanted[0]:  # ONNX Runtime has only logged it, and taken the CPU
+    chosen = list(dict.fromkeys([providers[device], providers["CPU"]]))
+    session = onnxruntime.InferenceSession(str(file), options, providers=chosen)
+    if session.get_providers()[0] != chosen[0]:  # ONNX Runtime has only logged it, and taken the CPU
         raise DeviceUnavailable(
             f"EMBEDDING_DEVICE={device}: ONNX Runtime cannot use it here, as its own lines above say; "
             "CUDA needs NVIDIA's driver, and the libraries that come with onnxruntime-gpu[cuda,cudnn]."

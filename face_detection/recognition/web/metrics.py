@@ -1,4 +1,4 @@
-"""What Prometheus is told of face_detection beside what serving/metrics.py tells of every service."""
+"""The metrics that face_detection adds to those of serving/metrics.py."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class NewSample(_Strict):
 
 
 class RecogniseOptions(_Strict):
-    """What a caller can set beside the picture; the defaults are the historical behaviour."""
+    """What a caller can set in addition to the picture; the defaults are the historical behaviour."""
 
     min_distance: Distance | None = None
     include_unknown: Annotated[
@@ -110,7 +110,7 @@ class RecogniseRequest(RecogniseOptions):
 
 
 class DrawQuery(_Lax):
-    """Whether the picture itself is wanted back, with boxes and names."""
+    """Whether to answer with the picture itself, boxes and names drawn on it."""
 
     draw: Annotated[
         bool,
@@ -125,7 +125,7 @@ class DetectRequest(_Strict):
 
 
 class NoOptions(_Strict):
-    """Nothing beside the picture."""
+    """Nothing in addition to the picture."""
 
 
 class VerifyOptions(_Strict):
@@ -202,7 +202,7 @@ def parse_recognise_form(form: Mapping[str, str]) -> RecogniseOptions:
 
 
 def parse_draw_query(query: Mapping[str, str]) -> bool:
-    """Read whether the picture is wanted back, with boxes and names.
+    """Read whether to answer with the picture, boxes and names drawn on it.
 
     Raises:
         InvalidRequest.
@@ -222,7 +222,7 @@ def parse_detect(body: bytes) -> Encoded:
 
 
 def check_no_options(form: Mapping[str, str]) -> None:
-    """See to it that a form has nothing beside its files.
+    """Make sure that a form has nothing but its files.
 
     Raises:
         InvalidRequest.
