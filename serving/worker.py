@@ -81,7 +81,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._waiting: deque[gthread.TConn] = deque()  # connections, for a thread
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Accept connections or not; a worker that stops closes its listeners: no client shall wait in vain."""
+        """Accept connections or not; a worker that stops closes its listeners, so nobody waits in vain."""
         super().set_accept_enabled(enabled)
         if not self.alive:
             for listener in self.sockets:

@@ -110,13 +110,13 @@ def load_detector(settings: Settings) -> Detector:
         SystemExit: with the status at which gunicorn's master stops.
     """
     limits = {"min_face_px": settings.min_face_px, "threads": settings.detection_threads}
-    if settings.detector == "mtcnn":
-        return load_mtcnn(settings.models_dir, max_side_px=settings.detection_max_side_px, **limits)
     try:
+        if settings.detector == "mtcnn":
+            return load_mtcnn(settings.models_dir, max_side_px=settings.detection_max_side_px, **limits)
         return load_deepface(
             settings.detector, settings.models_dir, deepface_home=settings.deepface_home, **limits
         )
-    except DetectorUnavailable as e:
+    except (DetectorUnavailable, FileNotFoundError, ValueError) as e:
         stop(str(e))
 
 

@@ -12,7 +12,7 @@ def warn(master: Any) -> None:
     """Say in the log that no key is needed."""
     if not (settings.api_keys or settings.api_keys_file):
         master.log.warning(
-            "authentication is off: anyone who reaches this port can do everything; see API_KEYS"
+            "no keys are set: anyone who reaches this port can do everything; see API_KEYS"
         )
 
 
