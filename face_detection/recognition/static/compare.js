@@ -91,7 +91,7 @@ function verdict({ verified, distance, threshold, similarity }, [low, high]) {
   const near = el("span", { class: "near" });
   near.style.width = at(threshold);
   return [
-    el("h2", { class: verified ? "verdict" : "verdict unknown" }, verified ? "The same person" : "Different people"),
+    el("h2", { class: verified ? "verdict" : "verdict unknown" }, verified ? "Same person" : "Different people"),
     el("p", { class: "figures" }, `distance ${distanceText(distance)} · similarity ${percent(similarity)}`),
     el(
       "div",
@@ -101,6 +101,6 @@ function verdict({ verified, distance, threshold, similarity }, [low, high]) {
       },
       near, mark("mark", distance, distanceText(distance)), mark("limit", threshold, `threshold ${threshold}`),
     ),
-    el("p", { class: "ends", "aria-hidden": "true" }, el("span", {}, `${low}: the same picture`), el("span", {}, `${high}: as different as can be`)),
+    el("p", { class: "ends", "aria-hidden": "true" }, el("span", {}, `${low}: the same picture`), el("span", {}, `${high}: as different as possible`)),
   ];
 }

@@ -30,7 +30,7 @@ export function faceItem(face, number, crop, enrolAs) {
 
   async function submit(event) {
     event.preventDefault();
-    const name = input.value.trim();
+    const name = input.value.normalize("NFC").trim();
     if (!name) return;
     button.disabled = true;
     message.textContent = "";

@@ -10,10 +10,16 @@ export async function open(blob) {
     await image.decode();
   } catch {
     URL.revokeObjectURL(image.src);
-    throw new Error("the browser cannot show this file as a picture.");
+    throw new Error("Not a picture that this browser can show.");
   }
   return { blob, image, width: image.naturalWidth, height: image.naturalHeight };
 }
+
+/**
+ * Where a picture's file lies: its path below the folder that was chosen, with slashes, or its name.
+ * Undefined for a picture that comes from no file.
+ */
+export const pathOf = ({ webkitRelativePath, name }) => webkitRelativePath?.replace(/^[^/]*[/]/, "") || name;
 
 /** Give back the memory of a picture that is shown no longer. */
 export const close = (picture) => picture?.image.src && URL.revokeObjectURL(picture.image.src);

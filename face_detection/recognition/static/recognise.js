@@ -1,10 +1,10 @@
 // The view that recognises: a picture, or the camera as fast as answers come.
 
-import { enrol, model, recognise } from "./api.js";
+import { enrol, model, newSample, recognise } from "./api.js";
 import { byId, count, distanceText, pause } from "./elements.js";
 import { complain, isOutage } from "./errors.js";
 import { faceItem } from "./faces.js";
-import { alone, close, drawBoxes, frame, onChosen, open, parseBox, shape, thumbnail } from "./pictures.js";
+import { alone, close, drawBoxes, frame, onChosen, open, parseBox, pathOf, shape, thumbnail } from "./pictures.js";
 
 const WAIT_AFTER_ERROR_MS = 2000;
 
@@ -133,9 +133,7 @@ const held = () => stream !== null && list.contains(document.activeElement);
 /** Ask about a picture and show the answer, unless something newer is shown by then. */
 async function look(asked, mine) {
   const scale = await model();
-  const began = performance.now();
-  const faces = await recognise(asked.blob);
-  const ms = performance.now() - began;
+  const { faces, ms } = await recognise(asked.blob);
   if (mine !== turn || held()) return;
   picture = asked;
   know(scale);
@@ -154,7 +152,7 @@ async function look(asked, mine) {
 async function nameFace(asked, boxes, i, name, mine) {
   const others = boxes.filter((_, j) => j !== i);
   const blob = i === 0 ? asked.blob : await alone(asked.image, boxes[i], others);
-  await enrol(`${[...name].slice(0, 200).join("")}/${new Date().toISOString()}`, name, blob);
+  await enrol(blob, newSample(name, pathOf(asked.blob)));
   if (mine !== turn) return;
   if (stream) return byId("camera-toggle").focus(); // the camera goes on
   await look(asked, mine);
@@ -185,7 +183,7 @@ function useThreshold({ threshold, distance_range: [low, high] }) {
   Object.assign(slider, { min: low, max: high, step, value: threshold, disabled: false });
   const reset = byId("threshold-reset");
   reset.hidden = false;
-  reset.textContent = `Back to ${threshold}, the model’s own`;
+  reset.textContent = `Reset to ${threshold}, the model’s default`;
   redraw();
 }
 
