@@ -125,14 +125,14 @@ def test_name_unknown_faces(visit: Visit, pair: Pair, photographs: Photographs, 
     group.save(tmp_path / "group.png")
     page = visit.view("recognise")
     page.set_input_files("#recognise-file", tmp_path / "group.png")
-    expect(page.locator("#summary")).to_have_text("2 faces: unknown, unknown")
+    expect(page.locator("#summary")).to_have_text("2 faces: 2 unknown")
     expect(page.locator("#faces li").first).to_contain_text("Nobody is enrolled yet.")
     boxes = [box.bounding_box() for box in page.locator(".box").all()]
     assert boxes[0] and boxes[1] and boxes[0]["width"] > boxes[1]["width"]
     small = page.locator("#faces li").nth(1)
     small.get_by_role("textbox").fill("The Small One")
     small.get_by_role("button", name="Name this face").click()
-    expect(page.locator("#summary")).to_have_text("2 faces: unknown, The Small One")
+    expect(page.locator("#summary")).to_have_text("2 faces: The Small One, unknown")
     expect(small).to_be_focused()
     assert enrolled(pair) == ["The Small One"]
     large = page.locator("#faces li").nth(0)
@@ -473,4 +473,4 @@ def test_everything_by_keyboard(visit: Visit) -> None:
     page.go_back()
     expect(page.get_by_role("heading", name="Recognise")).to_be_focused()
     page.keyboard.press("Tab")
-    expect(page.get_by_label("Choose a picture").first).to_be_focused()
+    expect(page.get_by_label("Choose pictures").first).to_be_focused()

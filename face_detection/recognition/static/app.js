@@ -6,6 +6,7 @@ import { byId, el } from "./elements.js";
 import * as enrol from "./enrol.js";
 import { explain, isDown, isOutage } from "./errors.js";
 import * as gallery from "./gallery.js";
+import { know } from "./panel.js";
 import * as recognise from "./recognise.js";
 
 const VIEWS = { recognise, enrol, gallery, compare };
@@ -38,7 +39,7 @@ async function check() {
   checking = true;
   try {
     const model = await ready();
-    recognise.know(model);
+    know(model);
     say("well", `Ready · ${model.model}`);
   } catch {
     say("ill", "Not ready");

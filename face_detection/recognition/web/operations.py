@@ -13,6 +13,8 @@ DOCS_FILES = Literal["swagger-ui.css", "swagger-ui-bundle.js", "start.js"]
 PAGE_FILES = Literal[
     "api.js",
     "app.js",
+    "boxes.js",
+    "camera.js",
     "compare.js",
     "elements.js",
     "enrol.js",
@@ -21,9 +23,11 @@ PAGE_FILES = Literal[
     "gallery.js",
     "icon.svg",
     "index.html",
+    "panel.js",
     "pictures.js",
     "ready.jpg",
     "recognise.js",
+    "strip.js",
     "style.css",
     "views.css",
 ]
