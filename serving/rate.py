@@ -42,6 +42,10 @@ class RateLimit:
             self._taken.pop(caller, None)
             self._taken[caller] = times
 
+    def __len__(self) -> int:
+        """Return of how many callers it keeps anything."""
+        return len(self._taken)
+
     def _forget(self, until: float) -> None:
         """Drop the callers who have asked nothing since: only those of one minute take memory."""
         while self._taken:

@@ -6,7 +6,6 @@ import ctypes
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from serving import sandbox_process as decoding_process
 
 DEEDS: dict[str, Callable[[], Any]] = {
     "loops for ever": lambda: [None for _ in iter(int, 1)],
-    "sleeps": lambda: time.sleep(3600),
+    "sleeps": signal.pause,
     "aborts": os.abort,
     "reads where nothing is": lambda: ctypes.string_at(0),
     "exits": lambda: os._exit(0),

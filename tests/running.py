@@ -78,9 +78,10 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes] |
     deadline = time.monotonic() + LIMIT_S
     while not condition():
         assert process is not None
-        assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.02)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+            raise AssertionError(log.read_text())
 
 
 def free_port() -> int:

@@ -11,9 +11,7 @@ settings = from_environment()
 def warn(master: Any) -> None:
     """Say in the log that no key is needed."""
     if not (settings.api_keys or settings.api_keys_file):
-        master.log.warning(
-            "no keys are set: anyone who reaches this port can do everything; see API_KEYS"
-        )
+        master.log.warning("no keys are set: anyone who reaches this port can do everything; see API_KEYS")
 
 
 place = settings.face_detection_host, settings.face_detection_port

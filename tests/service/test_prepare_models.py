@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -552,7 +552,7 @@ def test_what_a_killed_run_left_is_removed(index: Index, tmp_path: Path) -> None
 
 def test_two_starts_at_once_prepare_once(index: Index, tmp_path: Path) -> None:
     program = f"""
-import sys, time
+import sys
 from pathlib import Path
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}, {str(Path(__file__).parent)!r}]
 import test_prepare_models as toys
@@ -561,18 +561,37 @@ from preparation import main as prepare_models
 def make_networks(*arguments):
     with open({str(tmp_path / "made")!r}, "a") as log:
         log.write("made ")
-    time.sleep(1)
+    sys.stdin.readline()  # until the other process waits
     return toys.toy_networks(*arguments)
 
 index = toys.Index(url={index.url!r})
 toys.prepare_toys(Path({str(tmp_path / "models")!r}), index, make_networks=make_networks)
 """
     command = [sys.executable, "-c", program]
-    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    pipe, waiting = subprocess.PIPE, threading.Semaphore(0)
+
+    def follow(process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "another process is preparing the models; waiting for it" in line:
+                waiting.release()
+
+    with (
+        ThreadPoolExecutor(2) as pool,
+        subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True) as one,
+        subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True) as other,
+    ):
+        followers = [pool.submit(follow, process) for process in (one, other)]
+        assert waiting.acquire(timeout=60)
+        for process in (one, other):
+            assert process.stdin is not None
+            process.stdin.write("go on\n")
+            process.stdin.flush()
+        assert [process.wait(60) for process in (one, other)] == [0, 0]
+        for follower in followers:
+            follower.result(timeout=60)
+    assert not waiting.acquire(blocking=False)
     assert (tmp_path / "made").read_text() == "made "
-    assert sum("another process is preparing the models; waiting for it" in text for text in said) == 1
     assert prepare_models.is_complete(tmp_path / "models", demo=True)
 
 
@@ -679,7 +698,6 @@ sys.exit(prepare_models.main(["--models-dir", {str(tmp_path / "models")!r}]))
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert arrived.wait(30)
-        time.sleep(0.5)  # until the client waits for more
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=30)[1]
     released.set()
