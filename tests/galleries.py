@@ -25,6 +25,16 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 PROCESSES = multiprocessing.get_context("spawn")
 
 
+class FakeClock:
+    """The time that all workers of one test have."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
 def a_sample(sample_id: str, **changes: object) -> Sample:
     fields = {
         "name": f"name of {sample_id}",

@@ -104,6 +104,7 @@ class GalleryUnavailable(RecognitionError):
     """The database cannot be reached, or is locked past its time limit."""
 
     code = "gallery_unavailable"
+    outcome_unknown = False  # True: the connection broke while a change was committed, which may be stored
 
 
 class AuditUnavailable(RecognitionError):

@@ -11,24 +11,33 @@ import sqlalchemy as sa
 
 from recognition.errors import GalleryUnavailable
 from recognition.gallery.portable import PART
+from recognition.gallery.store import Gallery
 
 
-def backup(engine: sa.Engine, file: Path) -> int:
+def backup(gallery: Gallery, file: Path) -> int:
     """Copy the database as it is at one moment, and check the copy.
 
     Args:
-        engine: of a SQLite file.
+        gallery: in a SQLite file.
         file: must not be there, and is when all is done; until then it has `.part` behind its name.
 
     Returns:
         The number of samples in the copy.
 
     Raises:
+        AuditUnavailable: the audit log cannot be written.
         GalleryUnavailable: the database, or the copy, cannot be read.
         OSError: the file is there already, its unfinished copy is, or it cannot be made.
     """
     if file.exists():
         raise FileExistsError(f"{file} is there already; a backup overwrites nothing.")
+    samples = gallery.count()
+    with gallery.audit.outcomes() as begin:
+        begin("backup", samples)
+        return _copy(gallery.engine, file)
+
+
+def _copy(engine: sa.Engine, file: Path) -> int:
     part = file.with_name(file.name + PART)
     part.touch(mode=0o600, exist_ok=False)  # faces are nobody else's business
     try:

@@ -7,12 +7,15 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from recognition.errors import GalleryUnavailable
+
+if TYPE_CHECKING:
+    from recognition.gallery.cipher import Cipher
 
 VALUES_PER_QUERY = 500  # SQLite takes 999 bound parameters in its oldest builds
 LOG_WAIT_MS = 100  # a search among a million samples reads for 30
@@ -26,11 +29,15 @@ def transaction(engine: sa.Engine, *, write: bool = False) -> Iterator[sa.Connec
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
+    committing = False
     try:
         with engine.connect().execution_options(write=write) as connection, connection.begin():
             yield connection
+            committing = write
     except sa.exc.DBAPIError as e:
-        raise GalleryUnavailable("The database cannot be used right now.") from e
+        error = GalleryUnavailable("The database cannot be used right now.")
+        error.outcome_unknown = committing and e.connection_invalidated
+        raise error from e
     except sa.exc.TimeoutError as e:
         raise GalleryUnavailable("All connections to the database are busy.") from e
 
@@ -58,11 +65,11 @@ def portions(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield values[start : start + VALUES_PER_QUERY]
 
 
-def open_sqlite(url: sa.URL, timeout_s: float, cipher: Any = None) -> sa.Engine:
-    """Open the file of a SQLite URL; a new one, and a new folder, can be read by their owner only.
+def open_sqlite(path: Path, timeout_s: float, cipher: Cipher | None = None) -> sa.Engine:
+    """Open a SQLite file; a new one, and a new folder, can be read by their owner only.
 
     Args:
-        url: with a path.
+        path: of the file.
         timeout_s: how long a locked file is waited for, in seconds.
         cipher: each connection has it in its `info`, for atrest.py.
 
@@ -70,7 +77,6 @@ def open_sqlite(url: sa.URL, timeout_s: float, cipher: Any = None) -> sa.Engine:
         GalleryUnavailable: it is locked or no database.
         OSError: it cannot be made.
     """
-    path = Path(url.database or "")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)  # SQLite gives the files beside it, -wal and -shm, the same mode
     # mode=rw: no new file is made where it is gone, at whose sight SQLite would remove the log beside it.
@@ -96,10 +102,10 @@ def open_sqlite(url: sa.URL, timeout_s: float, cipher: Any = None) -> sa.Engine:
 
     def identity() -> tuple[int, int] | None:
         try:
-            found = path.stat()
+            status = path.stat()
         except FileNotFoundError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
     def begin(connection: sa.Connection) -> None:
         # IMMEDIATE takes the write lock at once: waiting for it later, with a read lock held, cannot succeed.

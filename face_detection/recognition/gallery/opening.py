@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from pathlib import Path
 
 import sqlalchemy as sa
 
+from recognition.audit import Audit
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import atrest
 from recognition.gallery.database import open_postgresql, open_sqlite
 from recognition.gallery.migrations import bring_up_to_date
-from recognition.gallery.search import DatabaseSearch, MemorySearch, Search
-from recognition.gallery.store import NOW, Audit, Clock, Gallery, unheard
+from recognition.gallery.search import Search
+from recognition.gallery.search_database import DatabaseSearch
+from recognition.gallery.search_memory import MemorySearch
+from recognition.gallery.store import NOW, Clock, Gallery
 
 
 def open_gallery(
@@ -21,7 +24,7 @@ def open_gallery(
     *,
     key: bytes | None = None,
     clock: Clock = NOW,
-    audit: Audit = unheard,
+    audit: Audit = Audit(None),  # noqa: B008  it has no state
 ) -> Gallery:
     """Open the gallery at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
 
@@ -31,8 +34,7 @@ def open_gallery(
         ef_search: see `DatabaseSearch`; 1 to 1,000, of no effect on SQLite.
         key: 32 bytes that the vectors are encrypted with, for SQLite alone; a new gallery keeps to it.
         clock: returns the time, in UTC; tells which samples have expired.
-        audit: is told of every change, within its transaction: what is done, and the ids or the number of the
-            samples. If it raises, nothing is changed.
+        audit: gets the lines of every change: what cannot be written there is not done.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked, lacks what is needed, was made by a
@@ -49,9 +51,14 @@ def open_gallery(
             )
         engine, search = open_postgresql(parsed, lock_timeout_s, ef_search), DatabaseSearch()
     else:
-        # The library takes memory and time to import: only those who have a key pay.
-        cipher = key and import_module("recognition.gallery.cipher").Cipher(key)
-        engine, search = open_sqlite(parsed, lock_timeout_s, cipher), MemorySearch()
+        file = Path(parsed.database or "")
+        cipher = None
+        if key is not None:
+            # Here, since the library takes memory and time to import: only those who have a key pay.
+            from recognition.gallery.cipher import Cipher
+
+            cipher = Cipher(key)
+        engine, search = open_sqlite(file, lock_timeout_s, cipher), MemorySearch()
     gallery = Gallery(engine, search, clock, audit)
     try:
         bring_up_to_date(engine)

@@ -12,7 +12,7 @@ from flask import Flask, Request, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from recognition.errors import InvalidRequest, UnsupportedMediaType
-from recognition.gallery import Gallery, portable, transfer
+from recognition.gallery import Gallery, transfer
 from recognition.service import Service
 from recognition.web.answers import Imported
 
@@ -25,18 +25,13 @@ def register(app: Flask, service: Service, gallery: Gallery) -> None:
 
     @app.get("/export")
     def export_samples() -> ResponseReturnValue:
-        pieces = transfer.export(gallery.engine)
-        gallery.audit("export", gallery.count())
-        return Response(pieces, mimetype=NDJSON, headers=AS_FILE)
+        return Response(transfer.export(gallery), mimetype=NDJSON, headers=AS_FILE)
 
     @app.post("/import")
     def import_samples() -> ResponseReturnValue:
         with _sent(request) as file:
-            header, count = portable.check(file)
-            service.check_comparable(header.fingerprint, header.dimension)
-            gallery.audit("import", count)  # what of it is stored follows
-            imported = transfer.store(gallery, file, header)
-        return jsonify(Imported(imported=imported, unchanged=count - imported))
+            imported, unchanged = transfer.import_file(gallery, file, service.check_comparable)
+        return jsonify(Imported(imported=imported, unchanged=unchanged))
 
 
 @contextmanager
