@@ -101,7 +101,7 @@ class EmbeddingUnavailable(RecognitionError):
 
 
 class GalleryUnavailable(RecognitionError):
-    """The database cannot be reached, or is locked past its time limit."""
+    """The database cannot be reached, is locked past its time limit, or has no room left."""
 
     code = "gallery_unavailable"
     outcome_unknown = False  # True: the connection broke while a change was committed, which may be stored

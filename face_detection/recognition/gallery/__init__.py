@@ -15,8 +15,9 @@ transfer.py  a gallery goes into such a file and comes out of one
 __main__.py  the command `python -m recognition.gallery`
 """
 
+from recognition.gallery.database import LEAST_FREE_BYTES
 from recognition.gallery.opening import open_gallery
 from recognition.gallery.store import Gallery
 from recognition.gallery.upkeep import keep_up
 
-__all__ = ["Gallery", "keep_up", "open_gallery"]
+__all__ = ["LEAST_FREE_BYTES", "Gallery", "keep_up", "open_gallery"]

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from recognition.errors import GalleryUnavailable
+from recognition.gallery.database import is_full
 from recognition.gallery.portable import PART
 from recognition.gallery.store import Gallery
 
@@ -26,7 +27,7 @@ def backup(gallery: Gallery, file: Path) -> int:
 
     Raises:
         AuditUnavailable: the audit log cannot be written.
-        GalleryUnavailable: the database, or the copy, cannot be read.
+        GalleryUnavailable: the database, or the copy, cannot be read or written.
         OSError: the file is there already, its unfinished copy is, or it cannot be made.
     """
     if file.exists():
@@ -51,8 +52,11 @@ def _copy(engine: sa.Engine, file: Path) -> int:
             (count,) = copy.execute("SELECT count(*) FROM samples").fetchone()
         file.touch(mode=0o600, exist_ok=False)  # nobody has made it meanwhile
         part.replace(file)
-    except (sqlite3.Error, sa.exc.SQLAlchemyError) as e:
+    except sa.exc.SQLAlchemyError as e:
         raise GalleryUnavailable("The database cannot be copied.") from e
+    except sqlite3.Error as e:
+        full = "The copy's disk is full."
+        raise GalleryUnavailable(full if is_full(e, part) else "The database cannot be copied.") from e
     finally:
         part.unlink(missing_ok=True)
     return int(count)

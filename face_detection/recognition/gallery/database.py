@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 VALUES_PER_QUERY = 500  # SQLite takes 999 bound parameters in its oldest builds
 LOG_WAIT_MS = 100  # a search among a million samples reads for 30
+DISK_FULL = "53100"  # PostgreSQL, appendix A
+# What a request stores is less than its body, of at most 64 MiB (MAX_BODY_BYTES); for a while it lies on the
+# disk twice: in SQLite's write-ahead log, and in the file.
+LEAST_FREE_BYTES = 128 * 2**20
+SHM_BYTES = 32 * 1024  # by which SQLite enlarges the index of its log, the file -shm
 WRITE_LOCK = int.from_bytes(b"gallery", "big")  # PostgreSQL's advisory locks are numbers
 
 
@@ -27,7 +33,7 @@ def transaction(engine: sa.Engine, *, write: bool = False) -> Iterator[sa.Connec
     """Run a transaction that sees one state of the database; those that write come one after the other.
 
     Raises:
-        GalleryUnavailable: the database cannot be reached or is locked.
+        GalleryUnavailable: the database cannot be reached, is locked, or has no room left.
     """
     committing = False
     try:
@@ -35,11 +41,50 @@ def transaction(engine: sa.Engine, *, write: bool = False) -> Iterator[sa.Connec
             yield connection
             committing = write
     except sa.exc.DBAPIError as e:
-        error = GalleryUnavailable("The database cannot be used right now.")
+        error = GalleryUnavailable(reason(e.orig, file_of(engine)))
         error.outcome_unknown = committing and e.connection_invalidated
         raise error from e
     except sa.exc.TimeoutError as e:
         raise GalleryUnavailable("All connections to the database are busy.") from e
+
+
+def reason(error: BaseException | None, file: Path | None) -> str:
+    """Say why a database refused, as far as it helps the caller; the arguments are those of `is_full`."""
+    if is_full(error, file):
+        return "The database's disk is full."
+    return "The database cannot be used right now."
+
+
+def is_full(error: BaseException | None, file: Path | None) -> bool:
+    """Tell whether a full disk made a database refuse.
+
+    Args:
+        error: the driver's.
+        file: the SQLite file that it is about; None for PostgreSQL.
+    """
+    if file is None:
+        return getattr(error, "sqlstate", None) == DISK_FULL
+    # SQLite's extended codes have the primary one in their last byte.
+    code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_OK) & 0xFF
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and file.exists():
+        # A full disk leads to these, too: a file beside the database cannot be made, or not enlarged.
+        free = free_bytes(file)
+        return free is not None and free < SHM_BYTES
+    return code == sqlite3.SQLITE_FULL
+
+
+def file_of(engine: sa.Engine) -> Path | None:
+    """Return the file of a SQLite database; None for PostgreSQL."""
+    file: Path | None = engine.get_execution_options().get("file")
+    return file
+
+
+def free_bytes(file: Path) -> int | None:
+    """Tell how many bytes may still be written to the disk that a file lies on; None if that is gone."""
+    try:
+        return shutil.disk_usage(file.parent).free
+    except OSError:
+        return None
 
 
 def empty_log(engine: sa.Engine) -> None:
@@ -83,6 +128,7 @@ def open_sqlite(path: Path, timeout_s: float, cipher: Cipher | None = None) -> s
     existing = sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
     engine = sa.create_engine(
         existing,
+        execution_options={"file": path},
         connect_args={"timeout": timeout_s},
         pool_timeout=timeout_s,
         hide_parameters=True,  # an error that is logged quotes no ids, names or vectors

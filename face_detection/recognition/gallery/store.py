@@ -23,7 +23,7 @@ from recognition.audit import Audit, Begin
 from recognition.errors import GalleryModelMismatch
 from recognition.faces import Match, Sample
 from recognition.gallery import atrest, rows
-from recognition.gallery.database import empty_log, transaction
+from recognition.gallery.database import empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_names
 from recognition.gallery.tables import SAMPLE_COLUMNS, State, naive_utc, sample_of, samples, state
 
@@ -53,6 +53,14 @@ class Gallery:
     def close(self) -> None:
         """Close all connections to the database."""
         self.engine.dispose()
+
+    def free_bytes(self) -> int | None:
+        """Tell how many bytes may still be written to the disk of a SQLite file.
+
+        None where that is not known: of PostgreSQL, or while the file's folder is gone.
+        """
+        file = file_of(self.engine)
+        return None if file is None else free_bytes(file)
 
     def upsert(
         self,
