@@ -16,8 +16,8 @@ __main__.py  the command `python -m recognition.gallery`
 """
 
 from recognition.gallery.database import LEAST_FREE_BYTES
-from recognition.gallery.opening import open_gallery
+from recognition.gallery.opening import open_gallery, shown
 from recognition.gallery.store import Gallery
 from recognition.gallery.upkeep import keep_up
 
-__all__ = ["LEAST_FREE_BYTES", "Gallery", "keep_up", "open_gallery"]
+__all__ = ["LEAST_FREE_BYTES", "Gallery", "keep_up", "open_gallery", "shown"]

@@ -40,6 +40,7 @@ def cli(context: click.Context, database: str | None) -> None:
             database or settings.database_url,
             settings.gallery_lock_timeout_s,
             settings.gallery_ef_search,
+            create=context.invoked_subcommand == import_.name,
             key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
             audit=Audit(settings.audit_log),
         )

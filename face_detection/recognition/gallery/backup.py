@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from recognition.errors import GalleryUnavailable
+from recognition.errors import GalleryUnavailable, NotFound
 from recognition.gallery.database import is_full
 from recognition.gallery.portable import PART
 from recognition.gallery.store import Gallery
@@ -26,6 +26,7 @@ def backup(gallery: Gallery, file: Path) -> int:
         The number of samples in the copy.
 
     Raises:
+        NotFound: there is no sample to copy.
         AuditUnavailable: the audit log cannot be written.
         GalleryUnavailable: the database, or the copy, cannot be read or written.
         OSError: the file is there already, its unfinished copy is, or it cannot be made.
@@ -33,6 +34,8 @@ def backup(gallery: Gallery, file: Path) -> int:
     if file.exists():
         raise FileExistsError(f"{file} is there already; a backup overwrites nothing.")
     samples = gallery.count()
+    if samples == 0:
+        raise NotFound("The gallery is empty: there is nothing to back up.")
     with gallery.audit.outcomes() as begin:
         begin("backup", samples)
         return _copy(gallery.engine, file)
