@@ -51,7 +51,7 @@ from tqdm import tqdm
 from gallery_report import ENROLMENT, FOUND, Measured, chart, report
 from recognition.faces import Sample
 from recognition.gallery import Gallery, open_gallery
-from recognition.gallery.search import CREATE_INDEX
+from recognition.gallery.search_database import CREATE_INDEX
 from services import resident_mb
 from speed import ROOT, Row, alternate, installed, machine
 

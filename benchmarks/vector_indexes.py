@@ -23,7 +23,7 @@ from tqdm import tqdm
 import gallery as made_up  # which also finds the packages of the services
 from gallery import DIMENSION, MODEL, TIMEOUT_S, Vectors
 from recognition.gallery import Gallery, open_gallery
-from recognition.gallery.search import CREATE_INDEX, EF_CONSTRUCTION, SPARE, M
+from recognition.gallery.search_database import CREATE_INDEX, EF_CONSTRUCTION, SPARE, M
 
 EF_SEARCH = 120  # GALLERY_EF_SEARCH's default
 BITS = f"binary_quantize(vector::vector({DIMENSION}))::bit({DIMENSION})"

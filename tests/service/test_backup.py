@@ -27,6 +27,13 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'gallery.sqlite3'}"
 
 
+def make(url: str) -> None:
+    """Make a gallery with one sample."""
+    gallery = open_gallery(url, lock_timeout_s=5)
+    enrol(gallery, ["a"], [1])
+    gallery.close()
+
+
 def write_until_told(connection: Any, url: str) -> None:
     """Enrol batch after batch; tell the number of those that are stored."""
     gallery = open_gallery(url, lock_timeout_s=30)
@@ -93,7 +100,7 @@ def test_a_backup_is_one_file_that_its_owner_alone_can_read_and_a_gallery(url: s
 
 @pytest.mark.parametrize("there", ["file", "file.part"])
 def test_nothing_is_overwritten(url: str, tmp_path: Path, there: str) -> None:
-    open_gallery(url, lock_timeout_s=5).close()
+    make(url)
     (tmp_path / there).write_text("mine")
     result = run(url, "backup", tmp_path / "file")
     assert result.exit_code == 1
@@ -116,13 +123,26 @@ def test_a_damaged_database_gives_no_backup(url: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_told(url: str, tmp_path: Path) -> None:
+    make(url)
     result = run(url, "backup", tmp_path / "nowhere" / "file")
     assert (result.exit_code, "nowhere" in result.output) == (1, True)
 
 
 def test_of_postgresql_pg_dump_makes_it(postgresql: Any, tmp_path: Path) -> None:
     with postgresql.database() as name:
+        make(postgresql.url(name))
         result = run(postgresql.url(name), "backup", tmp_path / "file")
     assert result.exit_code == 2
     assert result.output == "Error: This gallery is in PostgreSQL: pg_dump makes a backup of it.\n"
     assert not (tmp_path / "file").exists()
+
+
+def test_an_empty_gallery_has_no_backup(url: str, tmp_path: Path) -> None:
+    """Most likely it is not the gallery that was meant."""
+    open_gallery(url, lock_timeout_s=5).close()
+    result = run(url, "backup", tmp_path / "file")
+    assert (result.exit_code, result.output) == (
+        1,
+        "Error: The gallery is empty: there is nothing to back up.\n",
+    )
+    assert not list(tmp_path.glob("file*"))

@@ -1,9 +1,15 @@
-"""The database is locked, full, read-only or gone: 503 meanwhile, right again after, and nothing is lost."""
+"""The database is locked, full, read-only or gone: 503 meanwhile, right again after, and nothing is lost.
+
+Where its disk is full, the error says so, and the audit log does not say that something was done.
+"""
 
 from __future__ import annotations
 
+import json
 import resource
+import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -12,10 +18,13 @@ from pathlib import Path
 
 import pytest
 import requests
+import sqlalchemy as sa
 
 from galleries import PostgreSQL, enrol, nearest_ids, running_postgresql
+from recognition.audit import Audit
 from recognition.errors import GalleryUnavailable
-from recognition.gallery import Gallery, open_gallery
+from recognition.gallery import LEAST_FREE_BYTES, Gallery, open_gallery
+from recognition.gallery.backup import backup
 from running import Pair, Service, free_port, wait_until, workers_of
 
 TIMEOUT_S = 60
@@ -196,3 +205,124 @@ def refused_and_taken_again(gallery: Gallery, forbid: Callable[[], None], allow:
     allow()
     enrol(gallery, ["b"], [2])
     assert nearest_ids(gallery, 2, k=2) == ["b", "a"]
+
+
+FULL = "The database's disk is full."
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a disk of its own, of four megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this user may not mount a disk to fill")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Leave no byte of the folder's disk free."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        file.write(bytes(shutil.disk_usage(folder).free))
+    assert shutil.disk_usage(folder).free == 0
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+def changes(path: Path) -> list[tuple[str, str]]:
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(line["what"], line["outcome"]) for line in lines]
+
+
+def test_a_full_disk_is_named_and_no_line_claims_what_it_prevented(small_disk: Path, tmp_path: Path) -> None:
+    url, log = f"sqlite:///{small_disk / 'gallery.sqlite3'}", tmp_path / "audit"
+    with closing(open_gallery(url, lock_timeout_s=5, audit=Audit(log))) as gallery:
+        enrol(gallery, ["a", "b"], [1, 2])
+        assert 0 < (gallery.free_bytes() or 0) < LEAST_FREE_BYTES
+        before = len(changes(log))
+        with filled(small_disk):
+            assert gallery.free_bytes() == 0
+            for change in (
+                lambda: gallery.delete("a"),
+                lambda: gallery.delete_named("name of a"),
+                gallery.clear,
+                lambda: enrol(gallery, ["c"], [3]),
+            ):
+                with pytest.raises(GalleryUnavailable) as refused:
+                    change()
+                assert refused.value.detail == FULL
+            assert nearest_ids(gallery, 1, k=9) == ["a", "b"]
+            with pytest.raises(GalleryUnavailable, match="The copy's disk is full"):
+                backup(gallery, small_disk / "copy")
+        assert not [line for line in changes(log)[before:] if line[1] == "done"]
+        assert changes(log)[before:].count(("delete", "begun")) == changes(log).count(("delete", "failed"))
+        before = len(changes(log))
+        gallery.delete("a")
+        assert changes(log)[before:] == [("delete", "begun"), ("delete", "done")]
+
+
+def test_a_gallery_cannot_be_made_on_a_full_disk(small_disk: Path) -> None:
+    url = f"sqlite:///{small_disk / 'gallery.sqlite3'}"
+    with (
+        filled(small_disk),
+        pytest.raises((GalleryUnavailable, OSError), match=r"disk is full|No space left"),
+    ):
+        open_gallery(url, lock_timeout_s=5)
+    with closing(open_gallery(url, lock_timeout_s=5)) as gallery:
+        assert gallery.count() == 0
+
+
+def test_a_full_sqlite_is_named_without_a_disk_to_fill(tmp_path: Path) -> None:
+    """SQLite gives the same error where a file may not have more pages."""
+    with closing(open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)) as gallery:
+        enrol(gallery, ["a"], [1])
+
+        @sa.event.listens_for(gallery.engine, "checkout")
+        def limit(connection: sqlite3.Connection, *_: object) -> None:
+            connection.execute("PRAGMA max_page_count = 1")  # of those that are there none is taken away
+
+        with pytest.raises(GalleryUnavailable) as refused:
+            enrol(gallery, [str(number) for number in range(2, 100)], range(2, 100))
+        assert refused.value.detail == FULL
+        assert gallery.count() == 1
+
+
+def test_a_full_postgresql_is_named(postgresql: PostgreSQL, tmp_path: Path) -> None:
+    log = tmp_path / "audit"
+    with (
+        postgresql.database() as name,
+        closing(open_gallery(postgresql.url(name), lock_timeout_s=5, audit=Audit(log))) as gallery,
+    ):
+        assert gallery.free_bytes() is None
+        enrol(gallery, ["a"], [1])
+        before = len(changes(log))
+        # What the server says when it cannot enlarge a file; at the end of a transaction, as on a full disk.
+        postgresql.execute(
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END$$",
+            name,
+        )
+        postgresql.execute(
+            "CREATE CONSTRAINT TRIGGER full_disk AFTER INSERT OR DELETE ON samples "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION full_disk()",
+            name,
+        )
+        for change in (lambda: gallery.delete("a"), lambda: enrol(gallery, ["b"], [2])):
+            with pytest.raises(GalleryUnavailable) as refused:
+                change()
+            assert refused.value.detail == FULL
+        assert changes(log)[before:] == [
+            ("delete", "begun"),
+            ("delete", "failed"),
+            ("enrol", "begun"),
+            ("enrol", "failed"),
+        ]
+        assert nearest_ids(gallery, 1, k=9) == ["a"]

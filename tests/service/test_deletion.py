@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from galleries import MODEL, a_sample, enrol, nearest_ids, vectors_of
+from galleries import MODEL, FakeClock, a_sample, enrol, nearest_ids, vectors_of
 from recognition.gallery import Gallery, keep_up, open_gallery
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -27,6 +27,18 @@ def url(file: Path) -> str:
     return f"sqlite:///{file}"
 
 
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def gallery(url: str, clock: FakeClock) -> Iterator[Gallery]:
+    gallery = open_gallery(url, lock_timeout_s=5, clock=clock)
+    yield gallery
+    gallery.close()
+
+
 def lies_in(file: Path, seed: int, dimension: int = 128) -> list[str]:
     """Name the files that hold any 32 bytes of a vector."""
     vector = vectors_of(seed, dimension=dimension)[0].tobytes()
@@ -36,25 +48,25 @@ def lies_in(file: Path, seed: int, dimension: int = 128) -> list[str]:
     )
 
 
-def expire(gallery: Gallery) -> None:
-    gallery._clock = lambda: LATER
+def expire(gallery: Gallery, clock: FakeClock) -> None:
+    clock.now = LATER
     gallery.count()
 
 
-def replace(gallery: Gallery) -> None:
+def replace(gallery: Gallery, _: FakeClock) -> None:
     old = gallery.engine.connect()
     (size,) = old.exec_driver_sql("SELECT length(vector) FROM samples LIMIT 1").one()
     old.close()
     gallery.upsert([a_sample("b")], vectors_of(9, dimension=size // 4), MODEL)
 
 
-DELETIONS: dict[str, Callable[[Gallery], object]] = {
-    "deleted": lambda gallery: gallery.delete("b"),
-    "deleted by name": lambda gallery: gallery.delete_named("name of b"),
-    "cleared": lambda gallery: gallery.clear(),
+DELETIONS: dict[str, Callable[[Gallery, FakeClock], object]] = {
+    "deleted": lambda gallery, _: gallery.delete("b"),
+    "deleted by name": lambda gallery, _: gallery.delete_named("name of b"),
+    "cleared": lambda gallery, _: gallery.clear(),
     "replaced": replace,
     "expired": expire,
-    "the last of a model": lambda gallery: (
+    "the last of a model": lambda gallery, _: (
         gallery.clear(),
         gallery.upsert([a_sample("z")], np.ones((1, 4), np.float32), "model-b"),
     ),
@@ -64,7 +76,7 @@ DELETIONS: dict[str, Callable[[Gallery], object]] = {
 @pytest.mark.parametrize("dimension", [128, 4096])  # in a page with others; over several pages of its own
 @pytest.mark.parametrize("how", DELETIONS)
 def test_nothing_of_the_vector_stays_in_the_files(
-    file: Path, gallery: Gallery, other: Gallery, how: str, dimension: int
+    file: Path, gallery: Gallery, clock: FakeClock, other: Gallery, how: str, dimension: int
 ) -> None:
     """Another worker has the gallery open, so that SQLite does not tidy up by itself."""
     gallery.upsert(
@@ -74,7 +86,7 @@ def test_nothing_of_the_vector_stays_in_the_files(
     )
     other.load()
     assert lies_in(file, 2, dimension)
-    DELETIONS[how](gallery)
+    DELETIONS[how](gallery, clock)
     assert lies_in(file, 2, dimension) == []
 
 

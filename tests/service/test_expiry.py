@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 from PIL import Image
 
-from galleries import MODEL, NOW, a_sample, nearest_ids, vectors_of
+from galleries import MODEL, NOW, FakeClock, a_sample, nearest_ids, vectors_of
 from recognition.app import create_app, load_gallery, start_upkeep
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryUnavailable
@@ -29,16 +29,6 @@ from serving.model import Model
 SOON = NOW + timedelta(minutes=1)
 BEFORE = SOON - timedelta(microseconds=1)
 FAR = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
-
-
-class FakeClock:
-    """The time that all workers of one test have."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture

@@ -99,8 +99,7 @@ def test_what_is_enrolled_just_before_an_import_would_store_it_stays(url, galler
     importing = open_gallery(url, 5)
     sa.event.listen(importing.engine, "before_cursor_execute", enrol_first)
     with (tmp_path / "a").open("rb") as file:
-        header, _ = portable.check(file)
-        assert transfer.store(importing, file, header) == 2
+        assert transfer.import_file(importing, file) == (2, 1)
     importing.close()
     assert [gallery.get(f"id-000{n}") for n in range(3)] == [sample(0), later, sample(2)]
 
@@ -236,6 +235,7 @@ def test_verify_tells_what_is_wrong_with_a_database(tmp_path: Path, change: str,
 
 
 def test_an_empty_gallery_is_not_exported(tmp_path: Path) -> None:
+    open_gallery(fresh(tmp_path), 5).close()
     assert "empty" in refused(fresh(tmp_path), "export", tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
@@ -248,7 +248,18 @@ def test_an_export_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("command", [["count"], ["verify"], ["export", "file"], ["backup", "file"]])
+def test_only_an_import_makes_a_gallery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = f"sqlite:///{tmp_path / 'no folder' / 'gallery.sqlite3'}"
+    assert f"There is no gallery at {url}." in refused(url, *command)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_runs_as_a_module(tmp_path: Path) -> None:
+    open_gallery(fresh(tmp_path), 5).close()
     command = [sys.executable, "-m", "recognition.gallery", "--database", fresh(tmp_path), "count"]
     folder = Path(portable.__file__).parents[2]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)

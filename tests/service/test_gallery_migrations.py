@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -129,6 +132,29 @@ def test_many_workers_may_bring_an_older_gallery_up_to_date_at_once(url: str) ->
             execute(url, *TO_THE_FIRST)
             opened = [pool.submit(open_and_search) for _ in range(6)]
             assert [future.result() for future in opened] == [["b", "a"]] * 6
+
+
+OPEN = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+from recognition.gallery import open_gallery
+open_gallery(sys.argv[1], lock_timeout_s=5).close()
+"""
+
+
+def test_one_line_is_logged_of_what_was_done_to_the_tables(url: str) -> None:
+    """In a process of its own: Alembic logs while it is imported."""
+
+    def logged() -> str:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", OPEN, url]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr
+
+    assert logged() == "made the gallery's tables\n"
+    assert logged() == ""
+    execute(url, *TO_THE_FIRST)
+    assert logged() == f"brought the gallery's tables from version 0001 to {VERSION}\n"
+    assert logged() == ""
 
 
 def test_a_newer_version_is_refused_and_left_alone(url: str, capsys: pytest.CaptureFixture[str]) -> None:

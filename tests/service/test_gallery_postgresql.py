@@ -17,7 +17,7 @@ from recognition.app import load_gallery
 from recognition.config import read
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import Gallery, open_gallery
-from recognition.gallery.search import CREATE_INDEX
+from recognition.gallery.search_database import CREATE_INDEX
 from running import free_port, running_pair
 
 

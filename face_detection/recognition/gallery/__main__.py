@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from getpass import getuser
 from pathlib import Path
 
@@ -41,6 +40,7 @@ def cli(context: click.Context, database: str | None) -> None:
             database or settings.database_url,
             settings.gallery_lock_timeout_s,
             settings.gallery_ef_search,
+            create=context.invoked_subcommand == import_.name,
             key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
             audit=Audit(settings.audit_log),
         )
@@ -57,12 +57,8 @@ def export_(gallery: Gallery, file: Path) -> None:
     An export that was broken off goes on where it stopped. What is stored meanwhile may be in it or not. FILE
     holds biometric data: only its owner can read it.
     """
-    with _failing(), _progress("exporting", gallery.count()) as told:
-        header = transfer.header(gallery.engine)
-        gallery.audit("export", gallery.count())
-        count = portable.write(
-            file, header, partial(transfer.records, gallery.engine, header.fingerprint), told
-        )
+    with _failing():
+        count = transfer.export_to(gallery, file, _progress)
     click.echo(f"{count} samples exported.")
 
 
@@ -76,12 +72,8 @@ def import_(gallery: Gallery, file: Path) -> None:
     simply be started again.
     """
     with _failing(), file.open("rb") as opened:
-        with _progress("checking", None) as told:
-            header, count = portable.check(opened, told)
-        gallery.audit("import", count)  # what of it is stored follows
-        with _progress("importing", count) as told:
-            stored = transfer.store(gallery, opened, header, told)
-    click.echo(f"{stored} of {count} samples imported; the others were there already.")
+        imported, unchanged = transfer.import_file(gallery, opened, progress=_progress)
+    click.echo(f"{imported} of {imported + unchanged} samples imported; the others were there already.")
 
 
 @cli.command("backup")
@@ -95,8 +87,7 @@ def backup_(gallery: Gallery, file: Path) -> None:
     if gallery.engine.dialect.name != "sqlite":
         raise _WrongKind("This gallery is in PostgreSQL: pg_dump makes a backup of it.")
     with _failing():
-        gallery.audit("backup", gallery.count())
-        count = backup(gallery.engine, file)
+        count = backup(gallery, file)
     click.echo(f"{count} samples backed up.")
 
 
@@ -119,8 +110,8 @@ def verify(gallery: Gallery, file: Path | None) -> None:
     """
     with _failing():
         if file:
-            with file.open("rb") as opened, _progress("checking", None) as told:
-                _, count = portable.check(opened, told)
+            with file.open("rb") as opened, _progress("checking", None) as advance:
+                _, count = portable.check(opened, advance)
             click.echo(f"{count} samples, unharmed.")
             return
         faults = 0

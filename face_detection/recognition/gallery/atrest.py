@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recognition.errors import GalleryUnavailable
 from recognition.gallery.database import transaction
-from recognition.gallery.rows import any_sample
+from recognition.gallery.rows import any_sample, state_of
 from recognition.gallery.tables import state
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ ANOTHER_GALLERY = "export it as it is, and import it into another database with 
 
 def cipher_of(connection: sa.Connection) -> Cipher | None:
     """Return what this gallery was opened with."""
-    found: Cipher | None = connection.info.get("cipher")
-    return found
+    cipher: Cipher | None = connection.info.get("cipher")
+    return cipher
 
 
 def begin(engine: sa.Engine) -> None:
@@ -36,15 +36,16 @@ def begin(engine: sa.Engine) -> None:
         GalleryUnavailable: they do not belong together; or the database cannot be reached or is locked.
     """
     with transaction(engine) as connection:
-        found = connection.execute(sa.select(state.c.key_check)).scalar()
-        if cipher_of(connection) is None or found is not None:
-            return check(connection, found)
+        key_check = state_of(connection).key_check
+        if cipher_of(connection) is None or key_check is not None:
+            return check(connection, key_check)
     with transaction(engine, write=True) as connection:
-        found = connection.execute(sa.select(state.c.key_check)).scalar()
+        key_check = state_of(connection).key_check
         cipher = cipher_of(connection)
-        if cipher is not None and found is None and not any_sample(connection):
-            connection.execute(state.update().values(key_check=(found := cipher.seal(b"", "", ""))))
-        check(connection, found)
+        if cipher is not None and key_check is None and not any_sample(connection):
+            key_check = cipher.seal(b"", "", "")
+            connection.execute(state.update().values(key_check=key_check))
+        check(connection, key_check)
 
 
 def check(connection: sa.Connection, key_check: bytes | None) -> None:

@@ -9,26 +9,39 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from recognition.errors import GalleryUnavailable
+from recognition.errors import GalleryUnavailable, NotFound
+from recognition.gallery.database import is_full
 from recognition.gallery.portable import PART
+from recognition.gallery.store import Gallery
 
 
-def backup(engine: sa.Engine, file: Path) -> int:
+def backup(gallery: Gallery, file: Path) -> int:
     """Copy the database as it is at one moment, and check the copy.
 
     Args:
-        engine: of a SQLite file.
+        gallery: in a SQLite file.
         file: must not be there, and is when all is done; until then it has `.part` behind its name.
 
     Returns:
         The number of samples in the copy.
 
     Raises:
-        GalleryUnavailable: the database, or the copy, cannot be read.
+        NotFound: there is no sample to copy.
+        AuditUnavailable: the audit log cannot be written.
+        GalleryUnavailable: the database, or the copy, cannot be read or written.
         OSError: the file is there already, its unfinished copy is, or it cannot be made.
     """
     if file.exists():
         raise FileExistsError(f"{file} is there already; a backup overwrites nothing.")
+    samples = gallery.count()
+    if samples == 0:
+        raise NotFound("The gallery is empty: there is nothing to back up.")
+    with gallery.audit.outcomes() as begin:
+        begin("backup", samples)
+        return _copy(gallery.engine, file)
+
+
+def _copy(engine: sa.Engine, file: Path) -> int:
     part = file.with_name(file.name + PART)
     part.touch(mode=0o600, exist_ok=False)  # faces are nobody else's business
     try:
@@ -42,8 +55,11 @@ def backup(engine: sa.Engine, file: Path) -> int:
             (count,) = copy.execute("SELECT count(*) FROM samples").fetchone()
         file.touch(mode=0o600, exist_ok=False)  # nobody has made it meanwhile
         part.replace(file)
-    except (sqlite3.Error, sa.exc.SQLAlchemyError) as e:
+    except sa.exc.SQLAlchemyError as e:
         raise GalleryUnavailable("The database cannot be copied.") from e
+    except sqlite3.Error as e:
+        full = "The copy's disk is full."
+        raise GalleryUnavailable(full if is_full(e, part) else "The database cannot be copied.") from e
     finally:
         part.unlink(missing_ok=True)
     return int(count)

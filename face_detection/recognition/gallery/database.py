@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from recognition.errors import GalleryUnavailable
 
+if TYPE_CHECKING:
+    from recognition.gallery.cipher import Cipher
+
 VALUES_PER_QUERY = 500  # SQLite takes 999 bound parameters in its oldest builds
 LOG_WAIT_MS = 100  # a search among a million samples reads for 30
+DISK_FULL = "53100"  # PostgreSQL, appendix A
+# What a request stores is less than its body, of at most 64 MiB (MAX_BODY_BYTES); for a while it lies on the
+# disk twice: in SQLite's write-ahead log, and in the file.
+LEAST_FREE_BYTES = 128 * 2**20
+SHM_BYTES = 32 * 1024  # by which SQLite enlarges the index of its log, the file -shm
+OPTION = re.compile(r"(?:-c\s*|--)([\w.-]+)\s*=")  # a setting in the `options` of a PostgreSQL URL
 WRITE_LOCK = int.from_bytes(b"gallery", "big")  # PostgreSQL's advisory locks are numbers
 
 
@@ -24,15 +35,58 @@ def transaction(engine: sa.Engine, *, write: bool = False) -> Iterator[sa.Connec
     """Run a transaction that sees one state of the database; those that write come one after the other.
 
     Raises:
-        GalleryUnavailable: the database cannot be reached or is locked.
+        GalleryUnavailable: the database cannot be reached, is locked, or has no room left.
     """
+    committing = False
     try:
         with engine.connect().execution_options(write=write) as connection, connection.begin():
             yield connection
+            committing = write
     except sa.exc.DBAPIError as e:
-        raise GalleryUnavailable("The database cannot be used right now.") from e
+        error = GalleryUnavailable(reason(e.orig, file_of(engine)))
+        error.outcome_unknown = committing and e.connection_invalidated
+        raise error from e
     except sa.exc.TimeoutError as e:
         raise GalleryUnavailable("All connections to the database are busy.") from e
+
+
+def reason(error: BaseException | None, file: Path | None) -> str:
+    """Say why a database refused, as far as it helps the caller; the arguments are those of `is_full`."""
+    if is_full(error, file):
+        return "The database's disk is full."
+    return "The database cannot be used right now."
+
+
+def is_full(error: BaseException | None, file: Path | None) -> bool:
+    """Tell whether a full disk made a database refuse.
+
+    Args:
+        error: the driver's.
+        file: the SQLite file that it is about; None for PostgreSQL.
+    """
+    if file is None:
+        return getattr(error, "sqlstate", None) == DISK_FULL
+    # SQLite's extended codes have the primary one in their last byte.
+    code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_OK) & 0xFF
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and file.exists():
+        # A full disk leads to these, too: a file beside the database cannot be made, or not enlarged.
+        free = free_bytes(file)
+        return free is not None and free < SHM_BYTES
+    return code == sqlite3.SQLITE_FULL
+
+
+def file_of(engine: sa.Engine) -> Path | None:
+    """Return the file of a SQLite database; None for PostgreSQL."""
+    file: Path | None = engine.get_execution_options().get("file")
+    return file
+
+
+def free_bytes(file: Path) -> int | None:
+    """Tell how many bytes may still be written to the disk that a file lies on; None if that is gone."""
+    try:
+        return shutil.disk_usage(file.parent).free
+    except OSError:
+        return None
 
 
 def empty_log(engine: sa.Engine) -> None:
@@ -58,11 +112,11 @@ def portions(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield values[start : start + VALUES_PER_QUERY]
 
 
-def open_sqlite(url: sa.URL, timeout_s: float, cipher: Any = None) -> sa.Engine:
-    """Open the file of a SQLite URL; a new one, and a new folder, can be read by their owner only.
+def open_sqlite(path: Path, timeout_s: float, cipher: Cipher | None = None) -> sa.Engine:
+    """Open a SQLite file; a new one, and a new folder, can be read by their owner only.
 
     Args:
-        url: with a path.
+        path: of the file.
         timeout_s: how long a locked file is waited for, in seconds.
         cipher: each connection has it in its `info`, for atrest.py.
 
@@ -70,13 +124,13 @@ def open_sqlite(url: sa.URL, timeout_s: float, cipher: Any = None) -> sa.Engine:
         GalleryUnavailable: it is locked or no database.
         OSError: it cannot be made.
     """
-    path = Path(url.database or "")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)  # SQLite gives the files beside it, -wal and -shm, the same mode
     # mode=rw: no new file is made where it is gone, at whose sight SQLite would remove the log beside it.
     existing = sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"mode": "rw", "uri": "true"})
     engine = sa.create_engine(
         existing,
+        execution_options={"file": path},
         connect_args={"timeout": timeout_s},
         pool_timeout=timeout_s,
         hide_parameters=True,  # an error that is logged quotes no ids, names or vectors
@@ -96,10 +150,10 @@ def open_sqlite(url: sa.URL, timeout_s: float, cipher: Any = None) -> sa.Engine:
 
     def identity() -> tuple[int, int] | None:
         try:
-            found = path.stat()
+            status = path.stat()
         except FileNotFoundError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
     def begin(connection: sa.Connection) -> None:
         # IMMEDIATE takes the write lock at once: waiting for it later, with a read lock held, cannot succeed.
@@ -120,6 +174,11 @@ def open_sqlite(url: sa.URL, timeout_s: float, cipher: Any = None) -> sa.Engine:
 def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int) -> sa.Engine:
     """Open a PostgreSQL URL; parameters that stand in it win over those set here.
 
+    A pooler may give each transaction another of its connections (PgBouncer's `pool_mode = transaction`). So
+    nothing is set at start-up or for a session: each transaction brings its settings along, in the message
+    that begins it. Statements are prepared in the server, which spares it a fifth of a small search, only
+    where no pooler stands in between, or where the URL has `prepare_threshold=n`: after so many runs of each.
+
     Args:
         url: its driver does not matter.
         timeout_s: how long a connection, a lock, a statement, and a client that has died within a transaction
@@ -127,36 +186,49 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int) -> sa.Engine:
         ef_search: candidates that the index for vectors looks at, 1 to 1,000.
     """
     timeout_ms = max(1, round(1000 * timeout_s))
-    session = {
-        "default_transaction_isolation": r"repeatable\ read",
+    settings = {
         "lock_timeout": timeout_ms,
         "statement_timeout": timeout_ms,
         "idle_in_transaction_session_timeout": timeout_ms,
         "hnsw.ef_search": ef_search,
-        # Goes on where the first ef_search candidates do not suffice; search.py sorts them itself.
+        # Goes on where the first ef_search candidates do not suffice; search_database.py sorts them itself.
         "hnsw.iterative_scan": "relaxed_order",
     }
-    options = " ".join(f"-c {name}={value}" for name, value in session.items())
+    for name in OPTION.findall(str(url.query.get("options", ""))):
+        settings.pop(name, None)
+    local = "".join(f"; SET LOCAL {name} = {value}" for name, value in settings.items())
+    read = f"BEGIN ISOLATION LEVEL REPEATABLE READ{local}"
+    # Who waits for the lock must then see what its last holder wrote: a new snapshot for each statement.
+    write = f"BEGIN ISOLATION LEVEL READ COMMITTED{local}; SELECT pg_advisory_xact_lock({WRITE_LOCK})"
     query = {
         "connect_timeout": str(math.ceil(timeout_s)),
         # A server that vanishes without a word is noticed by the silence.
         "keepalives_idle": str(math.ceil(timeout_s)),
         "tcp_user_timeout": str(timeout_ms),
         **url.query,
-        "options": f"{options} {url.query.get('options', '')}",
     }
+    asked = query.pop("prepare_threshold", None)
     engine = sa.create_engine(
         url.set(drivername="postgresql+psycopg", query=query),
+        connect_args={"autocommit": True},  # transactions are begun by `begin`, not by the driver
         pool_timeout=timeout_s,
         pool_pre_ping=True,  # the server may have been restarted since
         hide_parameters=True,  # as above
     )
-    sa.event.listen(engine, "begin", _begin_postgresql)
+
+    def configure(connection: Any, record: Any) -> None:
+        if asked is not None:
+            connection.prepare_threshold = int(str(asked))
+        elif connection.execute("SELECT pg_backend_pid()").fetchone()[0] != connection.info.backend_pid:
+            connection.prepare_threshold = None  # the process that we were told of is a pooler's invention
+        record.info["prepare_threshold"] = connection.prepare_threshold
+
+    def begin(connection: sa.Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.prepare_threshold = None  # several statements in one message cannot be prepared
+        connection.exec_driver_sql(write if connection.get_execution_options().get("write") else read)
+        driver.prepare_threshold = connection.info["prepare_threshold"]
+
+    sa.event.listen(engine, "connect", configure)
+    sa.event.listen(engine, "begin", begin)
     return engine
-
-
-def _begin_postgresql(connection: sa.Connection) -> None:
-    # Who waits for the lock must then see what its last holder wrote: a new snapshot for each statement.
-    if connection.get_execution_options().get("write"):
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import sqlalchemy as sa
 
+from recognition.audit import Audit
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import atrest
-from recognition.gallery.database import open_postgresql, open_sqlite
+from recognition.gallery.database import open_postgresql, open_sqlite, reason, transaction
 from recognition.gallery.migrations import bring_up_to_date
-from recognition.gallery.search import DatabaseSearch, MemorySearch, Search
-from recognition.gallery.store import NOW, Audit, Clock, Gallery, unheard
+from recognition.gallery.search import Search
+from recognition.gallery.search_database import DatabaseSearch
+from recognition.gallery.search_memory import MemorySearch
+from recognition.gallery.store import NOW, Clock, Gallery
+from recognition.gallery.tables import state
+
+SECRETS = ("password", "secret")  # in the names of query parameters of a URL
 
 
 def open_gallery(
@@ -19,9 +27,10 @@ def open_gallery(
     lock_timeout_s: float,
     ef_search: int = 120,
     *,
+    create: bool = True,
     key: bytes | None = None,
     clock: Clock = NOW,
-    audit: Audit = unheard,
+    audit: Audit = Audit(None),  # noqa: B008  it has no state
 ) -> Gallery:
     """Open the gallery at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
 
@@ -29,17 +38,18 @@ def open_gallery(
         url: of a SQLite file or a PostgreSQL database.
         lock_timeout_s: how long a locked database is waited for, in seconds.
         ef_search: see `DatabaseSearch`; 1 to 1,000, of no effect on SQLite.
+        create: make a new gallery where there is none; otherwise that is an error, and nothing is made.
         key: 32 bytes that the vectors are encrypted with, for SQLite alone; a new gallery keeps to it.
         clock: returns the time, in UTC; tells which samples have expired.
-        audit: is told of every change, within its transaction: what is done, and the ids or the number of the
-            samples. If it raises, nothing is changed.
+        audit: gets the lines of every change: what cannot be written there is not done.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked, lacks what is needed, was made by a
-            newer version of this program, or is encrypted with another key or none.
+            newer version of this program, or is encrypted with another key or none; or there is no gallery,
+            and none is to be made.
         OSError: the file cannot be made.
     """
-    parsed = sa.make_url(url)
+    parsed = _parsed(url)
     search: Search
     if parsed.get_backend_name() == "postgresql":
         if key is not None:
@@ -49,14 +59,55 @@ def open_gallery(
             )
         engine, search = open_postgresql(parsed, lock_timeout_s, ef_search), DatabaseSearch()
     else:
-        # The library takes memory and time to import: only those who have a key pay.
-        cipher = key and import_module("recognition.gallery.cipher").Cipher(key)
-        engine, search = open_sqlite(parsed, lock_timeout_s, cipher), MemorySearch()
+        file = Path(parsed.database or "")
+        if not create and not _has_gallery(file, lock_timeout_s):
+            raise _no_gallery(url)
+        cipher = None
+        if key is not None:
+            # Here, since the library takes memory and time to import: only those who have a key pay.
+            from recognition.gallery.cipher import Cipher
+
+            cipher = Cipher(key)
+        engine, search = open_sqlite(file, lock_timeout_s, cipher), MemorySearch()
     gallery = Gallery(engine, search, clock, audit)
     try:
+        if not create:
+            with transaction(engine) as connection:
+                if not sa.inspect(connection).has_table(state.name):
+                    raise _no_gallery(url)
         bring_up_to_date(engine)
         atrest.begin(engine)
     except GalleryUnavailable:
         gallery.close()
         raise
     return gallery
+
+
+def shown(url: str) -> str:
+    """Return the URL of a gallery as it may be shown: without its password and other secrets."""
+    parsed = _parsed(url)
+    secrets = [name for name in parsed.query if any(word in name.lower() for word in SECRETS)]
+    return parsed.difference_update_query(secrets).render_as_string(hide_password=True)
+
+
+def _parsed(url: str) -> sa.URL:
+    parsed = sa.make_url(url)
+    # As Heroku and others still write it; SQLAlchemy has dropped it.
+    return parsed.set(drivername="postgresql") if parsed.drivername == "postgres" else parsed
+
+
+def _has_gallery(file: Path, timeout_s: float) -> bool:
+    """Look without a trace whether a SQLite file has our tables: opening it in earnest would make a log."""
+    if not file.exists():
+        return False
+    try:
+        uri = f"{file.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, timeout_s, uri=True)) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE name = ?", [state.name])
+            return tables.fetchone() is not None
+    except sqlite3.Error as e:
+        raise GalleryUnavailable(reason(e, file)) from e
+
+
+def _no_gallery(url: str) -> GalleryUnavailable:
+    return GalleryUnavailable(f"There is no gallery at {shown(url)}.")

@@ -35,11 +35,11 @@ MAX_LINE_BYTES = 2**20  # an id, a name, an action, metadata and a vector at the
 LARGEST = (
     1e15  # the squares of 10,000 such values still have a sum in float32; vectors have a length of 20 at most
 )
-STEP = 1000  # samples between two words to `told`
+STEP = 1000  # samples of which `advance` is told at once
 
 Record = tuple[Sample, NDArray[np.float32]]
-Told = Callable[[int], object]
-Begun = tuple[Any, int, str | None]  # the digest of what is written already, its samples, and the last id
+Advance = Callable[[int], object]  # takes the number of samples of each step
+Resumed = tuple[Any, int, str | None]  # the digest of what is written already, its samples, and the last id
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +76,16 @@ Part = TypeVar("Part", bound=BaseModel)
 
 
 def pieces(
-    header: Header, page: Callable[[str | None], list[Record]], begun: Begun | None = None
+    header: Header, page: Callable[[str | None], list[Record]], resumed: Resumed | None = None
 ) -> Iterator[tuple[bytes, int]]:
     """Render a gallery page by page: bytes of the file, and how many samples are in them.
 
     Args:
         header: of the vectors.
         page: returns the next records after an id (None: the first ones), ascending; none at the end.
-        begun: goes on behind these samples.
+        resumed: goes on behind these samples.
     """
-    digest, count, after = begun or (hashlib.sha256(), 0, None)
+    digest, count, after = resumed or (hashlib.sha256(), 0, None)
     lines = [_line({"gallery": VERSION, **asdict(header)})] if after is None else []
     while records := page(after):
         lines += [_line(_record(sample, vector)) for sample, vector in records]
@@ -98,13 +98,13 @@ def pieces(
     yield rest + _line({"samples": count, "sha256": digest.hexdigest()}), 0
 
 
-def write(path: Path, header: Header, page: Callable[[str | None], list[Record]], told: Told) -> int:
+def write(path: Path, header: Header, page: Callable[[str | None], list[Record]], advance: Advance) -> int:
     """Write a gallery page by page; a broken-off export of the same model goes on where it stopped.
 
     Args:
         path: is there when all is written; until then the file has `.part` behind its name.
         header, page: as for `pieces`.
-        told: is given the number of samples of each step.
+        advance: is told the number of samples of each step.
 
     Returns:
         The number of samples in the file.
@@ -116,18 +116,18 @@ def write(path: Path, header: Header, page: Callable[[str | None], list[Record]]
     part = path.with_name(path.name + PART)
     part.touch(mode=0o600)  # faces are nobody else's business
     with part.open("r+b") as file:
-        begun = _resumed(file, header)
-        count = begun[1]
-        told(count)
-        for piece, samples in pieces(header, page, begun):
+        resumed = _resumed(file, header)
+        count = resumed[1]
+        advance(count)
+        for piece, samples in pieces(header, page, resumed):
             file.write(piece)
             count += samples
-            told(samples)
+            advance(samples)
     part.replace(path)
     return count
 
 
-def check(file: IO[bytes], told: Told = lambda samples: None) -> tuple[Header, int]:
+def check(file: IO[bytes], advance: Advance = lambda samples: None) -> tuple[Header, int]:
     """Read a file from its beginning to its end, where its checksum is.
 
     Returns:
@@ -139,9 +139,9 @@ def check(file: IO[bytes], told: Told = lambda samples: None) -> tuple[Header, i
     count = 0
     for count, _ in enumerate(read(file), 1):
         if count % STEP == 0:
-            told(STEP)
+            advance(STEP)
     file.seek(0)
-    return _header(_next_line(file, 1)), count
+    return _header(_next_line(file)), count
 
 
 def read(file: IO[bytes]) -> Iterator[Record]:
@@ -152,12 +152,12 @@ def read(file: IO[bytes]) -> Iterator[Record]:
     """
     digest = hashlib.sha256()
     file.seek(0)
-    line = _next_line(file, 1)
+    line = _next_line(file)
     header = _header(line)
     number, before = 2, ""
     while True:
         digest.update(line)
-        line = _next_line(file, number)
+        line = _next_line(file)
         value = _parsed(line, number)
         if "sha256" in value:
             break
@@ -173,7 +173,7 @@ def read(file: IO[bytes]) -> Iterator[Record]:
         raise DamagedGallery("there is more behind the last line")
 
 
-def _resumed(file: IO[bytes], header: Header) -> Begun:
+def _resumed(file: IO[bytes], header: Header) -> Resumed:
     """Cut off what is behind the last whole line of a sample; the file stands at its new end."""
     file.seek(0)
     first = file.readline()
@@ -213,7 +213,7 @@ def _record(sample: Sample, vector: NDArray[np.float32]) -> dict[str, Any]:
     }
 
 
-def _next_line(file: IO[bytes], number: int) -> bytes:
+def _next_line(file: IO[bytes]) -> bytes:
     line = file.readline(MAX_LINE_BYTES)
     if not line:
         raise DamagedGallery("the end is missing: the export was broken off")

@@ -1,19 +1,27 @@
-"""Rows of the tables, found, counted and removed on a connection; the caller gives the transaction."""
+"""Rows of the tables, read, counted, stored and removed on a connection; the caller gives the transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from recognition.faces import Sample
 from recognition.gallery.database import portions
-from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, state, tombstones
+from recognition.gallery.tables import SAMPLE_COLUMNS, STATE, State, sample_of, samples, state, tombstones
 
 # Revisions whose tombstones are kept. A worker looks at least once a minute, in which fewer changes can be
 # synced to disk; one that missed some reads all vectors anew.
 DELETIONS_KEPT = 100_000
+
+# What a sample that comes again replaces; it keeps its key, its id and `created`.
+REPLACED = ("name", "metadata", "action", "vector", "fingerprint", "modified", "revision", "expires_at")
+
+
+def state_of(connection: sa.Connection) -> State:
+    """Return the state of the gallery."""
+    return State(*connection.execute(STATE).one())
 
 
 def next_revision(connection: sa.Connection) -> int:
@@ -25,8 +33,8 @@ def next_revision(connection: sa.Connection) -> int:
 
 def count(connection: sa.Connection, which: sa.ColumnElement[bool] | None = None) -> int:
     """Return the number of samples, or of those that meet a condition."""
-    wanted = sa.select(sa.func.count()).select_from(samples)
-    return connection.execute(wanted if which is None else wanted.where(which)).scalar_one()
+    query = sa.select(sa.func.count()).select_from(samples)
+    return connection.execute(query if which is None else query.where(which)).scalar_one()
 
 
 def any_sample(connection: sa.Connection) -> bool:
@@ -36,11 +44,11 @@ def any_sample(connection: sa.Connection) -> bool:
 
 def known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Any]:
     """Return `key` and `modified` of those of these samples that are there."""
-    wanted = sa.select(samples.c.sample_id, samples.c.key, samples.c.modified)
+    query = sa.select(samples.c.sample_id, samples.c.key, samples.c.modified)
     return {
         row.sample_id: row
         for some in portions(ids)
-        for row in connection.execute(wanted.where(samples.c.sample_id.in_(some)))
+        for row in connection.execute(query.where(samples.c.sample_id.in_(some)))
     }
 
 
@@ -53,14 +61,41 @@ def samples_of(connection: sa.Connection, keys: Collection[int]) -> dict[int, Sa
     }
 
 
+def store(
+    connection: sa.Connection, values: Sequence[Mapping[str, Any]], stored: Mapping[str, Any]
+) -> tuple[int, int]:
+    """Store rows of `samples`.
+
+    Args:
+        values: of the columns, but for the key, a row each.
+        stored: those of their ids that are there already, and what `known` returns of them.
+
+    Returns:
+        How many were new, and how many were replaced.
+    """
+    new = [row for row in values if row["sample_id"] not in stored]
+    replaced = [
+        {"known_key": stored[row["sample_id"]].key, **{name: row[name] for name in REPLACED}}
+        for row in values
+        if row["sample_id"] in stored
+    ]
+    if new:
+        connection.execute(samples.insert(), new)
+    if replaced:
+        columns: Any = {name: sa.bindparam(name) for name in REPLACED}
+        by_key = samples.update().where(samples.c.key == sa.bindparam("known_key"))
+        connection.execute(by_key.values(columns), replaced)
+    return len(new), len(replaced)
+
+
 def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
     """Remove the samples that meet a condition, leave a tombstone for each, and forget those of long ago.
 
     Returns their ids.
     """
     # Sorted here: asked to sort, SQLite goes through all samples by key instead of using an index.
-    found = connection.execute(sa.select(samples.c.key, samples.c.sample_id).where(which))
-    ids = [row.sample_id for row in sorted(found, key=lambda row: row.key)]
+    removed = connection.execute(sa.select(samples.c.key, samples.c.sample_id).where(which))
+    ids = [row.sample_id for row in sorted(removed, key=lambda row: row.key)]
     if ids:
         revision = next_revision(connection)
         keys = sa.select(samples.c.key, sa.literal(revision, sa.BigInteger)).where(which)

@@ -14,28 +14,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from recognition.audit import Audit, Begin
 from recognition.errors import GalleryModelMismatch
 from recognition.faces import Match, Sample
 from recognition.gallery import atrest, rows
-from recognition.gallery.database import empty_log, transaction
+from recognition.gallery.database import empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_names
-from recognition.gallery.tables import SAMPLE_COLUMNS, STATE, naive_utc, sample_of, samples, state
+from recognition.gallery.tables import SAMPLE_COLUMNS, State, naive_utc, sample_of, samples, state
 
-REPLACED = ("name", "metadata", "action", "vector", "fingerprint", "modified", "revision", "expires_at")
-
-Audit = Callable[[str, Sequence[str] | int], None]
 Clock = Callable[[], datetime]
 NOW: Clock = partial(datetime.now, UTC)
-
-
-def unheard(what: str, touched: Sequence[str] | int) -> None:
-    """Be told of a change, and forget it."""
 
 
 class Gallery:
@@ -53,13 +46,21 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self._search.lock, self._reading() as (connection, now):
-            self._search.load(connection, now)
+        with self._search.lock, self._reading() as (connection, current):
+            self._search.load(connection, current)
         empty_log(self.engine)
 
     def close(self) -> None:
         """Close all connections to the database."""
         self.engine.dispose()
+
+    def free_bytes(self) -> int | None:
+        """Tell how many bytes may still be written to the disk of a SQLite file.
+
+        None where that is not known: of PostgreSQL, or while the file's folder is gone.
+        """
+        file = file_of(self.engine)
+        return None if file is None else free_bytes(file)
 
     def upsert(
         self,
@@ -86,7 +87,7 @@ class Gallery:
         """
         if not new:
             return 0
-        with self._writing() as connection:
+        with self._writing() as (connection, begin):
             known = rows.known(connection, [sample.id for sample in new])
             if only_newer:
                 places = [
@@ -114,22 +115,9 @@ class Gallery:
                 }
                 for sample, vector in zip(new, vectors, strict=True)
             ]
-            added = [row for row in values if row["sample_id"] not in known]
-            changed = [
-                {"known_key": known[row["sample_id"]].key, **{name: row[name] for name in REPLACED}}
-                for row in values
-                if row["sample_id"] in known
-            ]
-            if added:
-                connection.execute(samples.insert(), added)
-            if changed:
-                replaced: Any = {name: sa.bindparam(name) for name in REPLACED}
-                connection.execute(
-                    samples.update().where(samples.c.key == sa.bindparam("known_key")).values(replaced),
-                    changed,
-                )
-            self.audit("enrol", [sample.id for sample in new])
-        if changed:
+            _, replaced = rows.store(connection, values, known)
+            begin("enrol", [sample.id for sample in new])
+        if replaced:
             empty_log(self.engine)
         return len(new)
 
@@ -155,9 +143,10 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self._writing() as connection:
-            self.audit("clear", rows.count(connection))
+        with self._writing() as (connection, begin):
+            count = rows.count(connection)
             self._clear(connection, rows.next_revision(connection), None, None)
+            begin("clear", count)
         empty_log(self.engine)
 
     def get(self, sample_id: str) -> Sample | None:
@@ -167,8 +156,9 @@ class Gallery:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         with self._reading() as (connection, _):
-            found = sa.select(*SAMPLE_COLUMNS).where(samples.c.sample_id == sample_id)
-            row = connection.execute(found).first()
+            row = connection.execute(
+                sa.select(*SAMPLE_COLUMNS).where(samples.c.sample_id == sample_id)
+            ).first()
         return None if row is None else sample_of(row)
 
     def count(self, name: str | None = None) -> int:
@@ -192,13 +182,13 @@ class Gallery:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         # SQLite compares text by its UTF-8 bytes, whose order is that of the code points.
-        wanted = sa.select(*SAMPLE_COLUMNS).order_by(samples.c.sample_id).limit(limit)
+        query = sa.select(*SAMPLE_COLUMNS).order_by(samples.c.sample_id).limit(limit)
         if after is not None:
-            wanted = wanted.where(samples.c.sample_id > after)
+            query = query.where(samples.c.sample_id > after)
         if name is not None:
-            wanted = wanted.where(samples.c.name == name)
+            query = query.where(samples.c.name == name)
         with self._reading() as (connection, _):
-            return [sample_of(row) for row in connection.execute(wanted)]
+            return [sample_of(row) for row in connection.execute(query)]
 
     def nearest(
         self,
@@ -225,56 +215,61 @@ class Gallery:
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self._search.lock, self._reading() as (connection, now):
-            if now.fingerprint not in (None, fingerprint) and rows.any_sample(connection):
+        with self._search.lock, self._reading() as (connection, current):
+            if current.fingerprint not in (None, fingerprint) and rows.any_sample(connection):
                 raise _mismatch()
             if per_name and k > 1:
-                found = nearest_names(self._search, connection, now, probes, k, max_distance)
+                neighbours = nearest_names(self._search, connection, current, probes, k, max_distance)
             else:
-                found = self._search.nearest(connection, now, probes, k)
-            known = rows.samples_of(connection, {int(key) for keys, _ in found for key in keys})
+                neighbours = self._search.nearest(connection, current, probes, k)
+            matched = rows.samples_of(connection, {int(key) for keys, _ in neighbours for key in keys})
         return [
             [
-                Match(known[int(key)], float(distance))
+                Match(matched[int(key)], float(distance))
                 for place, (key, distance) in enumerate(zip(keys, distances, strict=True))
                 if place == 0 or distance < max_distance
             ]
-            for keys, distances in found
+            for keys, distances in neighbours
         ]
 
     @contextmanager
-    def _reading(self) -> Iterator[tuple[sa.Connection, Any]]:
-        """Begin a transaction in which no sample has expired by now; gives the STATE in it, too."""
+    def _reading(self) -> Iterator[tuple[sa.Connection, State]]:
+        """Begin a transaction in which no sample has expired by now; gives the state in it, too."""
         moment = naive_utc(self._clock())
         while True:
             with transaction(self.engine) as connection:
-                now = connection.execute(STATE).one()
-                atrest.check(connection, now.key_check)
-                if now.next_expiry is None or now.next_expiry > moment:
-                    yield connection, now
+                current = rows.state_of(connection)
+                atrest.check(connection, current.key_check)
+                if current.next_expiry is None or current.next_expiry > moment:
+                    yield connection, current
                     return
-            with transaction(self.engine, write=True) as connection:
-                self._expire(connection, moment)
-            empty_log(self.engine)
+            with self._writing(moment):  # which removes what has expired
+                pass
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """Begin a transaction that writes: first of all it removes the samples that have expired."""
-        with transaction(self.engine, write=True) as connection:
-            atrest.check(connection, connection.execute(sa.select(state.c.key_check)).scalar_one())
-            self._expire(connection, naive_utc(self._clock()))
-            yield connection
+    def _writing(self, moment: datetime | None = None) -> Iterator[tuple[sa.Connection, Begin]]:
+        """Begin a transaction that writes: first of all it removes the samples that have expired.
 
-    def _expire(self, connection: sa.Connection, moment: datetime) -> None:
-        if ids := rows.remove(connection, samples.c.expires_at <= moment):
-            self.audit("expire", ids)
+        Gives what begins a change's lines in the audit log, too: to be called when only the commit is left.
+        """
+        moment = moment or naive_utc(self._clock())
+        expired: list[str] = []
+        with self.audit.outcomes() as begin, transaction(self.engine, write=True) as connection:
+            current = rows.state_of(connection)
+            atrest.check(connection, current.key_check)
+            if current.next_expiry is not None and current.next_expiry <= moment:
+                expired = rows.remove(connection, samples.c.expires_at <= moment)
+                begin("expire", expired)
+            yield connection, begin
+        if expired:
+            empty_log(self.engine)
 
     def _remove(self, which: sa.ColumnElement[bool]) -> list[str]:
         """Remove the samples that meet a condition. Returns their ids."""
-        with self._writing() as connection:
+        with self._writing() as (connection, begin):
             ids = rows.remove(connection, which)
             if ids:
-                self.audit("delete", ids)
+                begin("delete", ids)
         empty_log(self.engine)
         return ids
 

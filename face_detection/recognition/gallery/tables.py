@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -83,9 +83,24 @@ state = sa.Table(
     sa.Column("key_check", sa.LargeBinary),  # see atrest.py
 )
 
-# The state, with the moment at which the next sample expires: one row, read from the index above alone.
+
+class State(NamedTuple):
+    """What `gallery_state` says, and when the next sample expires."""
+
+    revision: int
+    complete_since: int
+    fingerprint: str | None
+    key_check: bytes | None
+    next_expiry: datetime | None  # UTC, naive; None: no sample expires
+
+
+# One row; the moment is read from the index above alone.
 STATE = sa.select(
-    state, sa.select(sa.func.min(samples.c.expires_at)).where(EXPIRES).scalar_subquery().label("next_expiry")
+    state.c.revision,
+    state.c.complete_since,
+    state.c.fingerprint,
+    state.c.key_check,
+    sa.select(sa.func.min(samples.c.expires_at)).where(EXPIRES).scalar_subquery().label("next_expiry"),
 )
 
 SAMPLE_COLUMNS = (

@@ -1,11 +1,13 @@
-"""What moving and checking a gallery needs of its database, beyond what the service does with it."""
+"""A gallery leaves as a portable file, and comes in from one; and what must always hold of its database."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -15,10 +17,111 @@ from recognition.errors import GalleryModelMismatch, GalleryUnavailable, NotFoun
 from recognition.gallery import portable
 from recognition.gallery.atrest import vector_of
 from recognition.gallery.database import transaction
+from recognition.gallery.rows import state_of
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, state, tombstones
+from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, tombstones
 
 ROWS_AT_ONCE = 1000
+
+# Opens the progress bar of one part of the work: its name, and how many samples it has, None if not known.
+Progress = Callable[[str, int | None], AbstractContextManager[portable.Advance]]
+
+
+def unseen(part: str, total: int | None) -> AbstractContextManager[portable.Advance]:
+    """Show no progress."""
+    return nullcontext(lambda samples: None)
+
+
+def export(gallery: Gallery) -> Iterator[bytes]:
+    """Render a gallery as a portable file, piece by piece, in the memory that a thousand samples take.
+
+    The export begins at once, and ends, for the audit log too, with the last piece or when it is closed.
+
+    Raises:
+        NotFound: it is empty; at once.
+        AuditUnavailable: the audit log cannot be written; at once.
+        GalleryUnavailable: the database cannot be reached or is locked; at once, or between two pieces.
+    """
+
+    def pieces() -> Iterator[bytes]:
+        of = header(gallery.engine)
+        with gallery.audit.outcomes() as begin:
+            begin("export", gallery.count())
+            yield b""  # taken below: only a generator that has started notices that it is closed
+            page = partial(records, gallery.engine, of.fingerprint)
+            yield from (piece for piece, _ in portable.pieces(of, page))
+
+    started = pieces()
+    next(started)
+    return started
+
+
+def export_to(gallery: Gallery, file: Path, progress: Progress = unseen) -> int:
+    """Write a gallery as a portable file; a broken-off export of the same model goes on where it stopped.
+
+    Args:
+        gallery: whose samples are written.
+        file: is there when all is written; until then it has `.part` behind its name.
+        progress: shows it.
+
+    Returns:
+        The number of samples in the file.
+
+    Raises:
+        NotFound: the gallery is empty.
+        AuditUnavailable: the audit log cannot be written.
+        GalleryUnavailable: the database cannot be reached or is locked.
+        DamagedGallery: the broken-off export is of another model.
+        OSError: the file cannot be written.
+    """
+    of, total = header(gallery.engine), gallery.count()
+    with gallery.audit.outcomes() as begin, progress("exporting", total) as advance:
+        begin("export", total)
+        return portable.write(file, of, partial(records, gallery.engine, of.fingerprint), advance)
+
+
+def import_file(
+    gallery: Gallery,
+    file: IO[bytes],
+    check_comparable: Callable[[str, int], None] = lambda fingerprint, dimension: None,
+    progress: Progress = unseen,
+) -> tuple[int, int]:
+    """Store the samples of a portable file, once all of it is checked, a thousand in one transaction.
+
+    A sample that is there in the same or a newer state stays as it is, so what was broken off can simply be
+    started again.
+
+    Args:
+        gallery: empty, or of the same model.
+        file: that can be read from its beginning.
+        check_comparable: raises where vectors of this fingerprint and dimension cannot be used here.
+        progress: shows it.
+
+    Returns:
+        How many were stored, and how many were there already.
+
+    Raises:
+        DamagedGallery: the file is not whole, or was changed; nothing is stored.
+        GalleryModelMismatch: the gallery holds vectors of another model; nothing is stored.
+        AuditUnavailable: the audit log cannot be written. The steps before are stored.
+        GalleryUnavailable: the database cannot be reached or is locked. The steps before are stored.
+        OSError: the file cannot be read.
+        And what `check_comparable` raises; nothing is stored.
+    """
+    with progress("checking", None) as advance:
+        of, count = portable.check(file, advance)
+    check_comparable(of.fingerprint, of.dimension)
+    if _header(gallery.engine) not in (None, of):
+        raise GalleryModelMismatch("The gallery was made with another embedding model than the file.")
+    imported = 0
+    with gallery.audit.outcomes() as begin, progress("importing", count) as advance:
+        begin("import", count)  # each step has its own lines of what is stored
+        checked = portable.read(file)
+        while records := list(islice(checked, ROWS_AT_ONCE)):
+            new, vectors = [sample for sample, _ in records], np.stack([vector for _, vector in records])
+            imported += gallery.upsert(new, vectors, of.fingerprint, only_newer=True)
+            advance(len(records))
+    return imported, count - imported
 
 
 def header(engine: sa.Engine) -> portable.Header:
@@ -28,10 +131,10 @@ def header(engine: sa.Engine) -> portable.Header:
         NotFound: it is empty.
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    found = _header(engine)
-    if found is None:
+    of = _header(engine)
+    if of is None:
         raise NotFound("The gallery is empty.")
-    return found
+    return of
 
 
 def records(engine: sa.Engine, fingerprint: str, after: str | None) -> list[portable.Record]:
@@ -42,68 +145,14 @@ def records(engine: sa.Engine, fingerprint: str, after: str | None) -> list[port
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    wanted = sa.select(*SAMPLE_COLUMNS, samples.c.vector, samples.c.fingerprint).where(
+    query = sa.select(*SAMPLE_COLUMNS, samples.c.vector, samples.c.fingerprint).where(
         samples.c.fingerprint == fingerprint
     )
-    wanted = wanted.order_by(samples.c.sample_id).limit(ROWS_AT_ONCE)
+    query = query.order_by(samples.c.sample_id).limit(ROWS_AT_ONCE)
     if after is not None:
-        wanted = wanted.where(samples.c.sample_id > after)
+        query = query.where(samples.c.sample_id > after)
     with transaction(engine) as connection:
-        return [(sample_of(row), vector_of(connection, row)) for row in connection.execute(wanted)]
-
-
-def export(gallery: Gallery) -> Iterator[bytes]:
-    """Render the gallery as a portable file, piece by piece, in the memory that a thousand samples take.
-
-    Raises:
-        NotFound: it is empty; at once.
-        GalleryUnavailable: the database cannot be reached or is locked; at once, or between two pieces.
-    """
-    of = header(gallery.engine)
-    gallery.audit("export", gallery.count())
-    rendered = portable.pieces(of, partial(records, gallery.engine, of.fingerprint))
-    return (piece for piece, _ in rendered)
-
-
-def store(
-    gallery: Gallery, file: IO[bytes], of: portable.Header, told: portable.Told = lambda samples: None
-) -> int:
-    """Store the samples of a portable file that has been checked, a thousand in one transaction.
-
-    A sample that is there in the same or a newer state stays as it is, so what was broken off can simply be
-    started again.
-
-    Args:
-        gallery: empty, or of the same model.
-        file: that can be read from its beginning.
-        of: what its vectors are.
-        told: is given the number of samples of each step.
-
-    Returns:
-        How many were stored.
-
-    Raises:
-        GalleryModelMismatch: the gallery holds vectors of another model.
-        GalleryUnavailable: the database cannot be reached or is locked. The steps before are stored.
-        DamagedGallery, OSError.
-    """
-    if _header(gallery.engine) not in (None, of):
-        raise GalleryModelMismatch("The gallery was made with another embedding model than the file.")
-    stored = 0
-    read = portable.read(file)
-    while some := list(islice(read, ROWS_AT_ONCE)):
-        vectors = np.stack([vector for _, vector in some])
-        stored += gallery.upsert([sample for sample, _ in some], vectors, of.fingerprint, only_newer=True)
-        told(len(some))
-    return stored
-
-
-def import_file(gallery: Gallery, file: IO[bytes], check: Callable[[str, int], None]) -> tuple[int, int]:
-    of, count = portable.check(file)
-    check(of.fingerprint, of.dimension)
-    gallery.audit("import", count)
-    imported = store(gallery, file, of)
-    return imported, count - imported
+        return [(sample_of(row), vector_of(connection, row)) for row in connection.execute(query)]
 
 
 def faults(engine: sa.Engine) -> Iterator[str]:
@@ -114,17 +163,17 @@ def faults(engine: sa.Engine) -> Iterator[str]:
     """
     with transaction(engine) as connection:
         if engine.dialect.name == "sqlite":
-            told = connection.exec_driver_sql("PRAGMA integrity_check").scalars()
-            yield from (f"SQLite: {line}" for line in told if line != "ok")
-        now = connection.execute(sa.select(state)).one()
+            results = connection.exec_driver_sql("PRAGMA integrity_check").scalars()
+            yield from (f"SQLite: {result}" for result in results if result != "ok")
+        current = state_of(connection)
         buried = sa.select(sa.func.count()).select_from(
             tombstones.join(samples, tombstones.c.key == samples.c.key)
         )
         if connection.execute(buried).scalar_one():
             yield "a deleted sample is still there"
-        wanted = sa.select(samples).order_by(samples.c.key).execution_options(yield_per=ROWS_AT_ONCE)
+        every = sa.select(samples).order_by(samples.c.key).execution_options(yield_per=ROWS_AT_ONCE)
         dimension = None
-        for row in connection.execute(wanted):
+        for row in connection.execute(every):
             try:
                 vector = vector_of(connection, row)
             except GalleryUnavailable:
@@ -134,8 +183,8 @@ def faults(engine: sa.Engine) -> Iterator[str]:
             for wrong, what in (
                 (len(vector) != dimension, "its vector has another length than the others"),
                 (not np.isfinite(vector).all(), "its vector has a value that is not finite"),
-                (row.fingerprint != now.fingerprint, "its vector is of another model than the gallery"),
-                (row.revision > now.revision, "it is newer than the gallery"),
+                (row.fingerprint != current.fingerprint, "its vector is of another model than the gallery"),
+                (row.revision > current.revision, "it is newer than the gallery"),
                 (not _is_json(row.metadata), "its metadata is not JSON"),
             ):
                 if wrong:
@@ -143,9 +192,9 @@ def faults(engine: sa.Engine) -> Iterator[str]:
 
 
 def _header(engine: sa.Engine) -> portable.Header | None:
-    wanted = sa.select(samples.c.sample_id, samples.c.fingerprint, samples.c.vector).limit(1)
+    one = sa.select(samples.c.sample_id, samples.c.fingerprint, samples.c.vector).limit(1)
     with transaction(engine) as connection:
-        row = connection.execute(wanted).first()
+        row = connection.execute(one).first()
         return None if row is None else portable.Header(row.fingerprint, len(vector_of(connection, row)))
 
 

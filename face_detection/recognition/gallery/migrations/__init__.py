@@ -5,12 +5,14 @@ A new version is a new file in versions/ and a new VERSION in tables.py; a test 
 
 from __future__ import annotations
 
-from importlib import import_module
+import logging
 
 import sqlalchemy as sa
 
 from recognition.gallery.database import transaction
 from recognition.gallery.tables import VERSION
+
+log = logging.getLogger(__name__)
 
 
 def bring_up_to_date(engine: sa.Engine) -> None:
@@ -23,9 +25,17 @@ def bring_up_to_date(engine: sa.Engine) -> None:
     with transaction(engine) as connection:
         if version(connection) == VERSION:
             return
+    # Alembic logs a line for each of its parts, even while it is imported.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Here, since Alembic takes a tenth of a second to import: only a start that needs it pays.
+    from recognition.gallery.migrations.upgrade import upgrade
+
     with transaction(engine, write=True) as connection:
-        # Alembic takes a tenth of a second to import: only a start that needs it pays.
-        import_module("recognition.gallery.migrations.upgrade").upgrade(connection)
+        before = upgrade(connection)
+    if before is None:
+        log.info("made the gallery's tables")
+    elif before != VERSION:  # else another process was quicker
+        log.info("brought the gallery's tables from version %s to %s", before, VERSION)
 
 
 def version(connection: sa.Connection) -> str | None:

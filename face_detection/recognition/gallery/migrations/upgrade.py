@@ -16,8 +16,11 @@ from recognition.gallery.migrations import version
 UNVERSIONED = "0001"  # what the tables were before they had versions
 
 
-def upgrade(connection: sa.Connection) -> None:
+def upgrade(connection: sa.Connection) -> str | None:
     """Bring the database to the newest version, within the caller's transaction.
+
+    Returns:
+        The version that it had; None: it had no tables.
 
     Raises:
         GalleryUnavailable: a newer version of this program made the database, or it lacks what is needed.
@@ -26,15 +29,17 @@ def upgrade(connection: sa.Connection) -> None:
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # many rows take their time
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    found = version(connection)
-    if found is None and sa.inspect(connection).has_table("samples"):
-        command.stamp(config, UNVERSIONED)
-    elif found is not None:
+    before = version(connection)
+    if before is None and sa.inspect(connection).has_table("samples"):
+        before = UNVERSIONED
+        command.stamp(config, before)
+    elif before is not None:
         try:
-            ScriptDirectory.from_config(config).get_revision(found)
+            ScriptDirectory.from_config(config).get_revision(before)
         except CommandError as e:
             raise GalleryUnavailable(
-                f"A newer version of this program made the database (its tables are version {found}); "
+                f"A newer version of this program made the database (its tables are version {before}); "
                 "install that version, or name another database."
             ) from e
     command.upgrade(config, "head")
+    return before
