@@ -17,9 +17,13 @@ import base64
 import importlib.util
 import os
 import sys
+import unicodedata
+import uuid
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 VENV = Path(__file__).resolve().parent / ".venv"
 missing = [name for name in ("requests", "tqdm") if importlib.util.find_spec(name) is None]
@@ -35,9 +39,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 BATCH = 16  # pictures in one request
 TIMEOUT_S = 120
 
-service = requests.Session()  # one connection for all, and the key with each request
-if os.environ.get("API_KEY"):
-    service.headers["Authorization"] = f"Bearer {os.environ['API_KEY']}"
+service = requests.Session()  # one connection for all requests
 
 
 def main() -> int:
@@ -58,13 +60,14 @@ def main() -> int:
     recognise_command.add_argument("picture", type=Path)
     commands.add_parser("clear", help="remove every enrolled sample")
     arguments = parser.parse_args()
+    service.auth = add_key  # without which `requests` takes a password from ~/.netrc
     try:
         if arguments.command == "enrol":
             return enrol(arguments.host, arguments.folder)
         if arguments.command == "recognise":
             return show(recognise(arguments.host, arguments.picture, arguments.min_distance))
         if arguments.command == "clear":
-            print(answer_of(service.post(f"{arguments.host}/clear-samples", timeout=TIMEOUT_S))["success"])
+            print(ask(arguments.host, "POST", "/clear-samples")["success"])
             return 0
         return demo(arguments.host, arguments.min_distance)
     except requests.ConnectionError:
@@ -84,32 +87,54 @@ def pictures_in(folder: Path) -> list[Path]:
 
 def name_of(path: Path, folder: Path) -> str:
     """Name the person of a picture: its own folder, or the file's name when it lies in `folder` itself."""
-    return path.stem if path.parent == folder else path.parent.name
+    name = path.stem if path.parent == folder else path.parent.name
+    return unicodedata.normalize("NFC", name).strip()  # macOS takes letters and accents apart
 
 
 def enrol(host: str, folder: Path) -> int:
     """Enrol the pictures below a folder, some at a time, and list what was refused."""
     pictures = pictures_in(folder)
+    ids: dict[str, str] = {}  # of what is enrolled already, by person and path
+    for name in sorted({name_of(path, folder) for path in pictures}):
+        ids |= enrolled(host, name)
     refused: dict[str, Any] = {}
     with tqdm(total=len(pictures), desc="enrolling", unit="picture") as bar:
         for start in range(0, len(pictures), BATCH):
-            some = pictures[start : start + BATCH]
-            body = [
-                {
-                    "id": path.relative_to(folder).as_posix(),
-                    "name": name_of(path, folder),
-                    "image": base64.b64encode(path.read_bytes()).decode("ascii"),
-                }
-                for path in some
-            ]
-            refused |= answer_of(service.post(f"{host}/update-samples", json=body, timeout=TIMEOUT_S))[
-                "errors"
-            ]
-            bar.update(len(some))
+            body = [sample_of(path, folder, ids) for path in pictures[start : start + BATCH]]
+            errors = ask(host, "POST", "/update-samples", json=body)["errors"]
+            refused |= {
+                sample["metadata"]["path"]: errors[sample["id"]] for sample in body if sample["id"] in errors
+            }
+            bar.update(len(body))
     print(f"{len(pictures) - len(refused)} of {len(pictures)} pictures enrolled.")
-    for sample_id, error in refused.items():
-        print(f"  {sample_id}: {error['detail']}")
+    for path, error in refused.items():
+        print(f"  {path}: {error['detail']}")
     return 1 if refused else 0
+
+
+def enrolled(host: str, name: str) -> dict[str, str]:
+    """Return the ids of a person's samples by `NAME PATH`, so that the same picture keeps its id."""
+    ids: dict[str, str] = {}
+    after = None
+    while True:
+        page = ask(host, "GET", "/samples", params={"name": name, "after": after, "limit": 1000})
+        for sample in page["samples"]:
+            if isinstance(sample["metadata"], dict) and "path" in sample["metadata"]:
+                ids[f"{name} {sample['metadata']['path']}"] = sample["id"]
+        after = page["next"]
+        if after is None:
+            return ids
+
+
+def sample_of(path: Path, folder: Path, ids: dict[str, str]) -> dict[str, Any]:
+    """Return a picture as /update-samples takes it. A new id is random: ids stand in logs, names do not."""
+    name, place = name_of(path, folder), path.relative_to(folder).as_posix()
+    return {
+        "id": ids.get(f"{name} {place}") or str(uuid.uuid4()),
+        "name": name,
+        "image": base64.b64encode(path.read_bytes()).decode("ascii"),
+        "metadata": {"path": place},
+    }
 
 
 def recognise(host: str, picture: Path, min_distance: float) -> list[dict[str, Any]]:
@@ -119,9 +144,7 @@ def recognise(host: str, picture: Path, min_distance: float) -> list[dict[str, A
         "min_distance": min_distance,
         "include_unknown": True,
     }
-    faces: list[dict[str, Any]] = answer_of(
-        service.post(f"{host}/face-recognition", json=body, timeout=TIMEOUT_S)
-    )
+    faces: list[dict[str, Any]] = ask(host, "POST", "/face-recognition", json=body)
     return faces
 
 
@@ -159,12 +182,31 @@ def table(right: dict[str, list[bool]]) -> Iterator[str]:
     yield f"{'all':<20}{sum(total):>3} of {len(total)}"
 
 
-def answer_of(response: requests.Response) -> Any:
+def ask(host: str, method: str, path: str, **more: Any) -> Any:
     """Return the JSON of an answer. Raises ValueError with the service's own words if it is an error."""
+    name = urlsplit(host).hostname or ""
+    # A proxy that the environment names would look for this machine's own addresses on its own machine.
+    proxies = {"no_proxy": name} if is_loopback(name) else None
+    response = service.request(method, f"{host}{path}", timeout=TIMEOUT_S, proxies=proxies, **more)
     body = response.json()
     if not response.ok:
         raise ValueError(f"{body['error']} {body['detail']}")
     return body
+
+
+def is_loopback(name: str) -> bool:
+    """Tell whether a host is this machine itself."""
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def add_key(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Add API_KEY to a request, if it is set."""
+    if os.environ.get("API_KEY"):
+        request.headers["Authorization"] = f"Bearer {os.environ['API_KEY']}"
+    return request
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""API keys: who may do what. `python -m serving.keys NAME SCOPE[,SCOPE]` makes one and shows it once."""
+"""API keys: who may do what. `recognition keys new` makes one."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import hmac
 import re
@@ -59,7 +58,9 @@ def parse(text: str) -> tuple[Key, ...]:
 def _key(entry: str, number: int) -> Key:
     matched = ENTRY.fullmatch(entry)
     if matched is None:
-        raise ValueError(f"entry {number} is not NAME:SCOPE[,SCOPE]:SHA256, as serving.keys prints it")
+        raise ValueError(
+            f"entry {number} is not NAME:SCOPE[,SCOPE]:SHA256, as `recognition keys new` prints it"
+        )
     name, scopes, digest = matched.groups()
     if not set(scopes.split(",")) <= set(SCOPES):
         raise ValueError(f"entry {number} has a scope other than {', '.join(SCOPES)}")
@@ -90,23 +91,3 @@ def new(name: str, scopes: str) -> tuple[str, Key]:
 def digest(presented: str) -> bytes:
     """Return what is kept of a key: its SHA-256."""
     return hashlib.sha256(presented.encode()).digest()
-
-
-def main() -> None:
-    """Print a new key and its entry."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.keys", description="Make an API key. It is shown once."
-    )
-    parser.add_argument("name", help="who will use it; stands in the log")
-    parser.add_argument("scopes", help=f"one or more of {', '.join(SCOPES)}, separated by commas")
-    arguments = parser.parse_args()
-    try:
-        presented, key = new(arguments.name, arguments.scopes)
-    except ValueError:
-        parser.error(f"NAME has up to 64 letters, digits and . _ -; SCOPE is one of {', '.join(SCOPES)}")
-    print(f"key, for the caller alone:        {presented}")
-    print(f"entry, for API_KEYS or its file:  {key.entry()}")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -128,6 +129,44 @@ def running_pair(folder: Path, models_dir: Path, **settings: str) -> Iterator[Pa
 
 
 @contextmanager
+def echoing() -> Iterator[str]:
+    """Answer every request with what was asked for, and by whom: JSON with `path` and `authorization`.
+
+    `success` is the same as text, for the client script, which prints that.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            fields = {"path": self.path, "authorization": self.headers.get("Authorization")}
+            body = json.dumps({**fields, "success": json.dumps(fields)}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving_requests(Handler) as url:
+        yield url
+
+
+@contextmanager
+def serving_requests(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def served(*answers: tuple[int, bytes]) -> Iterator[tuple[str, list[bytes]]]:
     """Give these answers, one after the other, the last for ever: where, and what was sent to it."""
     left, sent = list(answers), []
@@ -147,12 +186,5 @@ def served(*answers: tuple[int, bytes]) -> Iterator[tuple[str, list[bytes]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", sent
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving_requests(Handler) as url:
+        yield url, sent

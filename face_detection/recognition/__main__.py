@@ -1,4 +1,4 @@
-"""`python -m recognition`, which is the command `recognition`."""
+"""`python -m recognition`, which is the program `recognition`."""
 
 from recognition.cli.main import cli
 

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from recognition.errors import AuditUnavailable, GalleryUnavailable, RecognitionError
+from recognition.errors import AuditUnavailable, GalleryUnavailable
+from serving.errors import Failure
 from serving.request_id import caller, request_id
 
 log = logging.getLogger(__name__)
@@ -138,6 +139,6 @@ def _ends_whole(file: IO[bytes]) -> bool:
 
 
 def _code_of(error: BaseException) -> str:
-    if isinstance(error, RecognitionError):
+    if isinstance(error, Failure):
         return error.code
     return "internal_error" if isinstance(error, Exception) else "interrupted"

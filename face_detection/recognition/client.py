@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url
 from urllib3 import Retry
 
 Picture = str | Path | bytes  # where a picture is, or its bytes
@@ -47,6 +50,8 @@ class Client:
     """Talks to one service over connections that stay open. Every call raises ServiceError when it fails.
 
     An answer 429 or 503 is waited out for as long as its Retry-After says, up to `retries` times.
+    The proxy and the certificates that the environment names are used, but no proxy for this machine's own
+    loopback addresses, and no password of ~/.netrc.
     """
 
     def __init__(
@@ -55,14 +60,15 @@ class Client:
         """Open nothing yet.
 
         host: like `http://127.0.0.1:6337`; without a scheme it is http.
-        key: sent with each request; None where the service asks for none.
+        key: sent with each request; None where the service asks for none, and for a user and a password in
+            `host`, which a proxy in front of the service may ask for.
         timeout_s: the longest silence, in seconds.
         """
         self.host = (host if "://" in host else f"http://{host}").rstrip("/")
         self.timeout_s = timeout_s
         self.session = requests.Session()
-        if key:
-            self.session.headers["Authorization"] = f"Bearer {key}"
+        self.session.auth = _credentials(self.host, key)
+        self._proxies = {"no_proxy": urlsplit(self.host).hostname or ""} if _is_loopback(self.host) else None
         # None of these requests does anything else when it is sent twice, so any method may be.
         patience = Retry(
             total=retries,
@@ -198,7 +204,12 @@ class Client:
     def _answer(self, method: str, path: str, **more: Any) -> requests.Response:
         try:
             answer = self.session.request(
-                method, self.host + path, timeout=self.timeout_s, allow_redirects=False, **more
+                method,
+                self.host + path,
+                timeout=self.timeout_s,
+                allow_redirects=False,
+                proxies=self._proxies,
+                **more,
             )
         except requests.Timeout as e:
             raise ServiceError("timeout", f"{self.host} does not answer.") from e
@@ -219,6 +230,34 @@ class Client:
             "unexpected_answer",
             f"{self.host} answers with status {answer.status_code}, but is not this service.",
         )
+
+
+def _credentials(
+    host: str, key: str | None
+) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Return what adds the key to a request. Without such a function `requests` takes some from ~/.netrc."""
+    try:
+        user, password = get_auth_from_url(host)
+    except ValueError:  # no address at all, as the first request will say
+        user = password = ""
+
+    def add(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if key:
+            request.headers["Authorization"] = f"Bearer {key}"
+        elif user:
+            HTTPBasicAuth(user, password)(request)
+        return request
+
+    return add
+
+
+def _is_loopback(url: str) -> bool:
+    """Tell whether this machine itself is meant: a proxy would look for the service on its own machine."""
+    try:
+        name = urlsplit(url).hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _bytes(picture: Picture) -> bytes:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from serving.errors import Failure, NotFound
-
-RecognitionError = Failure
-__all__ = ["NotFound", "RecognitionError"]
+from serving.errors import Failure
 
 
 class NoFace(Failure):

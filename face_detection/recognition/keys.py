@@ -1,6 +1,6 @@
-"""`python -m recognition.keys NAME SCOPE[,SCOPE]`: makes a key and shows it once."""
+"""`python -m recognition.keys NAME SCOPE[,SCOPE]`, which is `recognition keys new`."""
 
-from serving.keys import main
+from recognition.cli.keys import new
 
 if __name__ == "__main__":
-    main()
+    new(prog_name="python -m recognition.keys")

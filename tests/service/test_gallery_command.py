@@ -1,4 +1,4 @@
-"""`python -m recognition.gallery`: a gallery moves between databases and machines and stays the same."""
+"""`recognition gallery`: a gallery moves between databases and machines and stays the same."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from recognition.cli.main import cli
 from recognition.faces import Sample
 from recognition.gallery import open_gallery, portable, transfer
-from recognition.gallery.__main__ import cli
 
 LENGTH = 10.0
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -34,7 +34,7 @@ def vectors(count: int, seed: int = 0, dimension: int = 128) -> np.ndarray:
 
 
 def run(url: str, *arguments: object) -> Result:
-    return CliRunner().invoke(cli, ["--database", url, *map(str, arguments)])
+    return CliRunner().invoke(cli, ["gallery", "--database", url, *map(str, arguments)])
 
 
 def ok(url: str, *arguments: object) -> str:
@@ -60,7 +60,7 @@ def test_a_gallery_moves_to_another_database_and_back_unchanged(url, gallery, tm
     assert ok(url, "count") == "2500\n"
     assert ok(url, "verify") == "2500 samples, no faults.\n"
     ok(url, "export", tmp_path / "a")
-    assert ok(url, "verify", tmp_path / "a") == "2500 samples, unharmed.\n"
+    assert ok(url, "verify", tmp_path / "a") == "2500 samples, undamaged.\n"
     assert ok(fresh(tmp_path), "import", tmp_path / "a").startswith("2500 of 2500")
     ok(fresh(tmp_path), "export", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
@@ -208,7 +208,9 @@ def test_a_damaged_file_is_refused_whole(tmp_path: Path, damage: str) -> None:
     refused(fresh(tmp_path), "verify", tmp_path / "a")
     target = f"sqlite:///{tmp_path / 'target.sqlite3'}"
     refused(target, "import", tmp_path / "a")
-    assert ok(target, "count") == "0\n"
+    opened = open_gallery(target, 5)
+    assert opened.count() == 0
+    opened.close()
 
 
 @pytest.mark.parametrize(
@@ -231,7 +233,7 @@ def test_verify_tells_what_is_wrong_with_a_database(tmp_path: Path, change: str,
         connection.execute(change)
     connection.close()
     output = refused(fresh(tmp_path), "verify")
-    assert told in output and "1 faults" in output
+    assert told in output and "Faults: 1." in output
 
 
 def test_an_empty_gallery_is_not_exported(tmp_path: Path) -> None:
@@ -263,4 +265,43 @@ def test_the_command_runs_as_a_module(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "recognition.gallery", "--database", fresh(tmp_path), "count"]
     folder = Path(portable.__file__).parents[2]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", f"gallery: {fresh(tmp_path)}\n")
+
+
+def test_every_command_speaks_json(tmp_path: Path) -> None:
+    gallery = open_gallery(fresh(tmp_path), 5)
+    gallery.upsert([sample(1)], vectors(1), "model")
+    gallery.close()
+    for arguments, answer in (
+        (("count",), {"samples": 1}),
+        (("verify",), {"samples": 1, "faults": []}),
+        (("export", tmp_path / "a"), {"exported": 1}),
+        (("verify", tmp_path / "a"), {"samples": 1, "faults": []}),
+        (("import", tmp_path / "a"), {"imported": 0, "unchanged": 1}),
+        (("backup", tmp_path / "b"), {"backed_up": 1}),
+    ):
+        assert json.loads(ok(fresh(tmp_path), *arguments, "--json")) == answer
+    result = run(fresh(tmp_path), "backup", tmp_path / "b", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "is there already" in json.loads(result.stderr.splitlines()[-1])["error"]["detail"]
+
+
+def test_a_file_is_verified_without_a_gallery(tmp_path: Path) -> None:
+    gallery = open_gallery(fresh(tmp_path), 5)
+    gallery.upsert([sample(1)], vectors(1), "model")
+    gallery.close()
+    ok(fresh(tmp_path), "export", tmp_path / "a")
+    result = run(f"sqlite:///{tmp_path / 'none'}", "verify", tmp_path / "a")
+    assert (result.exit_code, result.output) == (0, "1 samples, undamaged.\n")
+
+
+@pytest.mark.parametrize("command", ["export", "import", "backup", "count", "verify"])
+def test_help_opens_no_gallery(tmp_path: Path, command: str) -> None:
+    assert ok(fresh(tmp_path), command, "--help").startswith("Usage: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_that_is_none_is_told() -> None:
+    result = run("nonsense", "count")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith("Error: DATABASE_URL: ")

@@ -67,7 +67,9 @@ def test_show_without_models_says_how_to_make_them(tmp_path: Path, text: str | N
         (tmp_path / "manifest.json").write_text(text)
     shown = run("show", "--models-dir", str(tmp_path))
     assert shown.exit_code == 1
-    assert shown.output == f"Error: no models in {tmp_path}; `recognition models prepare` makes them\n"
+    assert shown.output == (
+        f"Error: There are no models in {tmp_path}; `recognition models prepare` makes them.\n"
+    )
 
 
 def test_the_folder_is_the_services_own_unless_it_is_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recognition.client import Client, ServiceError
-from running import Pair, free_port, served
+from running import Pair, echoing, free_port, served
 
 ERROR = b'{"error": "Too many requests.", "code": "overloaded", "detail": "busy", "request_id": "r"}'
 
@@ -141,9 +142,61 @@ def test_an_export_that_breaks_off_is_told(sent: bytes) -> None:
         client.export(io.BytesIO())
 
 
-@pytest.mark.parametrize("host", ["no address", "ftp://127.0.0.1", f"http://127.0.0.1:{free_port()}"])
+@pytest.mark.parametrize(
+    "host", ["no address", "ftp://127.0.0.1", "http://[::1:6337", f"http://127.0.0.1:{free_port()}"]
+)
 def test_where_nothing_answers_is_told(host: str) -> None:
     with Client(host) as client, pytest.raises(ServiceError) as told:
         client.ready()
     assert told.value.code == "unreachable"
     assert host in told.value.detail
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of passwords with one for every host."""
+    (tmp_path / "netrc").write_text("default login me password geheim\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.mark.parametrize(("key", "sent"), [("k", "Bearer k"), (None, None)])
+def test_no_password_of_netrc_is_sent(netrc: None, key: str | None, sent: str | None) -> None:
+    with echoing() as url, Client(url, key=key) as client:
+        assert client.health()["authorization"] == sent
+
+
+def test_a_password_in_the_address_is_sent_where_there_is_no_key(netrc: None) -> None:
+    with echoing() as url:
+        named = url.replace("://", "://me:other@")
+        with Client(named) as client:
+            basic = base64.b64encode(b"me:other").decode()
+            assert client.health()["authorization"] == f"Basic {basic}"
+        with Client(named, key="k") as client:
+            assert client.health()["authorization"] == "Bearer k"
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_is_asked_for_other_machines_alone(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with echoing() as proxy, echoing() as service:
+        monkeypatch.setenv(variable, proxy)
+        with Client("http://faces.invalid:6337") as client:
+            assert client.health()["path"] == "http://faces.invalid:6337/health"
+        for host in (service, service.replace("127.0.0.1", "localhost")):
+            with Client(host) as client:
+                assert client.health()["path"] == "/health"
+        closed = free_port()
+        with Client(f"http://[::1]:{closed}") as client, pytest.raises(ServiceError) as refused:
+            client.health()  # the proxy would have answered
+        assert refused.value.code == "unreachable"
+
+
+def test_the_hosts_that_need_no_proxy_are_asked_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    with echoing() as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "faces.invalid")
+        with Client("http://faces.invalid:6337") as client, pytest.raises(ServiceError) as refused:
+            client.health()
+        assert refused.value.code == "unreachable"

@@ -1,18 +1,21 @@
-"""`doctor` finds what keeps the services from working; `serve` starts them."""
+"""`doctor` finds what keeps the services from working."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from running import ROOT, Pair, answers, free_port, served, wait_until
+from recognition.cli.checks import disk_space
+from running import ROOT, Pair, free_port, served
+from serving.version import VERSION
 
 
 def ran(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -26,7 +29,7 @@ def ran(environment: dict[str, str], *arguments: str) -> tuple[int, dict[str, di
     )
     assert "Traceback" not in done.stderr, done.stderr
     checks = [json.loads(line) for line in done.stdout.splitlines()]
-    return done.returncode, {check["check"]: check for check in checks}
+    return done.returncode, {check["name"]: check for check in checks}
 
 
 @pytest.fixture
@@ -43,17 +46,24 @@ def test_before_the_first_start_all_is_well(environment: dict[str, str], tmp_pat
     status, checks = ran(environment)
     assert status == 0
     assert list(checks) == [
+        "version",
         "Python",
         "settings",
         "models",
         "processor",
-        "database",
+        "gallery",
+        "gallery's disk",
+        "temporary folder",
         "feature_extraction",
         "face_detection",
     ]
-    assert all(check["well"] for check in checks.values())
-    assert "first start" in checks["database"]["found"]
-    assert "is free" in checks["face_detection"]["found"]
+    assert all(check["ok"] for check in checks.values())
+    assert checks["version"]["detail"] == VERSION
+    assert f"none yet at {environment['DATABASE_URL']}" in checks["gallery"]["detail"]
+    assert "DATABASE_URL" in checks["gallery"]["advice"]
+    assert " GiB free at " in checks["gallery's disk"]["detail"]
+    assert " GiB free at " in checks["temporary folder"]["detail"]
+    assert "is free" in checks["face_detection"]["detail"]
     assert not list(tmp_path.iterdir())
 
 
@@ -65,9 +75,9 @@ def test_it_sees_running_services(pair: Pair) -> None:
     }
     status, checks = ran(environment)
     assert status == 0, checks
-    assert checks["database"]["found"] == "0 samples"
-    assert checks["face_detection"]["found"] == f"ready at {pair.url}: Facenet, 0 samples"
-    assert checks["feature_extraction"]["found"] == f"ready at {pair.extraction.url}: Facenet"
+    assert checks["gallery"]["detail"] == f"0 samples in {environment['DATABASE_URL']}"
+    assert checks["face_detection"]["detail"] == f"ready at {pair.url}: Facenet, 0 samples"
+    assert checks["feature_extraction"]["detail"] == f"ready at {pair.extraction.url}: Facenet"
     status, checks = ran({}, "--host", pair.url)
     assert (status, list(checks)) == (0, ["service"])
 
@@ -78,10 +88,10 @@ def test_it_says_what_is_wrong_and_what_to_do(environment: dict[str, str], tmp_p
         port = url.rpartition(":")[2]
         status, checks = ran(environment | {"MODELS_DIR": str(tmp_path), "FEATURE_EXTRACTION_PORT": port})
     assert status == 1
-    wrong = {name: check["advice"] for name, check in checks.items() if not check["well"]}
-    assert set(wrong) == {"models", "database", "feature_extraction"}
+    wrong = {name: check["advice"] for name, check in checks.items() if not check["ok"]}
+    assert set(wrong) == {"models", "gallery", "feature_extraction"}
     assert "make run" in wrong["models"]
-    assert "DATABASE_URL" in wrong["database"]
+    assert "DATABASE_URL" in wrong["gallery"]
     assert "FEATURE_EXTRACTION_PORT" in wrong["feature_extraction"]
 
 
@@ -93,34 +103,56 @@ def test_a_changed_network_is_found(environment: dict[str, str], tmp_path: Path,
     (tmp_path / "onet.onnx").unlink()
     (tmp_path / "onet.onnx").write_bytes(b"changed")
     status, checks = ran(environment | {"MODELS_DIR": str(tmp_path)})
-    assert (status, checks["models"]["well"]) == (1, False)
-    assert set(checks["models"]["found"].rpartition(": ")[2].split(", ")) == {"onet.onnx", "pnet.onnx"}
+    assert (status, checks["models"]["ok"]) == (1, False)
+    assert set(checks["models"]["detail"].rpartition(": ")[2].split(", ")) == {"onet.onnx", "pnet.onnx"}
 
 
 def test_a_bad_setting_is_named(environment: dict[str, str]) -> None:
     status, checks = ran(environment | {"MIN_FACE_PX": "few"})
-    assert (status, checks["settings"]["well"]) == (1, False)
-    assert "MIN_FACE_PX" in checks["settings"]["found"]
+    assert (status, checks["settings"]["ok"]) == (1, False)
+    assert "MIN_FACE_PX" in checks["settings"]["detail"]
+
+
+def test_the_settings_file_that_was_read_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text(f"DATABASE_URL=sqlite:///{tmp_path / 'elsewhere'}\n")
+    del environment["DATABASE_URL"]
+    status, checks = ran(environment | {"RECOGNITION_SETTINGS": str(file)})
+    assert status == 0
+    assert f"from {file} and the environment" in checks["settings"]["detail"]
+    assert f"none yet at sqlite:///{tmp_path / 'elsewhere'}" in checks["gallery"]["detail"]
+    file.unlink()
+    status, checks = ran(environment | {"RECOGNITION_SETTINGS": str(file)})
+    assert (status, checks["settings"]["ok"]) == (1, False)
+    assert str(file) in checks["settings"]["detail"]
+
+
+def test_a_full_disk_is_found(tmp_path: Path) -> None:
+    """Of a file in a folder that is not there yet."""
+    asked: list[Path] = []
+
+    def usage(folder: Path) -> Any:
+        asked.append(folder)
+        return SimpleNamespace(free=100 * 2**20)
+
+    check = disk_space("gallery's disk", tmp_path / "new" / "gallery.sqlite3", usage)
+    assert asked == [tmp_path]
+    assert (check.ok, check.detail) == (False, f"0.1 GiB free at {tmp_path}")
+    assert "free some space" in check.advice
+
+
+def test_a_port_of_another_program_is_found_at_the_services_own_address(environment: dict[str, str]) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        port = str(other.getsockname()[1])
+        status, checks = ran(environment | {"FACE_DETECTION_HOST": "::1", "FACE_DETECTION_PORT": port})
+        assert (status, checks["face_detection"]["ok"]) == (1, False)
+        assert f"http://[::1]:{port}" in checks["face_detection"]["detail"]
+    status, checks = ran(environment | {"FACE_DETECTION_HOST": "203.0.113.1"})  # nobody's: RFC 5737
+    assert (status, checks["face_detection"]["ok"]) == (1, False)
+    assert "203.0.113.1" in checks["face_detection"]["detail"]
 
 
 def test_a_service_that_is_asked_for_must_run() -> None:
     status, checks = ran({}, "--host", f"http://127.0.0.1:{free_port()}")
     assert status == 1
     assert "recognition serve" in checks["service"]["advice"]
-
-
-def test_serve_starts_both_services(environment: dict[str, str], tmp_path: Path) -> None:
-    hosts = {"FACE_DETECTION_HOST": "127.0.0.1", "FEATURE_EXTRACTION_HOST": "127.0.0.1"}
-    log = tmp_path / "log"
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "recognition", "serve"],
-            cwd=ROOT / "face_detection",
-            env=os.environ | environment | hosts,
-            stdout=stream,
-            stderr=stream,
-        )
-    wait_until(lambda: b"Ctrl-C stops both." in log.read_bytes(), process, log)
-    assert answers(f"http://127.0.0.1:{environment['FACE_DETECTION_PORT']}")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,9 +21,11 @@ MEMORY_LIMIT_KB = 500_000
 
 
 def start_serve(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Away from the checkout."""
     with log.open("wb") as stream:
         return subprocess.Popen(
-            [sys.executable, str(ROOT / "serve.py")],
+            [sys.executable, "-m", "recognition", "serve"],
+            cwd=log.parent,
             env=os.environ | environment,
             stdout=stream,
             stderr=stream,
@@ -45,13 +48,79 @@ def test_serve_starts_both_and_stops_both(tmp_path: Path, models_dir: Path, stop
     process = start_serve(environment, log)
     wait_until(lambda: b"Ctrl-C stops both." in log.read_bytes(), process, log)
     url = f"http://127.0.0.1:{ports[0]}"
-    assert url in log.read_text()
+    assert f"Open {url} in a browser" in log.read_text()
+    assert "Other machines" not in log.read_text()
     answer = requests.post(f"{url}/update-samples", json=[], timeout=TIMEOUT_S)
     assert answer.status_code == 200
     process.send_signal(stop_signal)
     assert process.wait(60) == 0
     assert not any(answers(f"http://127.0.0.1:{port}") for port in ports)
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize(("host", "local"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]")])
+def test_serve_says_where_to_open_it(tmp_path: Path, models_dir: Path, host: str, local: str) -> None:
+    ports = free_port(), free_port()
+    environment = {
+        "FACE_DETECTION_PORT": str(ports[0]),
+        "FEATURE_EXTRACTION_PORT": str(ports[1]),
+        "FACE_DETECTION_HOST": host,
+        "FEATURE_EXTRACTION_HOST": host,
+        "WORKERS": "1",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}",
+        "MODELS_DIR": str(models_dir),
+    }
+    log = tmp_path / "log"
+    process = start_serve(environment, log)
+    wait_until(lambda: b"Ctrl-C stops both." in log.read_bytes(), process, log)
+    try:
+        assert f"Open http://{local}:{ports[0]} in a browser" in log.read_text()
+        everywhere = f"Other machines reach it at this machine's address, port {ports[0]}."
+        assert (everywhere in log.read_text()) == (host != "::1")
+        ready = requests.get(f"http://{local}:{ports[0]}/ready", timeout=TIMEOUT_S)  # asks the other service
+        assert ready.status_code == 200, ready.text
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("service", ["face_detection", "feature_extraction"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::"])
+def test_serve_does_not_start_where_another_program_listens(
+    tmp_path: Path, models_dir: Path, service: str, host: str
+) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as other:
+        variable = service.upper()
+        port = str(other.getsockname()[1])
+        environment = {
+            "FACE_DETECTION_PORT": str(free_port()),
+            "FEATURE_EXTRACTION_PORT": str(free_port()),
+            f"{variable}_HOST": host,
+            f"{variable}_PORT": port,
+            "MODELS_DIR": str(models_dir),
+        }
+        process = start_serve(environment, tmp_path / "log")
+        assert process.wait(60) == 1
+    assert f"{service} cannot start: port {port} is in use" in (tmp_path / "log").read_text()
+
+
+def test_serve_does_not_call_an_address_of_another_machine_a_port_in_use(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    environment = {"FACE_DETECTION_HOST": "203.0.113.1", "MODELS_DIR": str(models_dir)}  # RFC 5737
+    environment |= {"FACE_DETECTION_PORT": str(free_port()), "FEATURE_EXTRACTION_PORT": str(free_port())}
+    process = start_serve(environment, tmp_path / "log")
+    assert process.wait(60) == 1
+    log = (tmp_path / "log").read_text()
+    assert "face_detection cannot start: it cannot listen at 203.0.113.1" in log
+    assert "in use" not in log
+
+
+def test_a_bad_setting_stops_serve(tmp_path: Path) -> None:
+    process = start_serve({"MAX_BODY_BYTES": "much"}, tmp_path / "log")
+    assert process.wait(60) == 3
+    assert (tmp_path / "log").read_text().startswith("Error: MAX_BODY_BYTES: ")
 
 
 def test_the_launcher_script_serves(tmp_path: Path, models_dir: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from recognition.cli.keys import new
+from recognition.cli.main import cli
 from recognition.config import SettingsError, read
 from running import ROOT
 from serving import keys
@@ -89,22 +94,31 @@ def test_a_file_that_is_missing_or_beside_a_list_is_refused(tmp_path: Path) -> N
         read({"API_KEYS_FILE": str(kept), "API_KEYS": f"door:recognise:{A}"})
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "serving.keys", *arguments],
-        cwd=ROOT / "face_detection",
-        capture_output=True,
-        text=True,
-    )
+def in_the_program(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["keys", "new", *arguments])
 
 
-def test_the_command_prints_a_key_and_its_entry() -> None:
+def as_the_module(*arguments: str) -> Result:
+    """`python -m recognition.keys`, which makes this of it."""
+    return CliRunner().invoke(new, arguments)
+
+
+@pytest.mark.parametrize("command", [in_the_program, as_the_module])
+def test_the_command_prints_a_key_and_its_entry(command: Callable[..., Result]) -> None:
     outcome = command("door", "recognise,monitor")
-    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.exit_code == 0, outcome.output
     presented, entry = (line.split()[-1] for line in outcome.stdout.splitlines())
     found = keys.find(read({"API_KEYS": entry}).api_keys, presented)
     assert found is not None
     assert found.scopes == {"recognise", "monitor"}
     assert command("door", "recognise,monitor").stdout != outcome.stdout
     for bad in (("door", "everything"), ("front door", "enrol"), ("door", "")):
-        assert command(*bad).returncode == 2
+        assert command(*bad).exit_code == 2
+    as_json = json.loads(command("door", "recognise", "--json").stdout)
+    assert keys.find(keys.parse(as_json["entry"]), as_json["key"]) is not None
+
+
+def test_the_module_makes_a_key() -> None:
+    command = [sys.executable, "-m", "recognition.keys", "door", "recognise"]
+    outcome = subprocess.run(command, cwd=ROOT / "face_detection", capture_output=True, text=True)
+    assert (outcome.returncode, len(outcome.stdout.splitlines()), outcome.stderr) == (0, 2, "")

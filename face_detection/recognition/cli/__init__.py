@@ -1,1 +1,4 @@
-"""The commands of `python -m recognition`, one file for each or for some that belong together."""
+"""Every command of the program `recognition`, a file for each or for a group of them.
+
+What takes long to import is imported by the command that needs it: `--help` and completion answer at once.
+"""

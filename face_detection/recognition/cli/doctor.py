@@ -1,42 +1,33 @@
-"""`serve` and `doctor`: start the services, and find out why they do not start."""
+"""`doctor`: finds out why the services do not start or do not answer."""
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
-from importlib import import_module
-from pathlib import Path
 
 import click
 
-from recognition.cli.session import JSON, REFUSED, tell
-
-SERVE = str(Path(__file__).resolve().parents[3] / "serve.py")
+from recognition.cli.session import FAILED, JSON, show
 
 
 @click.command()
-def serve() -> None:
-    """Start both services, preparing the models first if they are missing; Ctrl-C stops both."""
-    os.execv(sys.executable, [sys.executable, SERVE])
-
-
-@click.command()
-@click.option("--host", metavar="URL", help="Look at this running service only.")
-@click.option("--key", envvar="API_KEY", help="The service's key; API_KEY if absent.")
+@click.option("--host", metavar="URL", help="Check only this running service.")
+@click.option("--key", envvar="API_KEY", help="The service's key; default: API_KEY.")
 @JSON
 def doctor(host: str | None, key: str | None, as_json: bool) -> None:
-    """Look at models, processor, database, ports and both services, and say what to do.
+    """Check the installation and say what to do.
 
-    It opens the database as the services do, which brings an older one up to date. That a service does not
-    run is no fault.
+    It checks the settings, models, processor, gallery, disk space, ports and both services. A service that is
+    not running is no fault. An older gallery is brought up to date, as the services do it.
 
-    Exit status 1: something is at fault.
+    Exit status 1: a check failed.
     """
-    well = True
-    # Settings, and what reads them, take a quarter of a second to import, which --help has no use for.
-    for check in import_module("recognition.cli.checks").checks(host, key):
-        tell(as_json, asdict(check), check.lines())
-        well = well and check.well
-    if not well:
-        sys.exit(REFUSED)
+    # Settings, and what reads them, take a quarter of a second to import.
+    from recognition.cli.checks import checks
+
+    passed = True
+    for check in checks(host, key):
+        show(as_json, asdict(check), check.lines())
+        passed = passed and check.ok
+    if not passed:
+        sys.exit(FAILED)

@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import unicodedata
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import click
 
-from recognition.cli.session import INTERRUPTED, fault, progress, talking, tell
+from recognition.cli.session import INTERRUPTED, error_of, progress, service_command, show
 from recognition.client import Client, ServiceError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 BATCH = 16  # pictures in one request
 BATCH_BYTES = 16 * 2**20  # in one request, before base64 adds a third: far below MAX_BODY_BYTES
-WHOLE = {"invalid_request", "body_too_large"}  # one picture's fault for which a whole request is refused
+ONE_PICTURES_FAULT = {"invalid_request", "body_too_large"}  # for which a whole request is refused
+
+Sample = dict[str, Any]  # as Client.enrol_all takes it
 
 
 @dataclass(frozen=True)
-class Found:
-    """A picture to enrol. `id` is its path below the folder that was named, or the file's name."""
+class Picture:
+    """A picture to enrol.
 
-    id: str
-    name: str
-    path: Path
+    path: below the folder that was named, in POSIX form, or the file's name if the file itself was named.
+        With the person's name it tells whether the picture is enrolled already.
+    """
+
+    path: str
+    person: str
+    file: Path
 
 
 @dataclass
 class Report:
-    """What became of each picture, by id."""
+    """What became of each picture, by path."""
 
     enrolled: list[str] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
@@ -44,123 +52,155 @@ class Report:
         yield f"{len(self.enrolled)} enrolled, {len(self.already)} already there, " + (
             f"{len(self.duplicates)} duplicates, {len(self.refused)} refused."
         )
-        for sample_id, other in self.duplicates.items():
-            yield f"  {sample_id}: the same bytes as {other}"
-        for sample_id, error in self.refused.items():
-            yield f"  {sample_id}: {error['detail']}"
+        for path, original in self.duplicates.items():
+            yield f"  {path}: the same bytes as {original}"
+        for path, error in self.refused.items():
+            yield f"  {path}: {error['detail']}"
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--name", help="The name of all of them.")
-@click.option("--replace", is_flag=True, help="Enrol also those whose id is there already.")
-@talking
+@click.option("--name", help="The name of the person in all of them.")
+@click.option("--replace", is_flag=True, help="Send pictures again that are enrolled already.")
+@service_command(gallery="new")
 def enrol(service: Client, as_json: bool, paths: tuple[Path, ...], name: str | None, replace: bool) -> bool:
     """Enrol the pictures of folders and files.
 
-    A person is named for the folder that the picture lies in, or for the file where it lies in none below the
-    one that was given. The id is the path below that folder. Pictures whose id is enrolled already are not
-    sent again, so an enrolment that was broken off can simply be started again. Of files with the same bytes
-    only the first is enrolled.
+    A person is named after the folder of the picture, exactly as the folder is written, or after the file if
+    it lies in no folder below the one that you name. Ids are random; the path stands in the sample's
+    metadata. Pictures that are enrolled already are skipped, so an interrupted enrolment can be started
+    again. Of several files with the same bytes only the first is enrolled.
 
-    Exit status 1: some were refused; the report at the end says which and why.
+    Exit status 1: some were refused; the report says which, and why.
     """
     report = Report()
     pictures = list(_pictures(paths, name, report.refused))
     try:
-        with progress("enrolling", len(pictures)) as told:
-            there = set() if replace else _enrolled(service, {picture.id for picture in pictures})
-            for batch in _batches(_new(pictures, there, report, told)):
+        with progress("enrolling", len(pictures)) as advance:
+            for batch in _batches(_samples(service, pictures, replace, report, advance)):
                 _send(service, batch, report)
-                told(len(batch))
+                advance(len(batch))
     except KeyboardInterrupt:
-        tell(as_json, vars(report), [*report.lines(), "Interrupted: the same command goes on."])
+        show(as_json, vars(report), [*report.lines(), "Interrupted: start the same command again to go on."])
         raise SystemExit(INTERRUPTED) from None
-    tell(as_json, vars(report), report.lines())
+    show(as_json, vars(report), report.lines())
     return not report.refused
 
 
-def _pictures(paths: Iterable[Path], name: str | None, refused: dict[str, dict[str, str]]) -> Iterator[Found]:
-    """Find the pictures in a stable order, each id once; what cannot be looked into is refused."""
-    ids: set[str] = set()
+def _pictures(
+    paths: Iterable[Path], name: str | None, refused: dict[str, dict[str, str]]
+) -> Iterator[Picture]:
+    """Find the pictures in a stable order, each path once; folders that cannot be read are refused."""
+    seen: set[str] = set()
     for named in paths:
-        found = [named] if named.is_file() else sorted(_below(named, refused))
-        if not found:
+        files = [named] if named.is_file() else sorted(_files_below(named, refused))
+        if not files:
             raise click.BadParameter(f"there are no pictures in {named}.")
-        for path in found:
-            alone = path.parent == named or path == named
-            sample_id = path.name if path == named else path.relative_to(named).as_posix()
-            if sample_id in ids:
+        for file in files:
+            alone = file.parent == named or file == named
+            path = file.name if file == named else file.relative_to(named).as_posix()
+            if path in seen:
                 raise click.BadParameter(
-                    f"two pictures would have the id {sample_id}; enrol them one by one."
+                    f"two pictures have the path {path}; enrol the folders that they lie in one by one."
                 )
-            ids.add(sample_id)
-            yield Found(sample_id, name or (path.stem if alone else path.parent.name), path)
+            seen.add(path)
+            person = name or (file.stem if alone else file.parent.name)
+            if _is_text(path) and _is_text(person):
+                # File systems write the same name in several ways: macOS takes letters and accents apart.
+                yield Picture(path, unicodedata.normalize("NFC", person).strip(), file)
+            else:
+                refused[path] = {"code": "file", "detail": "The name is not valid UTF-8."}
 
 
-def _below(folder: Path, refused: dict[str, dict[str, str]]) -> Iterator[Path]:
-    def unreadable(error: OSError) -> None:
-        refused[str(error.filename)] = fault(error)
+def _is_text(name: str) -> bool:
+    return name == name.encode(errors="replace").decode()
 
-    for parent, _, files in os.walk(folder, onerror=unreadable):
+
+def _files_below(folder: Path, refused: dict[str, dict[str, str]]) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        refused[str(error.filename)] = error_of(error)
+
+    for parent, _, files in os.walk(folder, onerror=refuse):
         yield from (Path(parent, file) for file in files if Path(file).suffix.lower() in SUFFIXES)
 
 
-def _enrolled(service: Client, ids: set[str]) -> set[str]:
-    """Return those of these ids that are samples already. They are listed by id, so few pages tell."""
-    first, last = min(ids), max(ids)
-    near = service.samples(after=first[:-1] or None)  # an id's beginning comes before it
-    return {sample["id"] for sample in takewhile(lambda sample: sample["id"] <= last, near)} & ids
-
-
-def _new(
-    pictures: Iterable[Found], there: set[str], report: Report, told: Any
-) -> Iterator[tuple[Found, bytes]]:
-    """Read the pictures that are worth sending; the report has the others."""
+def _samples(
+    service: Client,
+    pictures: Iterable[Picture],
+    replace: bool,
+    report: Report,
+    advance: Callable[[int], None],
+) -> Iterator[Sample]:
+    """Read the pictures that are to be sent; the report has the others."""
+    enrolled = cache(lambda person: _enrolled(service, person))
     seen: dict[bytes, str] = {}
     for picture in pictures:
         try:
-            data = picture.path.read_bytes()
+            data = picture.file.read_bytes()
         except OSError as e:
-            report.refused[picture.id] = fault(e)
-            told(1)
+            report.refused[picture.path] = error_of(e)
+            advance(1)
             continue
-        first = seen.setdefault(hashlib.sha256(data).digest(), picture.id)
-        if picture.id in there:
-            report.already.append(picture.id)
-        elif first != picture.id:
-            report.duplicates[picture.id] = first
+        first = seen.setdefault(hashlib.sha256(data).digest(), picture.path)
+        sample_id = enrolled(picture.person).get(picture.path)
+        if sample_id and not replace:
+            report.already.append(picture.path)
+        elif first != picture.path:
+            report.duplicates[picture.path] = first
         else:
-            yield picture, data
+            yield {
+                "id": sample_id or str(uuid.uuid4()),
+                "name": picture.person,
+                "picture": data,
+                "metadata": {"path": picture.path},
+            }
             continue
-        told(1)
+        advance(1)
 
 
-def _batches(pictures: Iterable[tuple[Found, bytes]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    for picture, data in pictures:
-        if batch and (
-            len(batch) == BATCH or sum(len(sample["picture"]) for sample in batch) + len(data) > BATCH_BYTES
-        ):
+def _enrolled(service: Client, person: str) -> dict[str, str]:
+    """Return the ids of a person's samples by path."""
+    try:
+        samples = list(service.samples(name=person))
+    except ServiceError as e:
+        if e.code in ONE_PICTURES_FAULT:
+            return {}  # it is refused as a name, and so will its pictures be
+        raise
+    return {_path(sample): sample["id"] for sample in samples}
+
+
+def _path(sample: Sample) -> str:
+    """Return where a sample came from; before 1.0.0 that was its id."""
+    metadata = sample["metadata"]
+    path = metadata.get("path") if isinstance(metadata, dict) else None
+    return path if isinstance(path, str) else sample["id"]
+
+
+def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    batch: list[Sample] = []
+    for sample in samples:
+        size = sum(len(other["picture"]) for other in [*batch, sample])
+        if batch and (len(batch) == BATCH or size > BATCH_BYTES):
             yield batch
             batch = []
-        batch.append({"id": picture.id, "name": picture.name, "picture": data})
+        batch.append(sample)
     if batch:
         yield batch
 
 
-def _send(service: Client, batch: list[dict[str, Any]], report: Report) -> None:
-    """Enrol a batch. Where one picture makes the service refuse all of them, each goes alone."""
+def _send(service: Client, batch: list[Sample], report: Report) -> None:
+    """Enrol a batch. If one picture makes the service refuse all of them, each is sent alone."""
+    path_of = {sample["id"]: sample["metadata"]["path"] for sample in batch}
     try:
         answer = service.enrol_all(batch)
     except ServiceError as e:
-        if e.code not in WHOLE:
+        if e.code not in ONE_PICTURES_FAULT:
             raise
         if len(batch) == 1:
-            report.refused[batch[0]["id"]] = fault(e)
+            report.refused[batch[0]["metadata"]["path"]] = error_of(e)
         else:
             for sample in batch:
                 _send(service, [sample], report)
         return
-    report.enrolled += answer["success"]
-    report.refused |= answer["errors"]
+    report.enrolled += [path_of[sample_id] for sample_id in answer["success"]]
+    report.refused |= {path_of[sample_id]: error for sample_id, error in answer["errors"].items()}

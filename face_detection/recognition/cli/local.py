@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import requests
@@ -14,39 +14,43 @@ from numpy.typing import NDArray
 from requests.adapters import BaseAdapter
 from werkzeug.test import Client as WSGIClient
 
-from embedding import config as embedding_config  # needs the path above
+from embedding import config as embedding_config
 from embedding.app import load_network
 from embedding.network import Network
-from recognition import config
-from recognition.app import create_app, load_detector, load_gallery
+from recognition.app import create_app, load_detector
+from recognition.cli.opening import open_named_gallery, who
+from recognition.cli.session import UNAVAILABLE, GalleryNeed, fail, read_settings
 from recognition.client import Client
-from recognition.errors import RecognitionError
+from recognition.gallery import Gallery
+from serving.errors import Failure
 from serving.model import Model
 from serving.models import prepare
-
-__all__ = ["embedding_config", "open_client"]
+from serving.request_id import caller
+from serving.variables import SettingsError
 
 HOST = "http://in-process.invalid"  # a name that nobody has: RFC 2606, section 2
 
-# Whoever reads the database and the models needs no key, and waits for nobody.
-NOT_ASKED_FOR = ("api_keys", "api_keys_file", "rate_limit_per_minute")
 
-
-def open_client() -> Client:
-    """Load models, detector and gallery as the services do, with their settings.
+def open_client(need: GalleryNeed) -> Client:
+    """Load models, detector and, if need be, the gallery as the services do, with their settings.
 
     Raises:
-        SystemExit: something cannot be loaded; it has said what, on the terminal.
+        SystemExit: something cannot be loaded; stderr says what.
     """
+    settings = read_settings()
     try:
-        settings = config.read(without=NOT_ASKED_FOR)
-    except config.SettingsError as e:
-        config.stop(str(e))
+        embedding_settings = embedding_config.read()
+    except SettingsError as e:
+        fail(UNAVAILABLE, {"code": "settings", "detail": str(e)})
+    gallery = None if need == "none" else open_named_gallery(settings, create=need == "new")
     prepare(settings.models_dir)
-    logging.getLogger("recognition").setLevel(logging.ERROR)  # what is expected is told to the caller
-    gallery = load_gallery(settings)
-    network = load_network(embedding_config.from_environment())
-    app = create_app(settings, detector=load_detector(settings), embedder=Embedder(network), gallery=gallery)
+    logging.getLogger("recognition").setLevel(logging.ERROR)  # expected failures reach the caller as errors
+    app = create_app(
+        settings,
+        detector=load_detector(settings),
+        embedder=Embedder(load_network(embedding_settings)),
+        gallery=cast(Gallery, gallery),  # /detect and /verify ask it nothing
+    )
     client = Client(HOST)
     client.session.mount(HOST, WSGIAdapter(app, gallery))
     return client
@@ -70,13 +74,14 @@ class Embedder:
 class WSGIAdapter(BaseAdapter):
     """Lets `requests` call an application of this process instead of the network."""
 
-    def __init__(self, app: Flask, gallery: Any) -> None:
+    def __init__(self, app: Flask, gallery: Gallery | None) -> None:
         super().__init__()
         self._client = WSGIClient(app, use_cookies=False)
         self._gallery = gallery
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         """Answer a request; its timeout and its like mean nothing here."""
+        caller.set(who())  # for the audit log; the end of the request before has reset it
         body: Any = request.body or b""
         answer = self._client.open(
             request.path_url,
@@ -94,7 +99,8 @@ class WSGIAdapter(BaseAdapter):
 
     def close(self) -> None:
         """Close the gallery."""
-        self._gallery.close()
+        if self._gallery:
+            self._gallery.close()
 
 
 class _Body:
@@ -106,7 +112,7 @@ class _Body:
     def read(self, _size: int | None = None) -> bytes:
         try:
             return next((chunk for chunk in self._chunks if chunk), b"")
-        except RecognitionError as e:
+        except Failure as e:
             raise requests.exceptions.ChunkedEncodingError(e.detail) from e
 
     def close(self) -> None:

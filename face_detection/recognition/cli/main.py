@@ -1,27 +1,42 @@
-"""The command `recognition`: enrol, recognise and look after a gallery, with a running service or none."""
+"""The program `recognition`: enrol, recognise and look after a gallery, with a running service or without."""
 
 from __future__ import annotations
 
 import click
 
-from recognition.cli.doctor import doctor, serve
+from recognition.cli.doctor import doctor
 from recognition.cli.enrol import enrol
-from recognition.cli.look import detect, recognise, verify
+from recognition.cli.gallery import gallery
+from recognition.cli.keys import keys
+from recognition.cli.models import models
+from recognition.cli.recognise import detect, recognise, verify
 from recognition.cli.samples import samples
+from recognition.cli.serve import serve
+from recognition.cli.session import OrderedGroup
 from recognition.cli.watch import watch
+from serving.version import VERSION
+
+# In the order of the help: what people do first comes first.
+COMMANDS = (serve, doctor, enrol, recognise, verify, detect, watch, samples, gallery, models, keys)
 
 
-@click.group()
+@click.group(cls=OrderedGroup)
+@click.version_option(VERSION, message="recognition %(version)s")
 def cli() -> None:
-    """Enrol faces, recognise them and look after what is enrolled.
+    """Recognise faces: run the services, enrol people, find out who is in a picture.
 
-    With --host URL a running service does the work; without it this process does, with the same settings and
-    the same database.
+    With --host URL a running service does the work. Without it the command does the work itself, with the
+    settings and the gallery of this machine's service.
 
-    Exit status: 0, all went well; 1, something was refused or is not so; 2, the command line is wrong; 3, no
-    service, or it refuses everything (its key, its gallery); 130, Ctrl-C.
+    \b
+    Exit status:
+      0    success
+      1    part of it failed: a picture was refused, a sample does not exist, a check failed
+      2    the command line is wrong
+      3    nothing was done: no service, no gallery, a wrong key or setting
+      130  stopped with Ctrl-C
     """
 
 
-for command in (enrol, recognise, verify, detect, samples, watch, serve, doctor):
+for command in COMMANDS:
     cli.add_command(command)

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import click
 
-from recognition.cli.session import JSON
+from recognition.cli.session import FAILED, JSON, OrderedGroup, fail, read_settings
 
 MODELS_DIR = click.option(
     "--models-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of the models; MODELS_DIR if absent.",
+    help="The folder of the models; default: MODELS_DIR of the settings.",
 )
 
 
-@click.group()
+@click.group(cls=OrderedGroup, short_help="Prepare the networks, and show what they are.")
 def models() -> None:
     """Prepare the networks that the services run, and show what they are."""
 
@@ -49,8 +49,8 @@ def show(models_dir: Path | None, as_json: bool) -> None:
     folder = models_dir or _configured()
     manifest = read_manifest(folder)
     if manifest is None:
-        click.echo(f"Error: no models in {folder}; `recognition models prepare` makes them", err=True)
-        sys.exit(1)
+        detail = f"There are no models in {folder}; `recognition models prepare` makes them."
+        fail(FAILED, {"code": "no_models", "detail": detail})
     intact = True
     for name, network in manifest["networks"].items():
         as_made = is_as_made(folder, network)
@@ -71,10 +71,8 @@ def show(models_dir: Path | None, as_json: bool) -> None:
         for key in ("file", "source", "license", "sha256"):
             click.echo(f"  {key:8}{row[key] or 'unknown'}")
     if not intact:
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 def _configured() -> Path:
-    from recognition import config  # here: settings take a quarter of a second to import
-
-    return config.from_environment().models_dir
+    return read_settings().models_dir

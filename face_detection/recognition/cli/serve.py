@@ -1,97 +1,133 @@
-"""Starts both services, says where they are, and stops both on Ctrl-C: what `make run` runs."""
+"""`serve`: starts both services, says where they are, and stops both on Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT / "face_detection"), str(ROOT / "feature_extraction")]
+import click
 
-from embedding import config as embedding_config  # noqa: E402  needs the path above
-from recognition import config as recognition_config  # noqa: E402
+from recognition.cli.addresses import embedding_url, listens_everywhere, local_url, obstacle
+from recognition.cli.session import FAILED, UNAVAILABLE
+from serving.variables import SettingsError
 
 STOP_LIMIT_S = 40.0  # gunicorn gives requests under way 30 s
 POLL_S = 0.1
 
 READY = """
-  face recognition   {detection}
-  embeddings         {extraction}
+  face recognition   {recognition}
+  embeddings         {embedding}
 
-Try, in another terminal, in this folder:
-  python3 test_request.py
-  curl -F file=@me.jpg -F include_unknown=true {detection}/face-recognition
-Ctrl-C stops both.
+Open {recognition} in a browser, or try in another terminal:
+  curl -F file=@me.jpg -F include_unknown=true {recognition}/face-recognition
 """
+REACHED = "Other machines reach it at this machine's address, port {port}."
+STOP = "Ctrl-C stops both."
 
 
-def main() -> int:
-    """Run until Ctrl-C, SIGTERM, or until one of the services ends. Returns the exit status."""
-    detection = recognition_config.from_environment()
-    extraction = embedding_config.from_environment()
-    places = {
-        "feature_extraction": (extraction.feature_extraction_host, extraction.feature_extraction_port),
-        "face_detection": (detection.face_detection_host, detection.face_detection_port),
-    }
-    urls = [f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}" for host, port in places.values()]
-    for name, (host, port) in places.items():
-        if _taken(host, port):
-            print(
-                f"{name} cannot start: port {port} is in use; {name.upper()}_PORT sets another",
-                file=sys.stderr,
-            )
-            return 1
-    asked_for = os.environ.get("FEATURE_EXTRACTION_URL") or urls[0]
-    script = str(ROOT / "prepare_models.py")
-    prepare = [sys.executable, script, "--models-dir", str(detection.models_dir), "--if-missing"]
-    for stopping in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is a stop as well
-        signal.signal(stopping, _interrupt)
+@dataclass(frozen=True)
+class Place:
+    """A service to start: its name for people, its package, and where it listens."""
+
+    name: str
+    package: str
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches it."""
+        return local_url(self.host, self.port)
+
+
+@click.command(short_help="Start both services; prepare the models if need be.")
+def serve() -> None:
+    """Start both services; prepare the models first if they are missing.
+
+    The page and the API are then at http://127.0.0.1:6337, or where FACE_DETECTION_HOST and
+    FACE_DETECTION_PORT say. Ctrl-C stops both services.
+    """
+    # The settings take a quarter of a second to import.
+    from embedding import config as embedding_config
+    from recognition import config
+    from serving.models import prepare
+
+    try:
+        settings, embedding_settings = config.read(), embedding_config.read()
+    except SettingsError as e:
+        click.echo(f"Error: {e}", err=True)
+        sys.exit(UNAVAILABLE)
+    embedding = Place(
+        "feature_extraction",
+        "embedding",
+        embedding_settings.feature_extraction_host,
+        embedding_settings.feature_extraction_port,
+    )
+    recognition = Place(
+        "face_detection", "recognition", settings.face_detection_host, settings.face_detection_port
+    )
+    for place in (embedding, recognition):
+        if reason := obstacle(place.host, place.port):
+            variable = place.name.upper()
+            advice = f"{variable}_HOST and {variable}_PORT set where it listens"
+            click.echo(f"{place.name} cannot start: {reason}; {advice}", err=True)
+            sys.exit(FAILED)
+    # The services inherit it.
+    os.environ["FEATURE_EXTRACTION_URL"] = embedding_url(settings, embedding.host, embedding.port)
+    with _interrupted_by_signals():
+        prepare(settings.models_dir)
+        sys.exit(_run(embedding, recognition))
+
+
+def _run(embedding: Place, recognition: Place) -> int:
+    """Run both services until Ctrl-C, or until one of them ends. Returns the exit status."""
     services: list[subprocess.Popen[bytes]] = []
     try:
-        if subprocess.run(prepare).returncode != 0:
-            return 1
-        services.append(_start("feature_extraction", os.environ))
-        services.append(_start("face_detection", {**os.environ, "FEATURE_EXTRACTION_URL": asked_for}))
-        while not all(_answers(url) for url in urls):
+        services += [_start(embedding), _start(recognition)]
+        while not all(_answers(place.url) for place in (embedding, recognition)):
             if any(service.poll() is not None for service in services):
-                return 1
+                return FAILED
             time.sleep(POLL_S)
-        print(READY.format(detection=urls[1], extraction=urls[0]), flush=True)
+        click.echo(READY.format(recognition=recognition.url, embedding=embedding.url))
+        if listens_everywhere(recognition.host):
+            click.echo(REACHED.format(port=recognition.port))
+        click.echo(STOP)
+        sys.stdout.flush()
         while all(service.poll() is None for service in services):
             time.sleep(POLL_S)
-        return 1
-    except KeyboardInterrupt:
-        return 0
+        return FAILED
     finally:
         _stop(services)
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Take SIGTERM, and SIGHUP of a closed terminal, as Ctrl-C; each ends the program with success."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for stopping in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stopping, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(0)
 
 
-def _start(folder: str, environment: os._Environ[str] | dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(place: Place) -> subprocess.Popen[bytes]:
     """Start gunicorn in a session of its own, so that Ctrl-C reaches this program alone."""
-    command = [sys.executable, "-m", "gunicorn", "wsgi:app"]
-    return subprocess.Popen(command, cwd=ROOT / folder, env=environment, start_new_session=True)
-
-
-def _taken(host: str, port: int) -> bool:
-    """Tell whether another program listens there: its answers would pass for ours."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
+    configuration, app = f"python:{place.package}.gunicorn_conf", f"{place.package}.wsgi:app"
+    command = [sys.executable, "-m", "gunicorn", "-c", configuration, app]
+    return subprocess.Popen(command, start_new_session=True)
 
 
 def _answers(url: str) -> bool:
@@ -112,7 +148,3 @@ def _stop(services: list[subprocess.Popen[bytes]]) -> None:
             service.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
             service.kill()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,92 +7,132 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recognition.client import Client, ServiceError
+from serving.variables import SettingsError
 
-REFUSED = 1  # something of what was asked for: a picture, a sample, a check
-UNAVAILABLE = 3  # nothing was done: no service, no key, another model
+if TYPE_CHECKING:
+    from recognition.config import Settings
+
+FAILED = 1  # a part of what was asked for: a picture, a sample, a check
+UNAVAILABLE = 3  # nothing was done: no service, no gallery, a wrong key
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 TERMINAL = Console(stderr=True)
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON object on each line, for programs.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
+
+# What a command without a service needs of the gallery: nothing, one that exists, or one that it may make.
+GalleryNeed = Literal["none", "existing", "new"]
 
 
-def talking(function: Callable[..., bool]) -> Callable[..., None]:
-    """Make a command of a function: its first argument is the service, the second whether JSON is wanted.
+class OrderedGroup(click.Group):
+    """A group whose help lists the commands in the order in which they were added, not by name."""
 
-    It returns whether all went well. Adds --host, --key and --json.
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Name the commands."""
+        return list(self.commands)
+
+
+def service_command(gallery: GalleryNeed) -> Callable[[Callable[..., bool]], Callable[..., None]]:
+    """Make a command of a function: its first argument is the service, the second whether JSON is asked for.
+
+    It returns whether everything succeeded. Adds --host, --key and --json.
+
+    gallery: what it needs where no service is named.
     """
 
-    @JSON
-    @click.option("--key", envvar="API_KEY", help="The service's key; API_KEY if absent.")
-    @click.option(
-        "--host",
-        metavar="URL",
-        help="A running service, http://127.0.0.1:6337; without it this process does the work.",
-    )
-    @wraps(function)
-    def command(host: str | None, key: str | None, as_json: bool, **arguments: Any) -> None:
-        try:
-            with (
-                Client(host, key=key)
-                if host
-                else import_module("recognition.cli.local").open_client() as service
-            ):
-                well = function(service, as_json, **arguments)
-        except ServiceError as e:
-            fail(UNAVAILABLE, as_json, fault(e))
-        except BrokenPipeError:
-            raise  # click ends quietly
-        except OSError as e:
-            fail(REFUSED, as_json, {"code": "file", "detail": f"{e.filename}: {e.strerror}"})
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
-        if not well:
-            sys.exit(REFUSED)
+    def decorate(function: Callable[..., bool]) -> Callable[..., None]:
+        @JSON
+        @click.option("--key", envvar="API_KEY", help="The service's key; default: API_KEY.")
+        @click.option(
+            "--host",
+            metavar="URL",
+            help="A running service, such as http://127.0.0.1:6337; without it the command works by itself.",
+        )
+        @wraps(function)
+        def command(host: str | None, key: str | None, as_json: bool, **arguments: Any) -> None:
+            try:
+                with Client(host, key=key) if host else _local_client(gallery) as service:
+                    succeeded = function(service, as_json, **arguments)
+            except ServiceError as e:
+                fail(UNAVAILABLE, error_of(e))
+            except BrokenPipeError:
+                raise  # click ends quietly
+            except OSError as e:
+                fail(FAILED, {"code": "file", "detail": f"{e.filename}: {e.strerror}"})
+            except KeyboardInterrupt:
+                sys.exit(INTERRUPTED)
+            if not succeeded:
+                sys.exit(FAILED)
 
-    return command
+        return command
+
+    return decorate
 
 
-def fault(error: ServiceError | OSError) -> dict[str, str]:
+# Whoever reads the database and the models needs no key, and no limit applies.
+FREE_ACCESS: dict[str, Any] = {"api_keys": (), "api_keys_file": (), "rate_limit_per_minute": 0}
+
+
+def read_settings(**fixed: Any) -> Settings:
+    """Read the settings of the service, but those of its callers; `fixed` ones have the values given here.
+
+    Raises:
+        SystemExit: with UNAVAILABLE, where one is wrong.
+    """
+    from recognition import config  # pydantic: a quarter of a second
+
+    try:
+        return config.read(**FREE_ACCESS, **fixed)
+    except SettingsError as e:
+        fail(UNAVAILABLE, {"code": "settings", "detail": str(e)})
+
+
+def _local_client(gallery: GalleryNeed) -> Client:
+    from recognition.cli.local import open_client  # both services: a second and more
+
+    return open_client(gallery)
+
+
+def error_of(error: ServiceError | OSError) -> dict[str, str]:
     """Render what went wrong with one picture or request."""
     if isinstance(error, OSError):
         return {"code": "file", "detail": error.strerror or str(error)}
-    told = {"code": error.code, "detail": error.detail, "request_id": error.request_id}
-    return {name: value for name, value in told.items() if value}
+    fields = {"code": error.code, "detail": error.detail, "request_id": error.request_id}
+    return {name: value for name, value in fields.items() if value}
 
 
-def fail(status: int, as_json: bool, error: dict[str, str]) -> NoReturn:
-    """Say on stderr what went wrong, and leave."""
-    click.echo(json.dumps({"error": error}) if as_json else plain(f"Error: {error['detail']}"), err=True)
+def fail(status: int, error: dict[str, str]) -> NoReturn:
+    """Say on stderr why the command fails, as JSON if it was asked for, and exit."""
+    as_json = click.get_current_context().params.get("as_json")
+    click.echo(json.dumps({"error": error}) if as_json else printable(f"Error: {error['detail']}"), err=True)
     sys.exit(status)
 
 
-def tell(as_json: bool, value: object, lines: Iterable[str]) -> None:
+def show(as_json: bool, value: object, lines: Iterable[str]) -> None:
     """Print a value, as JSON on one line or as text."""
     if as_json:
         click.echo(json.dumps(value))
     else:
         for line in lines:
-            click.echo(plain(line))
+            click.echo(printable(line))
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """Replace what a terminal would obey instead of showing it: names and ids come from anywhere."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal, nothing elsewhere; what is yielded takes the number done in each step."""
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal, nothing elsewhere; call what is yielded with the number done in each step."""
+    columns = TextColumn(description), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=TERMINAL, disable=not TERMINAL.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(description, total=total)
         yield lambda done: bar.advance(task, done)

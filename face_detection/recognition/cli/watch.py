@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from recognition.cli.look import MIN_DISTANCE
-from recognition.cli.session import plain, talking, tell
+from recognition.cli.recognise import MIN_DISTANCE
+from recognition.cli.session import printable, service_command, show
 from recognition.client import Client
 
 if TYPE_CHECKING:  # NumPy takes a tenth of a second to import, which --help has no use for
@@ -28,52 +27,54 @@ if TYPE_CHECKING:  # NumPy takes a tenth of a second to import, which --help has
 COLUMNS = ("time", "name", "id", "distance", "bbox")
 
 
-@click.command()
+@click.command(short_help="Print who is seen when by a camera or in a video.")
 @click.argument("source", metavar="CAMERA_OR_VIDEO")
 @click.option(
     "--every", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Seconds between frames."
 )
-@click.option("--unknown", is_flag=True, help="List the faces of strangers too, with an empty name.")
+@click.option("--unknown", is_flag=True, help="List unknown faces too, with an empty name.")
 @MIN_DISTANCE
-@talking
+@service_command(gallery="existing")
 def watch(
     service: Client, as_json: bool, source: str, every: float, unknown: bool, min_distance: float | None
 ) -> bool:
     """Print who is seen when, as CSV or, with --json, an object for each frame.
 
-    The source is a camera's number, the address of a stream, or a video file. Of a camera or a stream the
-    newest frame is looked at, until Ctrl-C; of a file the first one in each interval.
+    The source is a camera's number, the address of a stream, or a video file. From a camera or a stream it
+    takes the newest frame, again and again until Ctrl-C; from a file the first frame of each interval.
 
     Exit status 1: the source cannot be opened.
     """
-    capture = _opened(source)
+    capture = _open_source(source)
     table = csv.writer(sys.stdout, lineterminator="\n")
     if not as_json:
         table.writerow(COLUMNS)
     live = source.isdecimal() or "://" in source
-    for when, jpeg in _pictures(capture, every, live):
+    for when, jpeg in _jpegs(capture, every, live):
         faces = service.recognise(jpeg, min_distance=min_distance, include_unknown=unknown)
         if as_json:
-            tell(as_json, {"time": when, "faces": faces}, [])
+            show(as_json, {"time": when, "faces": faces}, [])
         else:
             rows = [{"time": when, **face} for face in faces]
-            table.writerows([plain(str(row[column])) for column in COLUMNS] for row in rows)
+            table.writerows([printable(str(row[column])) for column in COLUMNS] for row in rows)
         sys.stdout.flush()
     return True
 
 
-def _opened(source: str) -> Any:
-    cv2 = import_module("cv2")
-    cv2.utils.logging.setLogLevel(0)  # its words about a source that it cannot open help nobody
+def _open_source(source: str) -> Any:
+    import cv2  # with NumPy a quarter of a second, which --help has no use for
+
+    cv2.utils.logging.setLogLevel(0)  # its messages about a source that it cannot open help nobody
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     if not capture.isOpened():
         raise click.ClickException(f"{source} cannot be opened.")
     return capture
 
 
-def _pictures(capture: Any, every: float, live: bool) -> Iterator[tuple[str | float, bytes]]:
+def _jpegs(capture: Any, every: float, live: bool) -> Iterator[tuple[str | float, bytes]]:
     """Yield the frames to look at, as JPEG."""
-    cv2 = import_module("cv2")
+    import cv2
+
     with closing(newest(capture.read, every) if live else in_step(capture, every)) as frames:
         for when, frame in frames:
             yield when, cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
@@ -85,14 +86,15 @@ def in_step(capture: Any, every: float) -> Generator[Timed, None, None]:
     capture: a cv2.VideoCapture.
     every: seconds of the video; 0 means every frame.
     """
-    position = import_module("cv2").CAP_PROP_POS_MSEC
+    import cv2
+
     due = 0.0
     while capture.grab():
-        at = round(capture.get(position) / 1000, 3)
+        at = round(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, 3)
         if at < due:
             continue
-        well, frame = capture.retrieve()
-        if well:
+        decoded, frame = capture.retrieve()
+        if decoded:
             yield at, frame
         while every and due <= at:
             due += every
@@ -109,16 +111,18 @@ def newest(read: Callable[[], tuple[bool, Frame]], every: float) -> Generator[Ti
     held: list[Timed] = []  # at most one
     ended = False
 
-    def follow() -> None:
+    def read_all() -> None:
         nonlocal ended
         while not ended and not left.is_set():
-            well, frame = read()
+            received, frame = read()
             with changed:
-                held[:] = [(datetime.now(UTC).isoformat(timespec="milliseconds"), frame)] if well else held
-                ended = not well
+                held[:] = (
+                    [(datetime.now(UTC).isoformat(timespec="milliseconds"), frame)] if received else held
+                )
+                ended = not received
                 changed.notify()
 
-    threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=read_all, daemon=True).start()
     try:
         while True:
             began = time.monotonic()

@@ -9,10 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from recognition.errors import GalleryUnavailable, NotFound
+from recognition.errors import GalleryUnavailable
 from recognition.gallery.database import is_full
 from recognition.gallery.portable import PART
 from recognition.gallery.store import Gallery
+from serving.errors import NotFound
 
 
 def backup(gallery: Gallery, file: Path) -> int:

@@ -13,13 +13,14 @@ from typing import IO
 import numpy as np
 import sqlalchemy as sa
 
-from recognition.errors import GalleryModelMismatch, GalleryUnavailable, NotFound
+from recognition.errors import GalleryModelMismatch, GalleryUnavailable
 from recognition.gallery import portable
 from recognition.gallery.atrest import vector_of
 from recognition.gallery.database import transaction
 from recognition.gallery.rows import state_of
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, tombstones
+from serving.errors import NotFound
 
 ROWS_AT_ONCE = 1000
 

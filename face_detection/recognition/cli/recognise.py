@@ -8,28 +8,30 @@ from typing import Any
 
 import click
 
-from recognition.cli.session import fault, talking, tell
+from recognition.cli.session import error_of, service_command, show
 from recognition.client import Client, ServiceError
 
 PICTURE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MIN_DISTANCE = click.option(
     "--min-distance",
     type=click.FloatRange(min=0, min_open=True),
-    help="The largest distance of a match, as /face-recognition has it; the model's own threshold if absent.",
+    help="The largest distance that is still a match, as in /face-recognition; default: the model's own.",
 )
 
-# What is one picture's fault; everything else would be the same for the next one.
-ITS_OWN = {"invalid_image", "image_too_large", "body_too_large", "no_face"}
+# What is one picture's fault; everything else would fail for the next one, too.
+ONE_PICTURES_FAULT = {"invalid_image", "image_too_large", "body_too_large", "no_face"}
 
 
-@click.command()
+@click.command(short_help="Say who is in pictures.")
 @click.argument("files", nargs=-1, required=True, type=PICTURE)
 @MIN_DISTANCE
-@click.option("--top", "top_k", type=click.IntRange(1, 100), help="Also the nearest people, so many.")
+@click.option("--top", "top_k", type=click.IntRange(1, 100), help="Also show this many nearest people.")
 @click.option(
-    "--draw", type=click.Path(dir_okay=False, path_type=Path), help="Write the picture with names there."
+    "--draw",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Save the picture with boxes and names in this file, as JPEG.",
 )
-@talking
+@service_command(gallery="existing")
 def recognise(
     service: Client,
     as_json: bool,
@@ -38,26 +40,26 @@ def recognise(
     top_k: int | None,
     draw: Path | None,
 ) -> bool:
-    """Say who is in pictures, unknown faces too, largest first.
+    """Say who is in pictures: every face, largest first, unknown ones too.
 
     Exit status 1: a picture cannot be read.
     """
     if draw and len(files) > 1:
-        raise click.UsageError("--draw is for one picture.")
-    well = _each(
+        raise click.UsageError("--draw takes one picture.")
+    all_read = _each(
         files,
         as_json,
         lambda file: service.recognise(file, min_distance=min_distance, include_unknown=True, top_k=top_k),
         _recognised,
     )
-    if draw and well:
+    if draw and all_read:
         draw.write_bytes(service.draw(files[0], min_distance=min_distance, include_unknown=True))
-    return well
+    return all_read
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=PICTURE)
-@talking
+@service_command(gallery="none")
 def detect(service: Client, as_json: bool, files: Sequence[Path]) -> bool:
     """Find the faces in pictures, largest first.
 
@@ -66,48 +68,48 @@ def detect(service: Client, as_json: bool, files: Sequence[Path]) -> bool:
     return _each(files, as_json, service.detect, _detected)
 
 
-@click.command()
+@click.command(short_help="Tell whether two pictures show the same person.")
 @click.argument("a", type=PICTURE)
 @click.argument("b", type=PICTURE)
 @MIN_DISTANCE
-@talking
+@service_command(gallery="none")
 def verify(service: Client, as_json: bool, a: Path, b: Path, min_distance: float | None) -> bool:
-    """Tell whether the largest faces of two pictures are one person's.
+    """Tell whether the largest faces of two pictures show the same person.
 
-    Exit status 1: they are not, or a picture has no face.
+    Exit status 1: they do not, or a picture has no face.
     """
     try:
         answer = service.verify(a, b, min_distance)
     except ServiceError as e:
-        if e.code not in ITS_OWN:
+        if e.code not in ONE_PICTURES_FAULT:
             raise
-        tell(as_json, {"error": fault(e)}, [e.detail])
+        show(as_json, {"error": error_of(e)}, [e.detail])
         return False
     words = "the same person" if answer["verified"] else "not the same person"
-    tell(as_json, answer, [f"{words}: distance {answer['distance']:.2f}, threshold {answer['threshold']:g}"])
+    show(as_json, answer, [f"{words}: distance {answer['distance']:.2f}, threshold {answer['threshold']:g}"])
     return bool(answer["verified"])
 
 
 def _each(
     files: Sequence[Path],
     as_json: bool,
-    look: Callable[[Path], list[dict[str, Any]]],
+    find_faces: Callable[[Path], list[dict[str, Any]]],
     line: Callable[[dict[str, Any]], str],
 ) -> bool:
-    """Look at one picture after the other and print its faces; returns whether all could be read."""
-    well = True
+    """Print the faces of one picture after the other; returns whether all could be read."""
+    all_read = True
     for file in files:
         value: dict[str, Any] = {"picture": str(file)}
         try:
-            value["faces"] = faces = look(file)
+            value["faces"] = faces = find_faces(file)
             lines = [f"{file}  {line(face)}" for face in faces] or [f"{file}  no face"]
         except (ServiceError, OSError) as e:
-            if isinstance(e, ServiceError) and e.code not in ITS_OWN:
+            if isinstance(e, ServiceError) and e.code not in ONE_PICTURES_FAULT:
                 raise
-            well, value["error"] = False, fault(e)
+            all_read, value["error"] = False, error_of(e)
             lines = [f"{file}  {value['error']['detail']}"]
-        tell(as_json, value, lines)
-    return well
+        show(as_json, value, lines)
+    return all_read
 
 
 def _recognised(face: dict[str, Any]) -> str:

@@ -1,0 +1,159 @@
+"""`gallery`: the database itself, which no service needs to run for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from recognition.cli.session import (
+    FAILED,
+    INTERRUPTED,
+    JSON,
+    OrderedGroup,
+    fail,
+    progress,
+    read_settings,
+    show,
+)
+from serving.errors import Failure
+
+if TYPE_CHECKING:  # SQLAlchemy and NumPy: half a second
+    from recognition.gallery import Gallery
+
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group(cls=OrderedGroup, short_help="Move, back up and check the database itself.")
+@click.option("--database", metavar="URL", help="The gallery; default: DATABASE_URL of the settings.")
+@click.pass_context
+def gallery(context: click.Context, database: str | None) -> None:
+    """Move, back up, count and check the gallery, straight in its database.
+
+    Services may go on using it meanwhile. `samples` has what goes through a running service.
+    """
+    context.obj = database
+
+
+@gallery.command("export", short_help="Write all samples from the database into a file.")
+@click.argument("file", type=NEW_FILE)
+@JSON
+@click.pass_obj
+def export(database: str | None, file: Path, as_json: bool) -> None:
+    """Write all samples from the database into FILE; `samples export` asks a service.
+
+    If it is interrupted, the same command goes on where it stopped. Samples that are stored meanwhile may be
+    missing. FILE holds biometric data: only its owner can read it.
+    """
+    from recognition.gallery.transfer import export_to
+
+    with _opened(database) as opened:
+        count = export_to(opened, file, progress)
+    show(as_json, {"exported": count}, [f"{count} samples exported."])
+
+
+@gallery.command("import", short_help="Store the samples of a file in the database.")
+@click.argument("file", type=EXISTING_FILE)
+@JSON
+@click.pass_obj
+def import_(database: str | None, file: Path, as_json: bool) -> None:
+    """Store the samples of FILE in the database; `samples import` asks a service.
+
+    FILE must be complete and of the gallery's model. Samples that are there in the same or a newer state stay
+    as they are, so an interrupted import can be started again.
+    """
+    from recognition.gallery.transfer import import_file
+
+    with _opened(database, create=True) as opened, file.open("rb") as stream:
+        imported, unchanged = import_file(opened, stream, progress=progress)
+    show(
+        as_json,
+        {"imported": imported, "unchanged": unchanged},
+        [f"{imported} of {imported + unchanged} samples imported; the others were there already."],
+    )
+
+
+@gallery.command("backup", short_help="Copy a SQLite gallery as it is at this moment.")
+@click.argument("file", type=NEW_FILE)
+@JSON
+@click.pass_obj
+def backup(database: str | None, file: Path, as_json: bool) -> None:
+    """Copy a SQLite gallery as it is at this moment into FILE, which must not exist yet.
+
+    FILE is checked, and is itself a gallery. It holds biometric data: only its owner can read it.
+    """
+    from recognition.gallery.backup import backup as copy
+
+    with _opened(database) as opened:
+        if opened.engine.dialect.name != "sqlite":
+            raise click.UsageError("This gallery is in PostgreSQL: pg_dump makes a backup of it.")
+        count = copy(opened, file)
+    show(as_json, {"backed_up": count}, [f"{count} samples backed up."])
+
+
+@gallery.command("count")
+@JSON
+@click.pass_obj
+def count(database: str | None, as_json: bool) -> None:
+    """Print the number of samples."""
+    with _opened(database) as opened:
+        number = opened.count()
+    show(as_json, {"samples": number}, [str(number)])
+
+
+@gallery.command("verify")
+@click.argument("file", required=False, type=EXISTING_FILE)
+@JSON
+@click.pass_obj
+def verify(database: str | None, file: Path | None, as_json: bool) -> None:
+    """Check an exported FILE, or the database.
+
+    Of a file: every line, the order and the checksum. Of a database: its own integrity check, and whether
+    vectors, revisions and deletions fit together.
+    """
+    from recognition.gallery import portable, transfer
+
+    faults: list[str] = []
+    if file:
+        with _failing(), file.open("rb") as stream, progress("checking", None) as advance:
+            _, number = portable.check(stream, advance)
+        outcome = f"{number} samples, undamaged."
+    else:
+        with _opened(database) as opened:
+            faults += transfer.faults(opened.engine)
+            number = opened.count()
+        outcome = f"Faults: {len(faults)}." if faults else f"{number} samples, no faults."
+    show(as_json, {"samples": number, "faults": faults}, [*faults, outcome])
+    if faults:
+        sys.exit(FAILED)
+
+
+@contextmanager
+def _opened(database: str | None, *, create: bool = False) -> Iterator[Gallery]:
+    """Open the gallery for one command; what fails meanwhile ends it with one sentence."""
+    from recognition.cli.opening import open_named_gallery
+
+    settings = read_settings(**({"database_url": database} if database else {}))
+    opened = open_named_gallery(settings, create=create)
+    try:
+        with _failing():
+            yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except Failure as e:
+        fail(FAILED, {"code": e.code, "detail": e.detail})
+    except OSError as e:
+        fail(FAILED, {"code": "file", "detail": str(e)})
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
