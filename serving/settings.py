@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -69,7 +70,7 @@ class _Variables(EnvSettingsSource):
         self.env_vars = {name.lower(): value for name, value in variables.items() if value.strip()}
 
 
-def read(kind: type[Kind], environ: Mapping[str, str], **fixed: Any) -> Kind:
+def read(kind: type[Kind], environ: Mapping[str, str] = os.environ, **fixed: Any) -> Kind:
     """Read the settings of a service.
 
     Args:
@@ -90,6 +91,14 @@ def read(kind: type[Kind], environ: Mapping[str, str], **fixed: Any) -> Kind:
 def _fault(error: Any) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{str(error['loc'][0]).upper()}: {message}" if error["loc"] else message
+
+
+def from_environment(kind: type[Kind], service: str) -> Kind:
+    """Read the settings of a service from this process's environment; a fault in them ends the process."""
+    try:
+        return read(kind)
+    except SettingsError as e:
+        stop(service, str(e))
 
 
 def text_of(path: Path) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -106,25 +104,6 @@ class Settings(Common):
 
 __all__ = ["Settings", "SettingsError", "from_environment", "read", "stop"]
 
+read = partial(settings.read, Settings)
+from_environment = partial(settings.from_environment, Settings, "face_detection")
 stop = partial(settings.stop, "face_detection")
-
-
-def read(environ: Mapping[str, str] = os.environ, **fixed: Any) -> Settings:
-    """Read the settings, as `serving.settings.read` does.
-
-    Raises:
-        SettingsError: a value has the wrong form, or a file cannot be read.
-    """
-    return settings.read(Settings, environ, **fixed)
-
-
-def from_environment() -> Settings:
-    """Read the process's own settings, or say what is wrong with them and exit.
-
-    Raises:
-        SystemExit: as `stop` does.
-    """
-    try:
-        return read()
-    except SettingsError as e:
-        stop(str(e))

@@ -74,6 +74,10 @@ class Gallery(Protocol):
         """Return the first samples by id, after this id and with this name."""
         ...
 
+    def check_room(self) -> None:
+        """Make sure that there is room for more; raises DiskFull."""
+        ...
+
     def nearest(
         self,
         probes: NDArray[np.float32],
@@ -246,9 +250,10 @@ class Service:
         all callers during it and shortly after.
 
         Raises:
-            NoFace, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
+            NoFace, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch, DiskFull.
         """
         model = self.rehearsal(self._rehearse)
+        self.gallery.check_room()
         return Readiness(model, self.gallery.count())
 
     def _rehearse(self) -> Model:

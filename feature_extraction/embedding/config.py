@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -43,17 +41,6 @@ class Settings(Common):
 
 __all__ = ["Settings", "SettingsError", "from_environment", "read", "stop"]
 
+read = partial(settings.read, Settings)
+from_environment = partial(settings.from_environment, Settings, "feature_extraction")
 stop = partial(settings.stop, "feature_extraction")
-
-
-def read(environ: Mapping[str, str] = os.environ, **fixed: Any) -> Settings:
-    """Read the settings, as `serving.settings.read` does. Raises SettingsError."""
-    return settings.read(Settings, environ, **fixed)
-
-
-def from_environment() -> Settings:
-    """Read the process's own settings; a fault in them ends the process, as `stop` does."""
-    try:
-        return read()
-    except SettingsError as e:
-        stop(str(e))

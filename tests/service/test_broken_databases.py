@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from galleries import PostgreSQL, enrol, nearest_ids, running_postgresql
 from recognition.audit import Audit
-from recognition.errors import GalleryUnavailable
+from recognition.errors import DiskFull, GalleryUnavailable
 from recognition.gallery import LEAST_FREE_BYTES, Gallery, open_gallery
 from recognition.gallery.backup import backup
 from running import Pair, Service, free_port, wait_until, workers_of
@@ -247,6 +247,8 @@ def test_a_full_disk_is_named_and_no_line_claims_what_it_prevented(small_disk: P
     with closing(open_gallery(url, lock_timeout_s=5, audit=Audit(log))) as gallery:
         enrol(gallery, ["a", "b"], [1, 2])
         assert 0 < (gallery.free_bytes() or 0) < LEAST_FREE_BYTES
+        with pytest.raises(DiskFull, match=r"nearly full: \d+ MB are free"):
+            gallery.check_room()
         before = len(changes(log))
         with filled(small_disk):
             assert gallery.free_bytes() == 0

@@ -20,7 +20,7 @@ from PIL import Image
 from recognition.app import create_app, ready_picture
 from recognition.config import read
 from recognition.detector import load_mtcnn
-from recognition.errors import EmbeddingUnavailable
+from recognition.errors import DiskFull, EmbeddingUnavailable
 from recognition.faces import Box, Face, Sample
 from recognition.gallery import Gallery, open_gallery
 from recognition.pictures.crops import VERSION as CROPS_VERSION
@@ -125,6 +125,22 @@ def test_not_ready_with_the_gallery_of_another_model(gallery: Gallery) -> None:
     assert answer.status_code == 409
     app.delete("/samples")
     assert app.get("/ready").status_code == 200
+
+
+class Crammed:
+    """A gallery whose disk is nearly full."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self.nearest, self.count = gallery.nearest, gallery.count
+
+    def check_room(self) -> None:
+        raise DiskFull("The disk of the gallery is nearly full: 3 MB are free.")
+
+
+def test_not_ready_without_room_on_the_disk(gallery: Gallery) -> None:
+    app = client(Crammed(gallery))  # type: ignore[arg-type]
+    assert_not_ready(app, "disk_full")
+    assert app.post("/face-recognition", data=a_picture()).status_code == 200
 
 
 def test_ready_follows_the_embedding_services_model(gallery: Gallery) -> None:

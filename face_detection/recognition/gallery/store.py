@@ -20,10 +20,10 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from recognition.audit import Audit, Begin
-from recognition.errors import GalleryModelMismatch
+from recognition.errors import DiskFull, GalleryModelMismatch
 from recognition.faces import Match, Sample
 from recognition.gallery import atrest, rows
-from recognition.gallery.database import empty_log, file_of, free_bytes, transaction
+from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_names
 from recognition.gallery.tables import SAMPLE_COLUMNS, State, naive_utc, sample_of, samples, state
 
@@ -61,6 +61,16 @@ class Gallery:
         """
         file = file_of(self.engine)
         return None if file is None else free_bytes(file)
+
+    def check_room(self) -> None:
+        """Make sure that the disk has room for what a request may store.
+
+        Raises:
+            DiskFull: it has less than LEAST_FREE_BYTES.
+        """
+        free = self.free_bytes()
+        if free is not None and free < LEAST_FREE_BYTES:
+            raise DiskFull(f"The disk of the gallery is nearly full: {free / 2**20:.0f} MB are free.")
 
     def upsert(
         self,
