@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 
 from flask import Flask, Request, g, request
 
-from recognition.errors import Forbidden, Unauthorized
+from serving.errors import Forbidden, Unauthorized
 from serving.keys import ADMIN, ANY, OPEN, Key, find
 from serving.rate import RateLimit
 from serving.request_id import caller
 
 
-def register(app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], limit: RateLimit | None) -> None:
+def register(
+    app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], *, limit: RateLimit | None, ask: str
+) -> None:
     """Add the check to `app`.
 
     Args:
@@ -23,18 +25,19 @@ def register(app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], limit: 
         scopes: what each endpoint asks for; one that is not here asks for `admin`.
         keys: those that are accepted; without any, everybody may call everything.
         limit: how often one key, or without keys one address, may ask; None: as often as it likes.
+        ask: what a caller without a valid key is asked to send.
     """
 
     @app.before_request
     def admit() -> None:
-        # An unknown path is told to whoever has a key.
+        # Any valid key learns that a path is unknown.
         scope = ANY if request.endpoint is None else scopes.get(request.endpoint, ADMIN)
         if scope == OPEN:
             return
         if keys:
             key = find(keys, _presented(request))
             if key is None:
-                raise Unauthorized("Send a valid key: Authorization: Bearer KEY, or x-api-key: KEY.")
+                raise Unauthorized(ask)
             g.key = key.name
             caller.set(key.name)
             if not key.opens(scope):
@@ -44,7 +47,7 @@ def register(app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], limit: 
 
 
 def _presented(incoming: Request) -> str:
-    """Return the key that came with the request, or an empty text, which is nobody's."""
+    """Return the key that came with the request, or an empty text, which matches no key."""
     own: str | None = incoming.headers.get("x-api-key")
     if own is not None:
         return own

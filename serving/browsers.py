@@ -1,4 +1,4 @@
-"""What browsers are told: which pages of others may read our answers, and what our own pages may do."""
+"""Headers for browsers: whose pages may read our answers, and what our own pages may do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def register(app: Flask, origins: Collection[str]) -> None:
 
     @app.before_request
     def answer_preflight() -> Response | None:
-        # A browser asks it without a key, before a page's request with one.
+        # A browser asks this without a key, before a page's request with one.
         asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if not asked or request.headers.get("Origin") not in origins:
             return None

@@ -27,8 +27,8 @@ class Lines:
         if self.as_json:
             line = {"time": when, "level": record.levelname, "logger": record.name, "message": message}
             return json.dumps(line | fields | ({"traceback": trace} if trace else {}), ensure_ascii=False)
-        told = [f"{name}={value}" for name, value in fields.items() if value is not None]
-        return " ".join([when, record.levelname, message, *told]) + (f"\n{trace.rstrip()}" if trace else "")
+        pairs = [f"{name}={value}" for name, value in fields.items() if value is not None]
+        return " ".join([when, record.levelname, message, *pairs]) + (f"\n{trace.rstrip()}" if trace else "")
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -1,7 +1,7 @@
-"""A gunicorn worker whose threads slow clients cannot hold, and which refuses connections while it stops.
+"""A gunicorn worker whose threads slow clients cannot hold, and that refuses new connections while it stops.
 
-gunicorn's own reads a request in one of its threads, for as long as the client takes to send it. Here it has
-to arrive in time; and while others wait for a thread, those that arrive slowly lose theirs.
+gunicorn's own worker reads a request in one of its threads for as long as the client takes to send it. Here a
+request has to arrive in time, and while others wait for a thread, slow ones lose theirs.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 
-from recognition.config import from_environment
-from recognition.errors import RequestTimeout
+from serving.errors import RequestTimeout
 
-GRACE_S = 1.0  # what any request may take to arrive, however many wait
-LOOK_S = 0.25  # how often who waits for a client looks whether others wait for the thread
+GRACE_S = 1.0  # that any request may take to arrive, however many wait
+LOOK_S = 0.25  # how often a thread that waits for a client checks whether others wait for the thread
 
 
 class Reader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
-    """What a client sends, and until when it may take to send it."""
+    """What a client sends, and by when it has to have sent it."""
 
     def __init__(self, client: socket.socket, others: deque[Any]) -> None:
         """others: not empty while somebody waits for this thread."""
         super().__init__(client)
         self._others = others
-        self.answering = False  # the application reads, and is told in its own terms
+        self.answering = False  # the application is reading, and gets an exception that it knows
 
     def begin(self, limit_s: float) -> None:
-        """Give what comes now, a request or the rest of one, so much time from now on."""
+        """Allow this much time, from now on, for a request or the rest of one."""
         self._limit_s = limit_s
         self._began = time.monotonic()
 
@@ -69,16 +68,20 @@ class Reader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker, but for what this module's first lines say."""
+    """gunicorn's threaded worker, except for what the module's docstring says.
+
+    limit_s: how long a request may take to arrive; server.py sets it.
+    """
+
+    limit_s: float
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Start like gunicorn's."""
         super().__init__(*args, **options)
-        self._limit_s = from_environment().request_read_timeout_s
         self._waiting: deque[gthread.TConn] = deque()  # connections, for a thread
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Accept connections or not; one that stops leaves none to wait for what will not come."""
+        """Accept connections or not; a worker that stops closes its listeners, so nobody waits in vain."""
         super().set_accept_enabled(enabled)
         if not self.alive:
             for listener in self.sockets:
@@ -91,14 +94,14 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def handle(self, conn: gthread.TConn) -> Any:
         """Read and answer one request, in a thread."""
-        self._waiting.popleft()  # whichever it is: only how many there are counts
+        self._waiting.popleft()  # any of them: only their number counts
         if not conn.initialized:
-            # gunicorn would wait here for the first byte, which the main loop can, as long as it goes on.
+            # gunicorn would wait here for the first byte; the main loop can do that, as long as it runs.
             if not conn.wait_for_data(0 if self.alive else GRACE_S):
                 return gthread._DEFER
             conn.init()
             conn.parser.unreader = Reader(conn.sock, self._waiting)
-        conn.parser.unreader.begin(self._limit_s)
+        conn.parser.unreader.begin(self.limit_s)
         kept = super().handle(conn)
         if not kept:
             _part(conn)
@@ -108,7 +111,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Let the application answer; it is the application that reads the body."""
         reader = conn.parser.unreader
         reader.answering = True
-        conn.sock.settimeout(self._limit_s)  # for a client that does not take the answer
+        conn.sock.settimeout(self.limit_s)  # for a client that does not read the answer
         try:
             return super().handle_request(req, conn)
         except TimeoutError:
@@ -118,19 +121,19 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             reader.begin(GRACE_S)  # for what is left of the request
 
     def _keepalive_after(self, conn: gthread.TConn, keepalive: bool) -> bool:
-        """Keep a connection, as was announced, if the rest of the body comes in time, and not just 64 KB."""
+        """Keep a connection, as announced, if the rest of the body arrives in time, even beyond 64 KB."""
         return keepalive and bool(conn.parser.finish_body())
 
 
 def _part(conn: gthread.TConn) -> None:
-    """Say good-bye, which gunicorn would do in the thread that accepts connections, waiting for the client.
+    """Close a connection here: gunicorn would wait for the client in the thread that accepts connections.
 
-    Bytes that nobody has read would take the answer from the client: only then it is waited for, and what it
-    still sends is thrown away.
+    If unread bytes were left, closing would destroy the answer before the client has it. Only then wait for
+    the client, and discard what it still sends.
     """
     reader, request = conn.parser.unreader, conn.parser.mesg
     in_time = reader.left_s() > 0
-    reader.begin(0)  # nothing more is received
+    reader.begin(0)  # receive nothing more
     try:
         all_read = request is not None and conn.parser.finish_body()
     except (OSError, ParseException):
@@ -139,13 +142,13 @@ def _part(conn: gthread.TConn) -> None:
         if not all_read:
             conn.sock.shutdown(socket.SHUT_WR)
             if not (in_time and _hangs_up(reader)):
-                # Close with a reset: who is stuck sending would else be told nothing for a minute.
+                # Close with a reset, or a client that is stuck sending would learn nothing for a minute.
                 conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         conn.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _hangs_up(reader: Reader) -> bool:
-    """Throw away what the client sends, for GRACE_S at most; returns whether it has hung up by then."""
+    """Discard what the client sends, for GRACE_S at most; return whether it has hung up by then."""
     reader.begin(GRACE_S)
     try:
         while reader.chunk():

@@ -1,7 +1,9 @@
-"""A real Chromium, and what its pages do: complaints on the console, and requests to other hosts."""
+"""A real Chromium: what its pages do and complain of, and what people and services hand over to them."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,12 +13,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+import requests
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from running import Pair
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LIMIT_MS = 60_000
+TIMEOUT_S = 60
 WIDE = {"width": 1280, "height": 800}
 NARROW = {"width": 360, "height": 740}
 SCREENSHOTS = Path(__file__).parent / "screenshots"
@@ -70,7 +78,7 @@ class Visit:
     def view(self, name: str) -> Page:
         """Open one of the page's views, and wait until the server has said how it is."""
         self.page.goto(f"{self.url}/#{name}")
-        expect(self.page.locator("#server")).not_to_contain_text("Asking")
+        expect(self.page.locator("#server")).not_to_contain_text("Connecting")
         return self.page
 
     def screenshot(self, name: str) -> None:
@@ -106,3 +114,81 @@ def visiting(browser: Browser, url: str, forgiven: str | None = None, **options:
         yield visit
         assert visit.complaints == []
         assert visit.hosts == {urlsplit(url).netloc}
+
+
+def opened(path: Path) -> Image.Image:
+    """Read a photograph."""
+    with Image.open(path) as photograph:
+        return photograph.convert("RGB")
+
+
+def enrol(pair: Pair, samples: dict[str, Path], names: dict[str, str] | None = None) -> None:
+    """Enrol photographs by id; the id is the name, too, where there is no other."""
+    body = [
+        {
+            "id": sample_id,
+            "name": (names or {}).get(sample_id, sample_id),
+            "image": base64.b64encode(path.read_bytes()).decode(),
+        }
+        for sample_id, path in samples.items()
+    ]
+    answer = requests.post(f"{pair.url}/update-samples", json=body, timeout=TIMEOUT_S)
+    assert answer.json()["fail"] == []
+
+
+def samples(pair: Pair) -> list[dict[str, Any]]:
+    page = requests.get(f"{pair.url}/samples", params={"limit": 1000}, timeout=TIMEOUT_S).json()
+    found: list[dict[str, Any]] = page["samples"]
+    return found
+
+
+def enrolled(pair: Pair) -> list[str]:
+    return sorted(sample["name"] for sample in samples(pair))
+
+
+def named(folder: Path, name: str, path: Path) -> Path:
+    """A copy of a photograph under a name of its own."""
+    copy = folder / name
+    copy.write_bytes(path.read_bytes())
+    return copy
+
+
+def grey(path: Path) -> Path:
+    Image.fromarray(np.full((120, 160, 3), 127, np.uint8)).save(path)
+    return path
+
+
+def hand_over(page: Page, event: str, target: str, files: list[Path]) -> None:
+    """Drop or paste files."""
+    sent = [
+        {"name": path.name, "data": base64.b64encode(path.read_bytes()).decode("ascii")} for path in files
+    ]
+    page.evaluate(
+        """([event, target, files]) => {
+            const data = new DataTransfer();
+            for (const { name, data: text } of files) {
+                const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+                data.items.add(new File([bytes], name, { type: "image/jpeg" }));
+            }
+            const options = { bubbles: true, cancelable: true };
+            const made = event === "paste"
+                ? new ClipboardEvent(event, { ...options, clipboardData: data })
+                : new DragEvent(event, { ...options, dataTransfer: data });
+            document.querySelector(target).dispatchEvent(made);
+        }""",
+        [event, target, sent],
+    )
+
+
+def refuse(
+    page: Page, path: str, status: int, code: str, times: int, detail: str = "x", retry_after_s: int = 2
+) -> None:
+    """Have the page's next requests for a path refused."""
+    body = {"error": "x", "code": code, "detail": detail, "request_id": "x"}
+    page.route(
+        f"**/{path}",
+        lambda route: route.fulfill(
+            status=status, headers={"Retry-After": str(retry_after_s)}, body=json.dumps(body)
+        ),
+        times=times,
+    )

@@ -15,13 +15,13 @@ import urllib3
 from numpy.typing import NDArray
 
 from recognition.errors import EmbeddingUnavailable
-from recognition.faces import Model
+from serving.model import Model
 from serving.request_id import request_id
 
 CROPS_PER_CALL = 32
 NPY = "application/x-npy"
 SPARE_BYTES = 2**16  # of an answer, beyond what its vectors take; the headers' own limit is http.client's
-HUNG_S = 2.0  # how long nobody waits again for a service that has just been waited for in vain
+HUNG_S = 2.0  # after a time-out, how long other calls fail at once instead of waiting, too
 
 _deadline: ContextVar[float] = ContextVar("deadline")  # of the call under way, on the monotonic clock
 

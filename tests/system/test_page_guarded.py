@@ -34,7 +34,7 @@ def test_the_key_is_asked_for_and_stays_in_the_tab(browser: Browser, guarded: Pa
         page = visit.page
         page.goto(f"{guarded.url}/#gallery")
         dialog = page.get_by_role("dialog")
-        expect(dialog).to_contain_text("This server asks for a key")
+        expect(dialog).to_contain_text("This server requires a key")
         expect(page.get_by_role("textbox", name="Key")).to_be_focused()
         visit.screenshot("key")
         assert visit.faults() == []
@@ -42,7 +42,7 @@ def test_the_key_is_asked_for_and_stays_in_the_tab(browser: Browser, guarded: Pa
         page.keyboard.press("Enter")
         expect(dialog).to_contain_text("That key was not accepted.")
         page.get_by_role("textbox", name="Key").fill(ADMIN)
-        page.get_by_role("button", name="Use it").click()
+        page.get_by_role("button", name="Use key").click()
         expect(page.locator("#server")).to_have_text("Ready · Facenet")
         expect(page.locator("#gallery-summary")).to_have_text("Nobody is enrolled yet.")
         assert ADMIN in page.evaluate("Object.values(sessionStorage)")
@@ -56,7 +56,7 @@ def test_the_key_is_asked_for_and_stays_in_the_tab(browser: Browser, guarded: Pa
         other.goto(guarded.url)
         expect(other.get_by_role("dialog")).to_be_visible()
 
-        page.get_by_role("button", name="Forget the key").click()
+        page.get_by_role("button", name="Forget key").click()
         expect(dialog).to_be_visible()
         assert page.evaluate("sessionStorage.length") == 0
 
@@ -67,7 +67,7 @@ def test_without_a_key_the_page_says_so(browser: Browser, guarded: Pair) -> None
         page.goto(guarded.url)
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator("#server")).to_have_text("Not ready")
-        expect(page.locator("#alert")).to_contain_text("This server asks for a key.")
+        expect(page.locator("#alert")).to_contain_text("This server requires a key.")
         page.get_by_role("button", name="Try again").click()
         expect(page.get_by_role("dialog")).to_be_visible()
 

@@ -78,8 +78,8 @@ def load_mtcnn(
 def sharing(threads: int) -> Mapper:
     """A map that shares its work between the calling thread and threads - 1 others.
 
-    The caller works as well, lest it be replaced by a thread that first has to be woken: on two cores Linux
-    woke both of two threads on the same one, and left them there, where the caller only waited.
+    The caller works as well, because another thread in its place would first have to be woken: on two cores,
+    Linux woke both threads on the same core and left them there while the caller only waited.
     """
     pool = ThreadPoolExecutor(max(1, threads - 1), "mtcnn")
 
@@ -112,10 +112,10 @@ def propose(
     factors = scales(height, width, min_face_px)
     pyramid = levels(picture, pixels, factors, apply)
     pieces = [(k, top, strip) for k, level in enumerate(pyramid) for top, strip in strips(level)]
-    found = list(apply(lambda piece: _cells(pnet, *piece), pieces))
-    if not found:
+    cells = list(apply(lambda piece: _cells(pnet, *piece), pieces))
+    if not cells:
         return np.empty((0, 4))
-    level, row, column, logits, offsets = (np.concatenate(part) for part in zip(*found, strict=True))
+    level, row, column, logits, offsets = (np.concatenate(part) for part in zip(*cells, strict=True))
     corners = np.stack([column, row, column, row], axis=1) * STRIDE_PX + [1, 1, CELL_PX, CELL_PX]
     boxes = (corners + offsets * (CELL_PX - 1)) / np.array(factors)[level, None]
     scores = sigmoid(logits)

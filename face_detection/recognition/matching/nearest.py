@@ -53,9 +53,9 @@ def nearest(
         For each probe the positions, int64 (j,), and distances, float64 (j,), nearest first; j <= k.
     """
     return [
-        found
+        rows_and_distances
         for start in range(0, len(probes), PROBES)
-        for found in _nearest(probes[start : start + PROBES], vectors, norms, k, threads)
+        for rows_and_distances in _nearest(probes[start : start + PROBES], vectors, norms, k, threads)
     ]
 
 
@@ -77,7 +77,7 @@ def _nearest(
             pool.submit(_search, probes, vectors, norms, k, blocks, limits)
             for _ in range(min(threads, len(starts)))
         ]
-    return [_best(list(found), k) for found in zip(*(part.result() for part in parts), strict=True)]
+    return [_best(list(candidates), k) for candidates in zip(*(part.result() for part in parts), strict=True)]
 
 
 def _search(
@@ -98,7 +98,7 @@ def _search(
     own = np.einsum("nd,nd->n", doubles, doubles)
     factors = np.ascontiguousarray(-2 * probes.T)
     products = np.empty((0, len(probes)), np.float32)
-    found = [(np.empty(0, np.int64), np.empty(0))] * len(probes)
+    best = [(np.empty(0, np.int64), np.empty(0))] * len(probes)
     for block in blocks:
         some = norms[block]
         if len(products) < len(some):
@@ -108,12 +108,12 @@ def _search(
         lowest = _column_minima(here) + some.min()  # no score of the block is lower
         for i in np.flatnonzero(lowest <= np.minimum(limits + slack, LARGEST)):
             scores = here[:, i] + some
-            limit = limits[i] if len(found[i][0]) == k else min(limits[i], _smallest(scores, k))
+            limit = limits[i] if len(best[i][0]) == k else min(limits[i], _smallest(scores, k))
             rows = block.start + np.flatnonzero(scores <= np.float32(min(limit + slack[i], LARGEST)))
-            found[i] = _best([found[i], (rows, _distances(doubles[i], vectors, rows))], k)
-            if len(found[i][0]) == k:
-                limits[i] = min(limits[i], found[i][1][-1] ** 2 - own[i])
-    return found
+            best[i] = _best([best[i], (rows, _distances(doubles[i], vectors, rows))], k)
+            if len(best[i][0]) == k:
+                limits[i] = min(limits[i], best[i][1][-1] ** 2 - own[i])
+    return best
 
 
 def _longest(norms: NDArray[np.float32]) -> float:
@@ -154,7 +154,7 @@ def _distances(
     return distances
 
 
-def _best(found: list[Nearest], k: int) -> Nearest:
-    rows, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
+def _best(candidates: list[Nearest], k: int) -> Nearest:
+    rows, distances = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
     order = np.lexsort((rows, distances))[:k]
     return rows[order], distances[order]

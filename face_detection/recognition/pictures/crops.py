@@ -48,12 +48,12 @@ def _pose(face: Face) -> tuple[complex, complex]:
     complex plane is a linear regression: landmarks = turn * MEAN_FACE + centre. Landmarks that the detector
     did not find, not finite, are left out.
     """
-    found = np.isfinite(face.landmarks).all(axis=1)
-    if found.sum() < 2:
+    known = np.isfinite(face.landmarks).all(axis=1)
+    if known.sum() < 2:
         return _pose_of_box(face.box)
-    landmarks = face.landmarks[found, 0].astype(np.float64) + 1j * face.landmarks[found, 1]
-    mean = MEAN_FACE[found].mean()
-    template = MEAN_FACE[found] - mean
+    landmarks = face.landmarks[known, 0].astype(np.float64) + 1j * face.landmarks[known, 1]
+    mean = MEAN_FACE[known].mean()
+    template = MEAN_FACE[known] - mean
     turn = complex(np.vdot(template, landmarks - landmarks.mean()) / np.vdot(template, template))
     if abs(turn) < 1:  # all landmarks in one place: only the box says where the face is
         return _pose_of_box(face.box)

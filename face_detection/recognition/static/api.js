@@ -81,6 +81,12 @@ async function askForKey(again) {
   if (answer === "use" && key) sessionStorage.setItem(KEY, key);
 }
 
+/** The service's version, undefined where it does not tell it. */
+export async function version() {
+  const answer = await fetch("health", { cache: "no-store", credentials: "omit" });
+  return (await answer.json()).version;
+}
+
 let known = null;
 
 /** Whether all of it works, and the model: its name, threshold and range of distances. */
@@ -95,19 +101,39 @@ const form = (fields) => {
   return { method: "POST", body: data };
 };
 
-/** Every face of a picture, largest first, each with its two nearest people whatever their distance. */
-export const recognise = (file) =>
-  json("face-recognition", form({ file, include_unknown: true, top_k: 2, min_distance: EVERYTHING }));
+/** Every face of a picture, largest first, each with its two nearest people whatever their distance: {faces, ms}. */
+export async function recognise(file) {
+  const began = performance.now();
+  const fields = { file, include_unknown: true, top_k: 2, min_distance: EVERYTHING };
+  const faces = await json("face-recognition", form(fields));
+  return { faces, ms: performance.now() - began };
+}
 
 export const detect = (file) => json("detect", form({ file }));
 
 export const verify = (image1, image2) => json("verify", form({ image1, image2 }));
 
+/** A sample to enrol, under an id that says nothing; `path` tells its file again when it is enrolled once more. */
+export const newSample = (name, path) => ({ id: uuid(), name, ...(path && { metadata: { path } }) });
+
+/** The file that a sample was made from; before 1.0.0 its path was the sample's id. */
+export const sourceOf = ({ id, metadata }) => (typeof metadata?.path === "string" ? metadata.path : id);
+
+/** A random UUID. Pages over plain http have no crypto.randomUUID. */
+function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40; // version 4
+  bytes[8] = (bytes[8] & 0x3f) | 0x80; // the variant of RFC 9562
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return digits.replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, "$1-$2-$3-$4-$5");
+}
+
 /** Enrol one picture; an error of this one picture is thrown like any other. */
-export async function enrol(id, name, file) {
-  const body = JSON.stringify([{ id, name, image: await base64(file) }]);
+export async function enrol(file, sample) {
+  const body = JSON.stringify([{ ...sample, image: await base64(file) }]);
   const { errors } = await json("update-samples", { method: "POST", body, type: "application/json" });
-  if (errors[id]) throw new ApiError(200, errors[id].code, errors[id].detail);
+  const error = errors[sample.id];
+  if (error) throw new ApiError(200, error.code, error.detail);
 }
 
 function base64(file) {
@@ -120,6 +146,17 @@ function base64(file) {
 }
 
 export const samples = (query) => json(`samples?${new URLSearchParams(query)}`);
+
+/** All samples of a name. */
+export async function samplesOf(name) {
+  const found = [];
+  for (let after = null; ; ) {
+    const page = await samples({ name, limit: 1000, ...(after !== null && { after }) });
+    found.push(...page.samples);
+    after = page.next;
+    if (after === null) return found;
+  }
+}
 
 export const deleteSample = (id) => json(`samples/${encodeURIComponent(id)}`, { method: "DELETE" });
 

@@ -1,11 +1,12 @@
 // The frame of the page: which view is shown, what is dropped and pasted, and how the server is.
 
-import { calls, forgetKey, hasKey, ready } from "./api.js";
+import { calls, forgetKey, hasKey, ready, version } from "./api.js";
 import * as compare from "./compare.js";
 import { byId, el } from "./elements.js";
 import * as enrol from "./enrol.js";
 import { explain, isDown, isOutage } from "./errors.js";
 import * as gallery from "./gallery.js";
+import { know } from "./panel.js";
 import * as recognise from "./recognise.js";
 
 const VIEWS = { recognise, enrol, gallery, compare };
@@ -37,9 +38,9 @@ function show() {
 async function check() {
   checking = true;
   try {
-    const told = await ready();
-    recognise.know(told);
-    say("well", `Ready · ${told.model}`);
+    const model = await ready();
+    know(model);
+    say("well", `Ready · ${model.model}`);
   } catch {
     say("ill", "Not ready");
   } finally {
@@ -78,6 +79,9 @@ byId("forget").addEventListener("click", () => {
   location.reload();
 });
 
+/** A picture without its name, where it never lay in a file: browsers call all that is copied so. */
+const nameless = (file) => (file.name === "image.png" ? new Blob([file], { type: file.type }) : file);
+
 const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
 
 document.addEventListener("dragover", (event) => {
@@ -95,7 +99,7 @@ document.addEventListener("drop", (event) => {
   view.take?.([...event.dataTransfer.files], event.target);
 });
 document.addEventListener("paste", (event) => {
-  const files = [...event.clipboardData.files];
+  const files = [...event.clipboardData.files].map(nameless);
   if (files.length) view.take?.(files, event.target);
 });
 
@@ -103,3 +107,4 @@ for (const { start } of Object.values(VIEWS)) start();
 addEventListener("hashchange", show);
 show();
 check();
+version().then((number) => number && byId("version").append(`Version ${number}`), () => {}); // the alert tells of outages

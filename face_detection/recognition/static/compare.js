@@ -1,9 +1,10 @@
 // The view that compares the largest faces of two pictures.
 
 import { model, verify } from "./api.js";
+import { drawBoxes } from "./boxes.js";
 import { byId, distanceText, el, percent } from "./elements.js";
 import { complain } from "./errors.js";
-import { close, drawBoxes, open, parseBox, shape } from "./pictures.js";
+import { close, open, parseBox, shape } from "./pictures.js";
 
 const slots = [1, 2].map(slot);
 let turn = 0;
@@ -70,7 +71,7 @@ async function compare(one, two, mine) {
     if (mine !== turn) return;
     [answer.bbox1, answer.bbox2].forEach((bbox, i) => {
       const { layer, picture } = slots[i];
-      const face = { box: parseBox(bbox), number: i + 1, text: "", known: answer.verified };
+      const face = { box: parseBox(bbox), number: i + 1, name: "", figures: "", known: answer.verified };
       drawBoxes(layer, picture.width, picture.height, [face]);
     });
     result.replaceChildren(...verdict(answer, range));
@@ -91,7 +92,7 @@ function verdict({ verified, distance, threshold, similarity }, [low, high]) {
   const near = el("span", { class: "near" });
   near.style.width = at(threshold);
   return [
-    el("h2", { class: verified ? "verdict" : "verdict unknown" }, verified ? "The same person" : "Different people"),
+    el("h2", { class: verified ? "verdict" : "verdict unknown" }, verified ? "Same person" : "Different people"),
     el("p", { class: "figures" }, `distance ${distanceText(distance)} · similarity ${percent(similarity)}`),
     el(
       "div",
@@ -101,6 +102,6 @@ function verdict({ verified, distance, threshold, similarity }, [low, high]) {
       },
       near, mark("mark", distance, distanceText(distance)), mark("limit", threshold, `threshold ${threshold}`),
     ),
-    el("p", { class: "ends", "aria-hidden": "true" }, el("span", {}, `${low}: the same picture`), el("span", {}, `${high}: as different as can be`)),
+    el("p", { class: "ends", "aria-hidden": "true" }, el("span", {}, `${low}: the same picture`), el("span", {}, `${high}: as different as possible`)),
   ];
 }

@@ -8,27 +8,26 @@ export class ApiError extends Error {
   }
 }
 
-// Those that are not about one picture or one request: the page tells them once, above everything.
+// Those that are not about one picture or one request, like every 503: the page tells them once, above everything.
+// What has no text here is told in the service's own words.
 const OUTAGES = {
   unreachable: "The server does not answer. Is it still running?",
-  embedding_unavailable: "The embedding service is down: faces can be neither recognised nor enrolled until it is back.",
-  gallery_unavailable: "The gallery’s database cannot be reached.",
   gallery_model_mismatch: "The gallery was made with another model. Delete its samples, or go back to that model.",
-  overloaded: "The server has more work than it can take. Try again in a moment.",
+  overloaded: "The server is overloaded. Try again in a moment.",
   rate_limited: "Too many requests within a minute. Try again later.",
-  unauthorized: "This server asks for a key.",
+  unauthorized: "This server requires a key.",
 };
 
-export const isOutage = (error) => error instanceof ApiError && error.code in OUTAGES;
+export const isOutage = (error) => error instanceof ApiError && (error.status === 503 || error.code in OUTAGES);
 
 /** Whether the service as a whole cannot work, whoever asks it. */
-export const isDown = ({ code }) =>
-  ["unreachable", "embedding_unavailable", "gallery_unavailable", "gallery_model_mismatch"].includes(code);
+export const isDown = ({ status, code }) =>
+  code !== "overloaded" && (status === 503 || code === "unreachable" || code === "gallery_model_mismatch");
 
 /** Say what went wrong. */
 export function explain(error) {
-  if (!(error instanceof ApiError)) return `This did not work: ${error.message}`;
-  if (error.code === "internal_error") return "Something went wrong in the server; its log has more.";
+  if (!(error instanceof ApiError)) return error.message;
+  if (error.code === "internal_error") return "Something went wrong on the server. Its log says more.";
   return OUTAGES[error.code] ?? error.message;
 }
 

@@ -3,7 +3,12 @@
 import { explain } from "./errors.js";
 import { distanceText, el, percent } from "./elements.js";
 
-const figures = ({ distance, similarity }) => `${distanceText(distance)} · ${percent(similarity)}`;
+const figures = ({ distance, similarity }) => ` ${distanceText(distance)} · ${percent(similarity)}`;
+
+/** Whose face it is at this threshold, null for nobody. */
+export function nameAt({ candidates: [nearest] }, threshold) {
+  return nearest !== undefined && nearest.distance < threshold ? nearest.name : null;
+}
 
 /**
  * Make the list item of one face.
@@ -11,7 +16,7 @@ const figures = ({ distance, similarity }) => `${distanceText(distance)} · ${pe
  * face: of the service's answer, with candidates whatever their distance.
  * crop: the canvas that shows it.
  * enrolAs: called with a name when the face is given one; may throw.
- * Returns {item, update}; update(threshold) changes the item and returns what the picture's box is to say.
+ * Returns {item, update}; update(threshold) changes the item and returns what the picture's box says.
  */
 export function faceItem(face, number, crop, enrolAs) {
   const [nearest, next] = face.candidates;
@@ -30,7 +35,7 @@ export function faceItem(face, number, crop, enrolAs) {
 
   async function submit(event) {
     event.preventDefault();
-    const name = input.value.trim();
+    const name = input.value.normalize("NFC").trim();
     if (!name) return;
     button.disabled = true;
     message.textContent = "";
@@ -43,19 +48,19 @@ export function faceItem(face, number, crop, enrolAs) {
   }
 
   function update(threshold) {
-    const known = nearest !== undefined && nearest.distance < threshold;
+    const name = nameAt(face, threshold);
+    const known = name !== null;
     item.classList.toggle("unknown", !known);
     form.hidden = known;
-    title.textContent = known ? nearest.name : "Unknown face";
+    title.textContent = name ?? "Unknown face";
     line.textContent = nearest
       ? `distance ${distanceText(nearest.distance)} · similarity ${percent(nearest.similarity)}` : "";
     if (known) {
-      more.textContent = next ? `Next: ${next.name}, ${distanceText(next.distance)}` : "";
+      more.textContent = next ? `Next nearest: ${next.name}, ${distanceText(next.distance)}` : "";
     } else {
       more.textContent = nearest ? `Nearest: ${nearest.name}` : "Nobody is enrolled yet.";
     }
-    const text = known ? nearest.name : "Unknown";
-    return { known, text: nearest ? `${text} ${figures(nearest)}` : text, name: known ? nearest.name : "unknown" };
+    return { known, name: name ?? "Unknown", figures: nearest ? figures(nearest) : "" };
   }
 
   return { item, update };

@@ -1,6 +1,6 @@
 // The view of the gallery: its samples page by page, by name, deleted, exported and imported.
 
-import { deleteSample, deleteSamples, exported, imported, samples } from "./api.js";
+import { deleteSample, deleteSamples, exported, imported, samples, sourceOf } from "./api.js";
 import { byId, confirmed, count, el } from "./elements.js";
 import { complain } from "./errors.js";
 import { onChosen } from "./pictures.js";
@@ -74,23 +74,24 @@ async function list() {
   byId("gallery-back").disabled = starts.length === 1;
   byId("gallery-next").disabled = next === null;
   byId("gallery-clear").disabled = page.total === 0;
-  byId("gallery-clear").textContent = name ? `Delete all of ${name}` : "Delete all";
+  byId("gallery-clear").textContent = name ? `Delete all samples of ${name}` : "Delete all";
 }
 
 function item(sample) {
   const created = new Date(sample.created);
   const remove = () => attempt(() => removeSample(sample));
+  const source = sourceOf(sample);
   return el(
     "li", {},
-    el("div", {}, el("h2", {}, sample.name), el("p", { class: "hint id" }, sample.id)),
+    el("div", {}, el("h2", {}, sample.name), el("p", { class: "hint id" }, source)),
     el("time", { class: "hint", datetime: sample.created, title: created.toLocaleString() }, created.toLocaleDateString()),
-    el("button", { type: "button", class: "quiet", "aria-label": `Delete ${sample.id}`, click: remove }, "Delete"),
+    el("button", { type: "button", class: "quiet", "aria-label": `Delete ${source}`, click: remove }, "Delete"),
   );
 }
 
-async function removeSample({ id, name: whose }) {
-  if (!(await confirmed("Delete this sample?", `${whose}: ${id}`, "Delete"))) return;
-  await deleteSample(id);
+async function removeSample(sample) {
+  if (!(await confirmed("Delete this sample?", `${sample.name}: ${sourceOf(sample)}`, "Delete"))) return;
+  await deleteSample(sample.id);
   await list();
   byId("title-gallery").focus();
 }
@@ -98,8 +99,8 @@ async function removeSample({ id, name: whose }) {
 async function clear() {
   const whose = name; // the dialog's question and the deletion are about the same
   const title = whose ? `Delete all samples of ${whose}?` : "Delete every sample?";
-  const text = whose ? "Others stay." : "Nobody will be recognised any more. Export the gallery first if you may want it back.";
-  if (!(await confirmed(title, text, whose ? "Delete them" : "Delete everything"))) return;
+  const text = whose ? "Everyone else stays enrolled." : "Nobody will be recognised after that. Export the gallery first if you might want it back.";
+  if (!(await confirmed(title, text, whose ? "Delete samples" : "Delete everything"))) return;
   await deleteSamples(whose ? { name: whose } : {});
   starts = [null];
   await list();
@@ -115,8 +116,8 @@ async function save() {
 async function load(file) {
   byId("gallery-summary").textContent = "Importing …";
   try {
-    const told = await imported(file);
-    done.textContent = `${count(told.imported, "sample", "samples")} imported, ${told.unchanged} were there already.`;
+    const report = await imported(file);
+    done.textContent = `${count(report.imported, "sample", "samples")} imported, ${report.unchanged} already there.`;
   } finally {
     await list();
   }

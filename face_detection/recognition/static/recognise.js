@@ -1,70 +1,56 @@
-// The view that recognises: a picture, or the camera as fast as answers come.
+// The view that recognises: pictures, one after the other, or the camera.
 
-import { enrol, model, recognise } from "./api.js";
-import { byId, count, distanceText, pause } from "./elements.js";
+import { enrol, model, newSample, recognise } from "./api.js";
+import * as camera from "./camera.js";
+import { byId } from "./elements.js";
 import { complain, isOutage } from "./errors.js";
-import { faceItem } from "./faces.js";
-import { alone, close, drawBoxes, frame, onChosen, open, parseBox, shape, thumbnail } from "./pictures.js";
+import * as panel from "./panel.js";
+import { close, cutOut, onChosen, open, overview, pathOf, shape } from "./pictures.js";
+import * as strip from "./strip.js";
 
-const WAIT_AFTER_ERROR_MS = 2000;
+const ASKING = {}; // the answer of a picture while it is on its way
 
-let picture = null; // what the boxes belong to
-let shown = null; // of each of its faces: {box, item, update}; null until they are known
-let turn = 0; // counts pictures and cameras, so that a late answer to an earlier one is dropped
-let stream = null;
-let facing = "user";
+let entries = []; // of the strip
+let selected = null; // the entry that is shown
+let picture = null; // of the selected entry, once it is read
+let enrolments = 0; // of faces named here: an answer from before one is out of date
+let running = null; // the entries that are being recognised
 
-const slider = byId("threshold");
-const video = byId("video");
-const list = byId("faces");
+const message = byId("recognise-message");
 
 export function start() {
+  panel.start(() => strip.caption(entries));
   onChosen("recognise-file", take);
   onChosen("recognise-other", take);
   byId("recognise-example").addEventListener("click", example);
   byId("camera-start").addEventListener("click", startCamera);
-  byId("camera-toggle").addEventListener("click", () => (stream ? leave() : startCamera()));
+  byId("camera-toggle").addEventListener("click", () => (camera.isOn() ? camera.stop() : startCamera()));
   byId("camera-turn").addEventListener("click", () => {
-    facing = facing === "user" ? "environment" : "user";
+    camera.turnRound();
     startCamera();
   });
-  slider.addEventListener("input", redraw);
-  byId("threshold-reset").addEventListener("click", () => model().then(useThreshold));
 }
 
-/** Called when the view is left: the camera goes off. */
-export function leave() {
-  if (!stream) return;
-  turn++;
-  stop(stream);
-  stream = null;
-  video.pause();
-  byId("camera-toggle").textContent = "Use the camera";
-  byId("camera-turn").hidden = true;
+/** Called when the view is left. */
+export const leave = () => camera.stop();
+
+/** Called when the view is shown, and after an outage: what has no answer yet is asked for again. */
+export const enter = () => run();
+
+/** Recognise these files instead of what was shown before, and show the first. */
+export function take(files) {
+  camera.stop();
+  fill(files);
+  select(entries[0]);
+  run();
 }
 
-const stop = (opened) => opened.getTracks().forEach((track) => track.stop());
-
-/** Recognise the first of these files. */
-export async function take([file]) {
-  leave();
-  const mine = ++turn;
-  const message = byId("recognise-message");
+function fill(files) {
+  entries = strip.fill(files, select);
+  selected = null;
+  close(picture);
+  picture = null;
   message.textContent = "";
-  try {
-    const opened = await open(file);
-    if (mine !== turn) return close(opened);
-    close(picture);
-    picture = opened;
-    byId("picture").src = picture.image.src;
-    showStage("picture", picture);
-    clearFaces("Looking for faces …");
-    await look(picture, mine);
-  } catch (error) {
-    if (mine !== turn) return;
-    byId("summary").textContent = "";
-    complain(message, error);
-  }
 }
 
 async function example() {
@@ -72,135 +58,100 @@ async function example() {
   take([await answer.blob()]);
 }
 
-async function startCamera() {
-  leave();
-  const mine = ++turn;
-  const message = byId("recognise-message");
-  message.textContent = "";
-  if (!navigator.mediaDevices?.getUserMedia) {
-    message.textContent = "Browsers open the camera only for pages over https, or on the server itself (localhost).";
-    return;
-  }
-  try {
-    const opened = await navigator.mediaDevices.getUserMedia({
-      video: { facingMode: facing, width: { ideal: 1280 } },
-    });
-    if (mine !== turn) return stop(opened);
-    stream = opened;
-    stream.getVideoTracks()[0].addEventListener("ended", leave); // it was pulled out
-    video.srcObject = stream;
-    await video.play();
-  } catch {
-    if (mine !== turn) return;
-    leave();
-    message.textContent = "The camera cannot be used: there is none, or this page may not use it.";
-    return;
-  }
-  byId("camera-toggle").textContent = "Stop the camera";
-  navigator.mediaDevices.enumerateDevices().then((devices) => {
-    byId("camera-turn").hidden = devices.filter(({ kind }) => kind === "videoinput").length < 2;
+function startCamera() {
+  camera.start((size) => {
+    fill([]);
+    showStage("video", size);
   });
+}
+
+async function select(entry) {
+  selected = entry;
+  strip.mark(entry);
   close(picture);
-  showStage("video", { width: video.videoWidth, height: video.videoHeight });
-  clearFaces("Looking for faces …");
-  await live(mine, message);
+  picture = null;
+  message.textContent = "";
+  panel.clear("Looking for faces …");
+  const opened = await open(entry.file).catch(() => null); // recognising it says why
+  if (selected !== entry) return close(opened);
+  picture = opened;
+  if (picture) byId("picture").src = picture.image.src;
+  showStage(picture && "picture", picture);
+  render();
 }
 
-/** Ask about one frame after the other, each when the last answer is in; hold still while a face is named. */
-async function live(mine, message) {
-  while (mine === turn) {
-    if (held()) {
-      video.pause();
-      await new Promise((resolve) => list.addEventListener("focusout", resolve, { once: true }));
-      await pause(0); // the focus may only have moved within the list
-      continue;
-    }
-    try {
-      if (video.paused) await video.play();
-      await new Promise(requestAnimationFrame); // none while the tab is hidden
-      await look(await frame(video), mine);
-      message.textContent = "";
-    } catch (error) {
-      if (mine !== turn) return;
-      if (!isOutage(error)) complain(message, error);
-      await pause(WAIT_AFTER_ERROR_MS);
-    }
+/** Show the answer about the selected picture, once both are there. */
+function render() {
+  const [entry, shown] = [selected, picture];
+  const { answer } = entry;
+  if (answer?.error) {
+    panel.clear("");
+    complain(message, answer.error);
+  } else if (answer?.faces && shown) {
+    const crop = (i) => cutOut(shown, answer.faces, i);
+    panel.show(shown, answer, async (i, name) => nameFace(entry, i, name, await crop(i)));
   }
 }
 
-const held = () => stream !== null && list.contains(document.activeElement);
-
-/** Ask about a picture and show the answer, unless something newer is shown by then. */
-async function look(asked, mine) {
-  const scale = await model();
-  const began = performance.now();
-  const faces = await recognise(asked.blob);
-  const ms = performance.now() - began;
-  if (mine !== turn || held()) return;
-  picture = asked;
-  know(scale);
-  const boxes = faces.map((face) => parseBox(face.bbox));
-  shown = faces.map((face, i) => {
-    const crop = thumbnail(asked.image, boxes[i]);
-    const enrolAs = (name) => nameFace(asked, boxes, i, name, mine);
-    return { box: boxes[i], ...faceItem(face, i + 1, crop, enrolAs) };
-  });
-  list.replaceChildren(...shown.map(({ item }) => item));
-  byId("taken").textContent = `answered in ${Math.round(ms)} ms`;
-  redraw();
+/** Recognise what has no answer yet, the selected picture first, until all have one or the service cannot go on. */
+async function run() {
+  const mine = entries;
+  if (running === mine) return;
+  running = mine;
+  const next = () => [selected, ...mine].find((entry) => entry?.answer === null);
+  try {
+    for (let entry = next(); entry && mine === entries; entry = next()) {
+      await ask(entry);
+      if (entry === selected && !panel.hasFocus()) render(); // nobody's typing is taken away
+    }
+  } catch {
+    if (mine === entries && !selected.answer) panel.clear(""); // the page tells it
+  }
+  if (mine !== entries) return;
+  running = null;
+  if (mine.length) strip.conclude(mine);
 }
 
-/** Enrol face i: with the picture as it is if it is its largest face, else with what is around it. */
-async function nameFace(asked, boxes, i, name, mine) {
-  const others = boxes.filter((_, j) => j !== i);
-  const blob = i === 0 ? asked.blob : await alone(asked.image, boxes[i], others);
-  await enrol(`${[...name].slice(0, 200).join("")}/${new Date().toISOString()}`, name, blob);
-  if (mine !== turn) return;
-  if (stream) return byId("camera-toggle").focus(); // the camera goes on
-  await look(asked, mine);
-  shown?.[i]?.item.focus();
+/** Recognise one picture. Throws only when the service can recognise none. */
+async function ask(entry) {
+  const before = enrolments;
+  entry.answer = ASKING;
+  try {
+    const opened = await open(entry.file);
+    entry.place.replaceChildren(overview(opened));
+    close(opened);
+    panel.know(await model());
+    const answer = await recognise(entry.file);
+    entry.answer = before === enrolments ? answer : null;
+  } catch (error) {
+    entry.answer = isOutage(error) ? null : { error };
+    if (isOutage(error)) throw error;
+  }
+  strip.caption([entry]);
 }
 
-function redraw() {
-  const threshold = Number(slider.value);
-  byId("threshold-value").textContent = slider.disabled ? "" : distanceText(threshold);
-  if (!shown) return;
-  const told = shown.map(({ update }) => update(threshold));
-  drawBoxes(
-    byId("boxes"), picture.width, picture.height,
-    told.map((face, i) => ({ ...face, box: shown[i].box, number: i + 1 })),
-  );
-  const names = told.map(({ name }) => name).join(", ");
-  const summary = told.length ? `${count(told.length, "face", "faces")}: ${names}` : "No face was found in the picture.";
-  if (byId("summary").textContent !== summary) byId("summary").textContent = summary; // is read aloud
+/** Enrol face i of a picture, then look again at this picture and at those with unknown faces. */
+async function nameFace(entry, i, name, crop) {
+  await enrol(crop, newSample(name, pathOf(entry.file)));
+  enrolments++;
+  if (!entries.includes(entry)) return;
+  for (const other of entries) {
+    if (other.answer?.faces && !panel.allKnown(other.answer.faces)) other.answer = null;
+  }
+  await ask(entry);
+  if (entry === selected) {
+    render();
+    panel.focusFace(i);
+  }
+  run();
 }
 
-/** Let the slider start from the model's threshold, as soon as the model is known. */
-export function know(scale) {
-  if (slider.disabled) useThreshold(scale);
-}
-
-function useThreshold({ threshold, distance_range: [low, high] }) {
-  const step = (high - low) / 400;
-  Object.assign(slider, { min: low, max: high, step, value: threshold, disabled: false });
-  const reset = byId("threshold-reset");
-  reset.hidden = false;
-  reset.textContent = `Back to ${threshold}, the model’s own`;
-  redraw();
-}
-
-function showStage(what, { width, height }) {
-  byId("recognise-empty").hidden = true;
-  byId("recognise-shown").hidden = false;
+function showStage(what, size) {
+  const empty = what === null && entries.length < 2;
+  byId("recognise-empty").hidden = !empty;
+  byId("recognise-shown").hidden = empty;
+  byId("stage").hidden = what === null;
   byId("picture").hidden = what !== "picture";
-  video.hidden = what !== "video";
-  shape(byId("stage"), width, height);
-}
-
-function clearFaces(text) {
-  shown = null;
-  list.replaceChildren();
-  byId("boxes").replaceChildren();
-  byId("taken").textContent = "";
-  byId("summary").textContent = text;
+  byId("video").hidden = what !== "video";
+  if (size) shape(byId("stage"), size.width, size.height);
 }

@@ -1,0 +1,92 @@
+// The faces that are shown: boxes over the picture, a list beside it, and the threshold that both follow.
+
+import { model } from "./api.js";
+import { drawBoxes } from "./boxes.js";
+import { byId, count, distanceText } from "./elements.js";
+import { faceItem, nameAt } from "./faces.js";
+import { parseBox, thumbnail } from "./pictures.js";
+
+let shown = null; // {picture, faces, items: [{box, item, update}]}, or null while no faces are known
+let changed = () => {};
+
+const slider = byId("threshold");
+const list = byId("faces");
+
+/** `onThreshold` is called whenever another threshold decides. */
+export function start(onThreshold) {
+  changed = onThreshold;
+  slider.addEventListener("input", decide);
+  byId("threshold-reset").addEventListener("click", () => model().then(useThreshold));
+}
+
+/** Show the faces of a picture; `enrolAs(i, name)` is called when face i is given a name. */
+export function show(picture, { faces, ms }, enrolAs) {
+  const items = faces.map((face, i) => {
+    const box = parseBox(face.bbox);
+    return { box, ...faceItem(face, i + 1, thumbnail(picture.image, box), (name) => enrolAs(i, name)) };
+  });
+  shown = { picture, faces, items };
+  list.replaceChildren(...items.map(({ item }) => item));
+  byId("taken").textContent = `answered in ${Math.round(ms)} ms`;
+  redraw();
+}
+
+/** Show no faces, and say why. */
+export function clear(text) {
+  shown = null;
+  list.replaceChildren();
+  byId("boxes").replaceChildren();
+  byId("taken").textContent = "";
+  byId("summary").textContent = text;
+}
+
+export const focusFace = (i) => shown?.items[i]?.item.focus();
+
+export const hasFocus = () => list.contains(document.activeElement);
+
+/** Resolve when the focus leaves the list of faces. */
+export async function focusLeft() {
+  while (hasFocus()) await new Promise((resolve) => list.addEventListener("focusout", () => setTimeout(resolve), { once: true }));
+}
+
+const named = (face) => nameAt(face, Number(slider.value)) !== null;
+
+/** Whether each of these faces is somebody's by the threshold of this moment. */
+export const allKnown = (faces) => faces.every(named);
+
+/** Who these faces are by the threshold of this moment: "Ann, Ben, 2 unknown". */
+export function peopleIn(faces) {
+  const names = new Set(faces.filter(named).map((face) => face.candidates[0].name));
+  const unknown = faces.filter((face) => !named(face)).length;
+  return [...names, ...(unknown ? [unknown === 1 ? "unknown" : `${unknown} unknown`] : [])].join(", ");
+}
+
+/** Let the slider start from the model's threshold, as soon as the model is known. */
+export function know(scale) {
+  if (slider.disabled) useThreshold(scale);
+}
+
+function useThreshold({ threshold, distance_range: [low, high] }) {
+  const step = (high - low) / 400;
+  Object.assign(slider, { min: low, max: high, step, value: threshold, disabled: false });
+  const reset = byId("threshold-reset");
+  reset.hidden = false;
+  reset.textContent = `Reset to ${threshold}, the model’s default`;
+  decide();
+}
+
+function decide() {
+  byId("threshold-value").textContent = distanceText(Number(slider.value));
+  redraw();
+  changed();
+}
+
+function redraw() {
+  if (!shown) return;
+  const { picture, faces, items } = shown;
+  const labelled = items.map(({ box, update }, i) => ({ ...update(Number(slider.value)), box, number: i + 1 }));
+  drawBoxes(byId("boxes"), picture.width, picture.height, labelled);
+  const summary = faces.length
+    ? `${count(faces.length, "face", "faces")}: ${peopleIn(faces)}` : "No face was found in the picture.";
+  if (byId("summary").textContent !== summary) byId("summary").textContent = summary; // is read aloud
+}
