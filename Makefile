@@ -1,7 +1,8 @@
 # make run    install, prepare the models, serve; Ctrl-C stops
 # make test   the same set-up, then lint, types and all tests
 # make check  lint, types and the unit tests: less than a minute
-# make lowest all tests but the system's, with the oldest versions that pyproject.toml allows
+# make lowest unit and service tests with the oldest versions that pyproject.toml allows
+# make lock   renew the lock files from which the image is built
 # make fuzz   broken pictures and requests by the hundred thousand; some of them are in make test
 # make accuracy, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
 # make soak   a quarter of an hour of load, while workers are killed; on a quiet machine
@@ -16,7 +17,7 @@ LFW_PAIRS ?= $(LFW)/pairsDevTest.txt
 WIDER ?= ../shared/data/wider-dev
 WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
 
-.PHONY: run test check lint fuzz accuracy detection benchmark gallery-benchmark soak clean
+.PHONY: run test check lint lowest lock fuzz accuracy detection benchmark gallery-benchmark soak clean
 
 run: $(VENV)/.installed
 	@$(BIN)/recognition serve
@@ -32,6 +33,20 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+LOWEST := .venv-lowest
+lowest: $(VENV)/.installed-dev
+	$(BIN)/uv venv --quiet --clear --seed --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[test]'
+	$(BIN)/python prepare_models.py
+	$(LOWEST)/bin/python -m pytest -q tests/unit tests/service
+
+# openvino does without openvino-telemetry, which reports its use to its maker.
+LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes --no-annotate \
+  --custom-compile-command 'make lock' --no-emit-package openvino-telemetry pyproject.toml
+lock: $(VENV)/.installed-dev
+	$(BIN)/$(LOCK) --output-file deploy/requirements.lock
+	$(BIN)/$(LOCK) --output-file deploy/requirements-prepare.lock --extra prepare --constraint deploy/requirements.lock
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python prepare_models.py
@@ -72,4 +87,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

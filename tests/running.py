@@ -30,6 +30,7 @@ class Service:
     environment: dict[str, str]
     port: int
     log: Path
+    python: str | Path = sys.executable
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -37,7 +38,7 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{self.port}", "wsgi:app"]
+        command = [self.python, "-m", "gunicorn", "-b", f"127.0.0.1:{self.port}", "wsgi:app"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT / self.folder, env=os.environ | self.environment, stdout=log, stderr=log
