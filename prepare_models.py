@@ -1,4 +1,4 @@
-"""Prepares models/: `python prepare_models.py`; --help tells more."""
+"""Prepares models/: `python prepare_models.py`, the same as `python -m preparation`; --help tells more."""
 
 import sys
 

@@ -97,18 +97,18 @@ def load_ours(models_dir: Path, rule: FaceRule, threads: int) -> System:
         if not faces:
             return None
         face = faces[chosen([face.box for face in faces], picture.shape, rule)]
-        vector: Vector = network.embed(crops.crop_faces(picture, [face], network.input_size))[0]
+        vector: Vector = network.embed(crops.crop_faces(picture, [face], network.model.input_size))[0]
         return vector
 
     sources = sorted(path for folder in ("face_detection", "feature_extraction") for path in code_of(folder))
     return System(
         name="ours",
         represent=represent,
-        thresholds={"euclidean": network.threshold},
+        thresholds={"euclidean": network.model.threshold},
         about={
             "pipeline": f"load_mtcnn, the {rule} face, crop_faces, load(Facenet).embed",
             "face": rule,
-            "fingerprint": f"{network.fingerprint}-{crops.VERSION}",
+            "fingerprint": f"{network.model.fingerprint}-{crops.VERSION}",
             "models_sha256": sha256(path.read_bytes() for path in sorted(models_dir.glob("*.onnx"))),
             "code_sha256": sha256(path.read_bytes() for path in sources),
             **versions("onnxruntime", "opencv-contrib-python-headless", "numpy", "pillow"),

@@ -205,7 +205,7 @@ def changes(gallery: Gallery, pipe: Connection, vectors: Vectors) -> dict[str, l
 
     for number, vector in enumerate(tqdm(vectors, desc="changes", unit="sample")):
         one, name = vector[np.newaxis], f"new {number}"
-        timed("search of the other process, nothing new", partial(search, one))
+        timed("search by another process, nothing new", partial(search, one))
         timed(ENROLMENT, partial(gallery.upsert, [sample(name)], one, MODEL))
         assert timed(FOUND, partial(search, one)) == [name]
         timed("deletion of one, until acknowledged", partial(gallery.delete, name))
@@ -316,7 +316,7 @@ def compare(
             path.unlink()
             rows[-1].times["JSON in SQLite, loop"] = loop.times["JSON in SQLite, loop"]
     alone = {"ours": partial(ours, k=1)}
-    what = f"{len(vectors):,} samples, 1 face after the other, nearest 1"
+    what = f"{len(vectors):,} samples, one face after another, nearest 1"
     rows.append(alternate(what, alone, singles, rounds=1))
     truth = exact(more, vectors)
     strange = np.arange(len(more)) % STRANGER == 0
@@ -375,8 +375,8 @@ def main() -> None:
     packages = machine("numpy", "faiss-cpu", "sqlalchemy", "psycopg", "pgvector")
     heading = (
         f"`{' '.join(['benchmarks/gallery.py', *sys.argv[1:]])}`, on {packages}. "
-        f"Vectors of {DIMENSION} values. Peers alternate with this service; "
-        f"the loop is run up to {LOOP_SAMPLES:,} samples."
+        f"Vectors of {DIMENSION} values. This service and its peers take turns; "
+        f"the loop is run only up to {LOOP_SAMPLES:,} samples."
     )
     text = report(heading, databases, limit_s)
     chart(databases, arguments.out / "gallery.png")

@@ -49,8 +49,9 @@ def report(heading: str, databases: dict[str, dict[int, Measured | None]], limit
             "",
             f"## {database}",
             "",
-            "| samples | enrolled in bulk, a second | new process ready after, s | its memory for them, MB | "
-            "the nearest sample is the exact one, for enrolled people (for strangers) |",
+            "| samples | enrolled in bulk, per second | new process ready after, s "
+            "| memory it needs for them, MB "
+            "| how often the nearest sample found is the exact one: enrolled people (strangers) |",
             "| ---: | ---: | ---: | ---: | --- |",
             *(
                 f"| {m.size:,} | {m.rate:,.0f} | {m.ready_s:.2f} | {m.memory_mb:.0f} | "

@@ -212,16 +212,16 @@ def report(answers: Sequence[Answer], watched: Watched, there: set[str], workers
 | --- | --- | ---: |
 {rows}
 
-- Requests that failed: {len(failed)} of {len(answers)}, {near} of them under way at a kill, or due within \
-{RECOVERY_S:g} s after one.
-- Answers came, counted from when the request was due, after a median of \
-{1000 * statistics.median(times):.0f} ms, 99 % of them within {times[int(0.99 * len(times))]:.1f} s and \
+- Requests that failed: {len(failed)} of {len(answers)}, {near} of them in progress when a worker was \
+killed, or due within {RECOVERY_S:g} s afterwards.
+- Time to an answer, counted from when the request was due: median \
+{1000 * statistics.median(times):.0f} ms, 99 % within {times[int(0.99 * len(times))]:.1f} s, \
 all within {times[-1]:.1f} s.
-- Samples acknowledged: {len(acknowledged)}; lost of them: {len(acknowledged - there)}; stored although no \
-answer said so: {len(there - acknowledged)}.
-- Memory of all processes: a median of {statistics.median(memory[:middle]):.0f} MB in the first half, \
+- Samples acknowledged: {len(acknowledged)}; lost of these: {len(acknowledged - there)}; stored without \
+an acknowledgement: {len(there - acknowledged)}.
+- Memory of all processes: median {statistics.median(memory[:middle]):.0f} MB in the first half, \
 {statistics.median(memory[middle:]):.0f} in the second, at most {max(memory):.0f}.
-- Workers in the end: {workers}.
+- Workers at the end: {workers}.
 
 ![Memory of all processes over time, and the moments of the kills](soak.png)
 """
@@ -275,8 +275,8 @@ def main() -> None:
     source = f", {100 * PART_OF_MEASURED:.0f} % of the {measured:.1f} measured before," if measured else ""
     load = (
         f"`benchmarks/soak.py`, on {machine('openvino', 'numpy')}. "
-        f"{rate:.1f} requests a second{source} for {options.minutes:g} minutes, "
-        f"{100 * ENROLMENTS:.0f} % of them enrolments and {100 * HOSTILE:.0f} % hostile pictures. "
+        f"{rate:.1f} requests per second{source} for {options.minutes:g} minutes; "
+        f"{100 * ENROLMENTS:.0f} % of them were enrolments and {100 * HOSTILE:.0f} % hostile pictures. "
         f"Every {options.kill_every_s:g} s a worker was killed."
     )
     workers = " and ".join(f"{now} of {then}" for now, then in zip(after, before, strict=True))

@@ -417,11 +417,11 @@ def results(
             "",
             *filter(None, [faces]),
             f"- **Throughput**, {throughput.clients} clients, single-face pictures 600 px high, "
-            f"{throughput.seconds:.0f} s: {len(throughput.times) / throughput.seconds:.1f} a second, "
+            f"{throughput.seconds:.0f} s: {len(throughput.times) / throughput.seconds:.1f} per second, "
             f"median {np.median(throughput.times):.0f} ms, p99 {np.percentile(throughput.times, 99):.0f} ms; "
             f"answers: {statuses}.",
-            f"- **Enrolment**, 93 photographs in one request: {rate:.0f} pictures a second.",
-            f"- **Start**: both services answer after {start_s:.1f} s.",
+            f"- **Enrolment**, 93 photographs in one request: {rate:.0f} pictures per second.",
+            f"- **Start**: both services answer within {start_s:.1f} s.",
             f"- **Memory** of the largest worker: {max(first[1].values()):.0f} MB after {first[0]} requests, "
             f"{max(last[1].values()):.0f} MB after {last[0]} (memory.png).",
             "- **Under load while workers are killed** (`make soak`): [SOAK.md](SOAK.md).",

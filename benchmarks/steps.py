@@ -46,7 +46,7 @@ def now(models: Path, threads: int, gallery: np.ndarray) -> Callable[[bytes, Ste
         raw = _timed(steps, "base64", lambda: images.from_base64(text))
         pixels = _timed(steps, "decode", lambda: images.decode(raw, MAX_PIXELS))
         faces = _timed(steps, "detect", lambda: detect(pixels))[:1]
-        cut = _timed(steps, "crop", lambda: crops.crop_faces(pixels, faces, network.input_size))
+        cut = _timed(steps, "crop", lambda: crops.crop_faces(pixels, faces, network.model.input_size))
         sent = _timed(steps, "pack", lambda: _npy(cut))
         vectors = _timed(steps, "embed", lambda: network.embed(np.load(io.BytesIO(sent))))
         _timed(steps, "search", lambda: matching.nearest(vectors, gallery, norms, 1))

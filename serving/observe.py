@@ -10,7 +10,7 @@ from collections import defaultdict
 
 from flask import Flask, Response, g, request
 
-from recognition.web.metrics import Metrics
+from serving.metrics import Metrics
 from serving.request_id import ANYBODY, caller, request_id
 from serving.stages import Notes, notes
 
@@ -32,13 +32,13 @@ def register(app: Flask, metrics: Metrics) -> None:
         notes.set(g.notes)
 
     @app.after_request
-    def tell(response: Response) -> Response:
+    def answered(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
         seconds = time.perf_counter() - g.began
         route = request.url_rule.rule if request.url_rule else "none"  # the path itself may name a sample
         metrics.answered(route, response.status_code, seconds, g.notes)
         fields = {"method": request.method, "route": route, "status": response.status_code}
-        more = {"ms": _ms(seconds), **_noted(g.notes), "key": g.get("key"), "code": g.get("code")}
+        more = {"ms": _ms(seconds), **_sums(g.notes), "key": g.get("key"), "code": g.get("code")}
         log.info("answered", extra={"fields": fields | more})
         return response
 
@@ -49,7 +49,7 @@ def register(app: Flask, metrics: Metrics) -> None:
         notes.set(None)
 
 
-def _noted(noted: Notes) -> dict[str, float | int]:
+def _sums(noted: Notes) -> dict[str, float | int]:
     """Sum the stages and counts of one request; stages of several threads may add up to more than it took."""
     seconds: defaultdict[str, float] = defaultdict(float)
     counts: defaultdict[str, int] = defaultdict(int)

@@ -1,17 +1,18 @@
-"""The OpenAPI 3.1 document, made of the models that check the requests and the types of the answers. Pure."""
+"""The OpenAPI 3.1 document, made of a table of routes: of what checks requests and the types of answers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter
 
-from recognition.bounds import Id
-from recognition.errors import RecognitionError
-from recognition.web.answers import Error
+from serving.errors import Failure, Forbidden, InvalidRequest, RateLimited, RequestTimeout, Unauthorized
+from serving.failures import INTERNAL, SEE_THE_LOG, TOO_LARGE, Error, error_text, status_of
+from serving.keys import ANY, OPEN
+from serving.routes import Route
+from serving.version import VERSION
 
 SCHEMAS = "#/components/schemas/{model}"
 JSON, FORM = "application/json", "multipart/form-data"
@@ -35,35 +36,7 @@ HEADERS = {
     },
     "Retry-After": {"description": "Seconds until another try is worth it.", "schema": {"type": "integer"}},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What the document says of one endpoint.
-
-    answer: the type of its JSON, or the media type of another answer.
-    example: of the answer.
-    json, request: the type of a JSON body, and an example.
-    query, form: models of the parameters, and of the fields beside the files of an upload.
-    files: names of an upload's files.
-    raw: the media type of a body that is neither JSON nor a form; `request` is an example of it.
-    others: media types that the answer may also have.
-    path: the type of the path's parameter.
-    raises: how it may fail, beside what every call may do.
-    """
-
-    summary: str
-    answer: Any
-    example: Any
-    json: Any = None
-    request: Any = None
-    query: type[BaseModel] | None = None
-    form: type[BaseModel] | None = None
-    files: tuple[str, ...] = ()
-    raw: str | None = None
-    others: tuple[str, ...] = ()
-    path: Any = Id
-    raises: tuple[type[RecognitionError], ...] = ()
+LET_IN: Mapping[str, tuple[type[Failure], ...]] = {OPEN: (), ANY: (Unauthorized, RateLimited)}
 
 
 class Refusal(NamedTuple):
@@ -75,37 +48,26 @@ class Refusal(NamedTuple):
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One route of the routing table.
-
-    path: as OpenAPI writes it, `/samples/{sample_id}`.
-    scope: what a key must open; None: it needs no key.
-    """
-
-    method: str
-    path: str
-    endpoint: str
-    scope: str | None
-    refusals: Sequence[Refusal]
-
-
 def document(
-    calls: Sequence[Call], operations: Mapping[str, Operation], *, title: str, optional_keys: bool
+    table: Sequence[Route],
+    statuses: Mapping[type[Failure], int],
+    *,
+    title: str,
+    samples: Mapping[str, str],
+    optional_keys: bool,
 ) -> dict[str, Any]:
     """Describe the calls.
 
     Args:
-        calls: every route.
-        operations: by endpoint; each of the calls has one.
+        table: every route.
+        statuses: of every failure.
         title: of the document.
+        samples: texts that are too long for the table, by what stands for them in its examples.
         optional_keys: nobody is asked for a key.
     """
-    bodies = {(name, "json"): operation.json for name, operation in operations.items() if operation.json}
+    bodies = {(route.name, "json"): route.json[0] for route in table if route.json}
     answers = {
-        (name, "answer"): operation.answer
-        for name, operation in operations.items()
-        if not isinstance(operation.answer, str)
+        (route.name, "answer"): route.answer[0] for route in table if not isinstance(route.answer[0], str)
     }
     schemas, definitions = TypeAdapter.json_schemas(
         [
@@ -117,17 +79,18 @@ def document(
     )
     schema_of = {key: schema for (key, _), schema in schemas.items()}
     paths: dict[str, dict[str, Any]] = {}
-    for call in calls:
-        described = _operation(call, operations[call.endpoint], schema_of)
-        if call.scope is not None:
+    for route in table:
+        described = _operation(route, list(_refusals(route, statuses)), schema_of)
+        if route.scope != OPEN:
             # 3.1 lets any scheme name the roles that are required
-            described["security"] = [{scheme: [call.scope]} for scheme in SECURITY_SCHEMES]
+            described["security"] = [{scheme: [route.scope]} for scheme in SECURITY_SCHEMES]
             described["security"] += [{}] * optional_keys
-        paths.setdefault(call.path, {})[call.method.lower()] = described
-    return {
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = described
+    described = {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": "1", "license": {"name": "MIT", "identifier": "MIT"}},
-        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "info": {"title": title, "version": VERSION, "license": {"name": "MIT", "identifier": "MIT"}},
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items() if _used(name, table)],
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
@@ -135,56 +98,91 @@ def document(
             "securitySchemes": SECURITY_SCHEMES,
         },
     }
+    filled: dict[str, Any] = _filled(described, samples)
+    return filled
+
+
+def _used(scope: str, table: Sequence[Route]) -> bool:
+    return any(route.scope == scope for route in table)
+
+
+def _filled(value: Any, samples: Mapping[str, str]) -> Any:
+    """Put the samples in the place of what stands for them."""
+    if isinstance(value, dict):
+        return {name: _filled(inner, samples) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, samples) for inner in value]
+    return samples.get(value, value) if isinstance(value, str) else value
+
+
+def _refusals(route: Route, statuses: Mapping[type[Failure], int]) -> Iterator[Refusal]:
+    yield Refusal(INTERNAL, error_text(INTERNAL), "internal_error", SEE_THE_LOG)
+    failures = [*LET_IN.get(route.scope, (Unauthorized, Forbidden, RateLimited))]
+    if route.has_body:
+        detail = "The body is larger than MAX_BODY_BYTES."
+        yield Refusal(TOO_LARGE, error_text(TOO_LARGE), "body_too_large", detail)
+        failures += [InvalidRequest, RequestTimeout]  # if it is wrongly chunked, or slow
+    elif route.scope != OPEN:
+        failures.append(InvalidRequest)  # an unknown parameter
+    for failure in dict.fromkeys((*failures, *route.raises)):
+        status = status_of(failure, route, statuses)
+        yield Refusal(status, error_text(status), failure.code, (failure.__doc__ or "").partition("\n")[0])
 
 
 def _operation(
-    call: Call, operation: Operation, schema_of: Mapping[tuple[str, str], dict[str, Any]]
+    route: Route, refusals: Sequence[Refusal], schema_of: Mapping[tuple[str, str], dict[str, Any]]
 ) -> dict[str, Any]:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": TypeAdapter(operation.path).json_schema()}
-        for name in re.findall(r"\{(\w+)\}", call.path)
+        {"name": name, "in": "path", "required": True, "schema": TypeAdapter(route.parameter).json_schema()}
+        for name in re.findall(r"<(?:\w+:)?(\w+)>", route.path)
     ]
-    if operation.query is not None:
+    if route.query is not None:
         parameters += [
             {"name": name, "in": "query", "required": False, "schema": schema}
-            for name, schema in _fields(operation.query).items()
+            for name, schema in _fields(route.query).items()
         ]
     described: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "_", f"{call.method.lower()}{call.path}").strip("_"),
-        "summary": operation.summary,
-        "tags": [call.scope or "open"],
+        "operationId": route.name,
+        "summary": route.summary,
+        "tags": [route.scope],
         "parameters": parameters,
         "responses": {
             "200": {
-                "description": operation.summary,
+                "description": route.summary,
                 "headers": _header_references("X-Request-Id"),
-                "content": _answer(operation, schema_of.get((call.endpoint, "answer"), {"type": "string"})),
+                "content": _answer(route, schema_of.get((route.name, "answer"), {"type": "string"})),
             },
-            **_refused(call.refusals, schema_of[("error", "answer")]),
+            **_refused(refusals, schema_of[("error", "answer")]),
         },
     }
-    if body := _body(operation, schema_of.get((call.endpoint, "json"))):
+    if body := _body(route, schema_of.get((route.name, "json"))):
         described["requestBody"] = {"required": True, "content": body}
     return described
 
 
-def _answer(operation: Operation, schema: dict[str, Any]) -> dict[str, Any]:
-    media = operation.answer if isinstance(operation.answer, str) else JSON
-    content = {media: {"schema": schema, "example": operation.example}}
-    return content | {other: {"schema": BINARY} for other in operation.others}
+def _answer(route: Route, schema: dict[str, Any]) -> dict[str, Any]:
+    kind, example = route.answer
+    if example is None:
+        return {kind: {"schema": BINARY}}
+    content = {kind if isinstance(kind, str) else JSON: {"schema": schema, "example": example}}
+    return content | {other: {"schema": BINARY} for other in route.others}
 
 
-def _body(operation: Operation, schema: dict[str, Any] | None) -> dict[str, Any]:
+def _body(route: Route, schema: dict[str, Any] | None) -> dict[str, Any]:
     body: dict[str, Any] = {}
-    if schema is not None:
-        body[JSON] = {"schema": schema, "example": operation.request}
-    if operation.raw is not None:
-        body[operation.raw] = {"schema": {"type": "string"}, "example": operation.request}
-    if operation.files:
-        fields = _fields(operation.form) if operation.form else {}
-        properties = dict.fromkeys(operation.files, BINARY) | fields
-        form = {"type": "object", "required": list(operation.files), "properties": properties}
-        body[FORM] = {"schema": form}
+    if route.json is not None:
+        body[JSON] = {"schema": schema, "example": route.json[1]}
+    if route.raw is not None:
+        media, example = route.raw
+        text = {"schema": {"type": "string"}, "example": example}
+        body[media] = {"schema": BINARY} if example is None else text
+    if route.files:
+        file = {"type": "array", "items": BINARY} if route.several else BINARY
+        properties, required = dict.fromkeys(route.files, file), list(route.files)
+        if route.form:
+            properties |= _fields(route.form)
+            required += [name for name, field in route.form.model_fields.items() if field.is_required()]
+        body[FORM] = {"schema": {"type": "object", "required": required, "properties": properties}}
     return body
 
 

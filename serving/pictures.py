@@ -1,25 +1,19 @@
-"""Bytes to pixels: base64 text and data URIs, picture formats, orientation, colour. Pure functions."""
+"""Bytes to upright pixels: picture formats, orientation, colour. Pure; sandbox_process.py runs it."""
 
 from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 import numpy as np
-import pybase64
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from recognition.errors import ImageTooLarge, InvalidImage
+from serving.errors import ImageTooLarge, InvalidImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-
-DATA_URI = re.compile(r"\s*data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
-WHITE_SPACE = b" \t\n\r\v\f"
 
 # EXIF 2.32, tag 0x0112: how the upright picture is to be turned so that it lies as it is stored.
 ORIENTATION_TAG = 0x0112
@@ -38,22 +32,6 @@ TOO_LARGE = "The picture has more than {} pixels."
 UNREADABLE = "The picture cannot be read."
 
 PIXELS_AT_ONCE = 1 << 20  # are converted to RGB, so that no format needs several copies of a large picture
-
-
-def from_base64(text: str) -> bytes:
-    """Read base64 text, bare or behind `data:image/...;base64,`; line breaks are tolerated.
-
-    Raises:
-        InvalidImage: it is not base64.
-    """
-    header = DATA_URI.match(text)
-    body = text[header.end() :] if header else text
-    with suppress(ValueError):  # most have no line breaks, and looking for them takes longer than decoding
-        return pybase64.b64decode(body, validate=True)
-    try:
-        return pybase64.b64decode(body.encode("ascii").translate(None, WHITE_SPACE), validate=True)
-    except ValueError as e:
-        raise InvalidImage("The picture is not valid base64.") from e
 
 
 def _array(height: int, width: int) -> NDArray[np.uint8]:

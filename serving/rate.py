@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from recognition.errors import RateLimited
+from serving.errors import RateLimited
 
 WINDOW_S = 60.0
 

@@ -1,4 +1,4 @@
-"""The request under way: its id, set at the edge and sent on to the embedding service, and who sent it."""
+"""The request under way: its id, which travels to the other service, and who sent it."""
 
 from __future__ import annotations
 

@@ -8,15 +8,16 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition.errors import ImageTooLarge, InvalidImage
 from serving import sandbox_process as program
+from serving.errors import ImageTooLarge, InvalidImage
 from serving.pictures import TOO_LARGE, UNREADABLE
 
 PROGRAM = (sys.executable, "-m", "serving.sandbox_process")
@@ -29,25 +30,34 @@ KEPT_BYTES = 3 * 12_000_000 // mmap.PAGESIZE * mmap.PAGESIZE
 class Decoder:
     """Decodes pictures, each in a process that does nothing else meanwhile. Several threads may use it.
 
-    There is one process to begin with, and as many as were ever needed at once; they end when this one does,
+    There are as many processes as were ever needed at once, up to a limit; they end when this one does,
     however it ends.
     """
 
-    def __init__(self, *, max_pixels: int, timeout_s: float, command: Sequence[str] = PROGRAM) -> None:
-        """Start the first process.
+    def __init__(
+        self, *, max_pixels: int, timeout_s: float, limit: int | None = None, command: Sequence[str] = PROGRAM
+    ) -> None:
+        """Start no process yet.
 
         Args:
             max_pixels: width x height of a picture at most.
             timeout_s: how long the decoding of one picture may take.
+            limit: of processes; None: the callers keep within bounds.
             command: of the program that decodes.
-
-        Raises:
-            OSError: it cannot be started.
         """
         self._max_pixels = max_pixels
         self._timeout_s = timeout_s
         self._command = (*command, str(max_pixels), str(timeout_s))
-        self._idle = [self._start()]
+        self._idle: list[_Process] = []
+        self._turns = threading.BoundedSemaphore(limit) if limit else nullcontext()
+
+    def start(self) -> None:
+        """Start a process, so that the first picture need not wait for it.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        self._idle.append(self._started())
 
     def __call__(self, data: bytes) -> NDArray[np.uint8]:
         """Decode a picture and stand it upright, as `images.decode` does.
@@ -59,17 +69,20 @@ class Decoder:
             ImageTooLarge: its header claims more than `max_pixels` pixels.
             InvalidImage: it cannot be read, or not in time, or takes its decoder down.
         """
-        process = self._take() or self._start()
-        try:
-            outcome, pixels = process.decode(data, self._timeout_s)
-        except BaseException as e:
-            process.kill()
-            if isinstance(e, TimeoutError):
-                raise InvalidImage(f"The picture takes longer than {self._timeout_s:g} s to decode.") from e
-            if isinstance(e, ConnectionError):
-                raise InvalidImage(UNREADABLE) from e
-            raise
-        self._idle.append(process)
+        with self._turns:
+            process = self._take() or self._started()
+            try:
+                outcome, pixels = process.decode(data, self._timeout_s)
+            except BaseException as e:
+                process.kill()
+                if isinstance(e, TimeoutError):
+                    raise InvalidImage(
+                        f"The picture takes longer than {self._timeout_s:g} s to decode."
+                    ) from e
+                if isinstance(e, ConnectionError):
+                    raise InvalidImage(UNREADABLE) from e
+                raise
+            self._idle.append(process)
         if outcome == program.TOO_LARGE:
             raise ImageTooLarge(TOO_LARGE.format(self._max_pixels))
         if outcome != program.DECODED:
@@ -81,7 +94,7 @@ class Decoder:
         while self._idle:
             self._idle.pop().kill()
 
-    def _start(self) -> _Process:
+    def _started(self) -> _Process:
         process = _Process(self._command, 3 * self._max_pixels)
         try:
             process.wait_for_start()
@@ -118,14 +131,14 @@ class _Process:
                 pass_fds=[file],
                 # Where its modules are; nothing else of an environment that may hold secrets.
                 env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
-                start_new_session=True,  # Ctrl-C leaves it to finish what it is at
+                start_new_session=True,  # Ctrl-C lets it finish its picture
             )
         finally:
             os.close(file)
             its_end.close()
 
     def lives(self) -> bool:
-        """Tell whether it has not ended, and bury it if it has."""
+        """Tell whether it has not ended, and reap it if it has."""
         return self._process.poll() is None
 
     def kill(self) -> None:

@@ -1,6 +1,6 @@
 """The program that decodes pictures, one at a time, away from the service: `-m serving.sandbox_process`.
 
-decoding.py starts it. Pictures come in over the standard input, a socket, where one short answer to each goes
+sandbox.py starts it. Pictures come in over the standard input, a socket, where one short answer to each goes
 out; the pixels are left in a file that both have mapped. Before the first picture it gives up whatever
 decoding does not need, and it ends when the other end of the socket is closed.
 """
@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from recognition.errors import ImageTooLarge, InvalidImage
 from serving import pictures as images
+from serving.errors import ImageTooLarge, InvalidImage
 
 READY = b"+"
 REQUEST = struct.Struct("=Q")  # how many bytes of picture follow

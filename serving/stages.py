@@ -1,4 +1,4 @@
-"""What is noted of the request under way, for log and metrics: its stages' times, counts, the model."""
+"""What is noted of the request under way, for log and metrics: stages and their times, counts, the model."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from recognition.faces import Model
-
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Several threads may append at once. The same stage may stand here several times."""
+    """Several threads may append at once. The same stage may stand here several times.
+
+    seconds: each stage and how long it took; counts: what was counted, and how many; models: name and
+        fingerprint of those that made vectors.
+    """
 
     seconds: list[tuple[str, float]] = field(default_factory=list)
     counts: list[tuple[str, int]] = field(default_factory=list)
-    models: list[Model] = field(default_factory=list)
+    models: list[tuple[str, str]] = field(default_factory=list)
 
 
 notes: ContextVar[Notes | None] = ContextVar("notes", default=None)  # None: nobody wants to know
@@ -40,7 +42,7 @@ def count(name: str, number: int) -> None:
         under_way.counts.append((name, number))
 
 
-def used(model: Model) -> None:
+def used(model: str, fingerprint: str) -> None:
     """Note which model made the vectors."""
     if (under_way := notes.get()) is not None:
-        under_way.models.append(model)
+        under_way.models.append((model, fingerprint))

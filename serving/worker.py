@@ -18,8 +18,7 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 
-from recognition.config import from_environment
-from recognition.errors import RequestTimeout
+from serving.errors import RequestTimeout
 
 GRACE_S = 1.0  # what any request may take to arrive, however many wait
 LOOK_S = 0.25  # how often who waits for a client looks whether others wait for the thread
@@ -69,12 +68,16 @@ class Reader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker, but for what this module's first lines say."""
+    """gunicorn's threaded worker, but for what this module's first lines say.
+
+    limit_s: how long a request may take to arrive; server.py sets it.
+    """
+
+    limit_s: float
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Start like gunicorn's."""
         super().__init__(*args, **options)
-        self._limit_s = from_environment().request_read_timeout_s
         self._waiting: deque[gthread.TConn] = deque()  # connections, for a thread
 
     def set_accept_enabled(self, enabled: bool) -> None:
@@ -98,7 +101,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 return gthread._DEFER
             conn.init()
             conn.parser.unreader = Reader(conn.sock, self._waiting)
-        conn.parser.unreader.begin(self._limit_s)
+        conn.parser.unreader.begin(self.limit_s)
         kept = super().handle(conn)
         if not kept:
             _part(conn)
@@ -108,7 +111,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         """Let the application answer; it is the application that reads the body."""
         reader = conn.parser.unreader
         reader.answering = True
-        conn.sock.settimeout(self._limit_s)  # for a client that does not take the answer
+        conn.sock.settimeout(self.limit_s)  # for a client that does not take the answer
         try:
             return super().handle_request(req, conn)
         except TimeoutError:

@@ -15,6 +15,11 @@ import requests
 from galleries import PostgreSQL, database_url, running_postgresql
 from recognition.gallery import Gallery, open_gallery
 from running import ROOT, Pair, running_pair
+from serving.runtimes import stop_reports
+
+stop_reports()  # of what the tests import themselves; test_offline.py takes it back for what it watches
+
+os.environ["RECOGNITION_SETTINGS"] = os.devnull  # a settings file in the checkout is the developer's
 
 
 @pytest.fixture(scope="session")

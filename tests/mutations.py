@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from hostile_pictures import INVALID, READABLE, SMALL, TOO_LARGE, encoded
-from recognition.errors import ImageTooLarge, InvalidImage
+from serving.errors import ImageTooLarge, InvalidImage
 from serving.pictures import decode
 
 MAX_PIXELS = 500_000

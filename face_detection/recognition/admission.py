@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
-from recognition.errors import Overloaded
+from serving.errors import Failure, Overloaded
 from serving.stages import stage
+
+Value = TypeVar("Value")
 
 
 class Admission:
@@ -60,3 +64,42 @@ class Admission:
         self._running += running
         self._waiting += waiting
         self._changed(self._running, self._waiting)
+
+
+class Shared(Generic[Value]):
+    """One run at a time of something that many ask for, whose result they share for a while.
+
+    Who asks while it runs gets what comes of that run, be it a failure; who asks later, within `kept_s`
+    seconds, gets its result, but not its failure: what is well again shall be known at once.
+    """
+
+    def __init__(self, kept_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kept_s, self._clock = kept_s, clock
+        self._running = threading.Lock()
+        self._last: tuple[float, Value | Failure] | None = None  # when a run ended, and with what
+
+    def __call__(self, run: Callable[[], Value]) -> Value:
+        """Return the result of `run`, of now or of a moment ago.
+
+        Raises:
+            Failure: what `run` raises.
+        """
+        asked = self._clock()
+        with self._running:
+            outcome = self._known(asked)
+            if outcome is None:
+                try:
+                    outcome = run()
+                except Failure as e:
+                    outcome = e
+                self._last = self._clock(), outcome
+        if isinstance(outcome, Failure):
+            raise type(outcome)(outcome.detail) from outcome.__cause__
+        return outcome
+
+    def _known(self, asked: float) -> Value | Failure | None:
+        if self._last is None:
+            return None
+        ended, outcome = self._last
+        kept_until = ended + (0 if isinstance(outcome, Failure) else self._kept_s)
+        return outcome if asked <= kept_until else None

@@ -20,10 +20,10 @@ from recognition.embedder import EmbeddingClient
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.service import Decode, Detector, Embedder, Service
-from recognition.web import routes, transfers
-from recognition.web.metrics import Metrics
-from serving import access, browsers, documentation, observe
-from serving import pictures as images
+from recognition.web import examples, metrics
+from recognition.web.handlers import Parts
+from recognition.web.routes import CLEAR_BY_GET, ROUTES, STATUS
+from serving import app, pictures
 from serving.rate import RateLimit
 from serving.sandbox import Decoder
 
@@ -44,36 +44,45 @@ def create_app(
 
     decode: None decodes pictures in this process.
     """
-    app = Flask("recognition", static_folder="static")
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
-    metrics = Metrics()
+    measured = metrics.create(gallery)
+    running, waiting = measured.gauges["running"], measured.gauges["waiting"]
+
+    def queue_changed(at_work: int, in_queue: int) -> None:
+        running.set(at_work)
+        waiting.set(in_queue)
+
     service = Service(
-        decode or partial(images.decode, max_pixels=settings.max_image_pixels),
+        decode or partial(pictures.decode, max_pixels=settings.max_image_pixels),
         detector,
         embedder,
         gallery,
         ready_picture=ready_picture(settings.min_face_px),
         enrolment_threads=settings.enrolment_threads,
-        admission=Admission(settings.max_running, settings.max_waiting, metrics.queue),
+        admission=Admission(settings.max_running, settings.max_waiting, queue_changed),
         audit=Audit(settings.audit_log),
     )
     keys = settings.api_keys or settings.api_keys_file
-    limit = RateLimit(settings.rate_limit_per_minute) if settings.rate_limit_per_minute else None
-    observe.register(app, metrics)
-    browsers.register(app, settings.cors_origins)
-    access.register(app, routes.SCOPES, keys, limit)
-    routes.register(
-        app, service, metrics, authentication=bool(keys), allow_get_clear=settings.allow_get_clear
+    per_minute = settings.rate_limit_per_minute
+    return app.create_app(
+        "recognition",
+        ROUTES if settings.allow_get_clear else [route for route in ROUTES if route is not CLEAR_BY_GET],
+        Parts(service, gallery, measured, authentication=bool(keys)),
+        measured,
+        statuses=STATUS,
+        max_body_bytes=settings.max_body_bytes,
+        keys=keys,
+        ask="Send a valid key: Authorization: Bearer KEY, or x-api-key: KEY.",
+        title="Face recognition",
+        samples=examples.samples(service.ready_picture),
+        limit=RateLimit(per_minute) if per_minute else None,
+        origins=settings.cors_origins,
+        check_queue=service.admission.check,
     )
-    transfers.register(app, service, gallery)
-    documentation.register(app, service.ready_picture, authentication=bool(keys))
-    return app
 
 
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
     """Read the bundled portrait, enlarged where its face would be below min_face_px: uint8 (S, S, 3), RGB."""
-    picture = images.decode(READY_PICTURE.read_bytes(), max_pixels=READY_SIDE_PX**2)
+    picture = pictures.decode(READY_PICTURE.read_bytes(), max_pixels=READY_SIDE_PX**2)
     times = -(-min_face_px // READY_MIN_FACE_PX)
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
@@ -87,7 +96,9 @@ def load_decoder(settings: Settings) -> Decode | None:
     if sys.platform != "linux":  # the others lack what keeps such a process in bounds
         return None
     try:
-        return Decoder(max_pixels=settings.max_image_pixels, timeout_s=settings.decode_timeout_s)
+        decoder = Decoder(max_pixels=settings.max_image_pixels, timeout_s=settings.decode_timeout_s)
+        decoder.start()
+        return decoder
     except OSError as e:
         stop(f"pictures cannot be decoded: {e}")
 

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 MAX_METADATA_BYTES = 64 * 1024  # as compact JSON in UTF-8
 MAX_METADATA_DEPTH = 32
@@ -48,15 +48,3 @@ Name = Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_NUL)]
 Action = Annotated[str, Field(max_length=1000, pattern=NO_NUL)]
 Metadata = Annotated[JsonValue, AfterValidator(_bounded)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]  # becomes UTC
-
-
-def faults_of(error: ValidationError) -> str:
-    """Say what is wrong and where, for the first few faults, without repeating what was sent."""
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    places = (f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:5])
-    more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
-    return "; ".join(places) + more
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".") or "body"

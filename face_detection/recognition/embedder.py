@@ -15,7 +15,7 @@ import urllib3
 from numpy.typing import NDArray
 
 from recognition.errors import EmbeddingUnavailable
-from recognition.faces import Model
+from serving.model import Model
 from serving.request_id import request_id
 
 CROPS_PER_CALL = 32

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# An encoded picture: its bytes, or base64 text, with or without a data URI in front.
+Encoded = bytes | str
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -41,12 +44,28 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """How to look for the people of a picture.
+
+    max_distance: a match is nearer than this; None takes the model's own threshold.
+    top_k: how many matches a face may have, at least 1.
+    per_name: the matches of one face have different names: the nearest sample of each counts.
+    limit: how many faces to look at, the largest ones; 0 means all.
+    """
+
+    max_distance: float | None = None
+    top_k: int = 1
+    per_name: bool = True
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Enrolment:
-    """One sample as a caller sends it. `image` is base64 text, with or without a data URI in front."""
+    """One sample as a caller sends it."""
 
     id: str
     name: str
-    image: str
+    image: Encoded
     metadata: Any = None
     action: str | None = None
     expires_at: datetime | None = None
@@ -74,26 +93,3 @@ class Match:
 
     sample: Sample
     distance: float
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """The embedding model, as the embedding service reports it.
-
-    input_size: side of the square crops it takes, in pixels.
-    threshold: the largest distance, exclusive, that still counts as the same person.
-    distance_range: smallest and largest possible distance.
-    fingerprint: names model, weights and preprocessing; vectors of different fingerprints are not comparable.
-    """
-
-    name: str
-    dimension: int
-    input_size: int
-    threshold: float
-    distance_range: tuple[float, float]
-    fingerprint: str
-
-    def similarity(self, distance: float) -> float:
-        """Map a distance to [0, 1], linearly over the model's range: 1 is equal, 0 as far apart as can be."""
-        low, high = self.distance_range
-        return min(1.0, max(0.0, 1.0 - (distance - low) / (high - low)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recognition.errors import RecognitionError
-from recognition.faces import Face, Match, Model, Sample
+from recognition.faces import Face, Match, Sample
+from serving.errors import Failure
+from serving.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class EnrolmentReport:
     """Ids in the order sent: each is in `enrolled` or a key of `failed`, never in both."""
 
     enrolled: list[str]
-    failed: dict[str, RecognitionError]
+    failed: dict[str, Failure]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
@@ -13,24 +13,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition.admission import Admission
-from recognition.errors import (
-    GalleryModelMismatch,
-    GalleryUnavailable,
-    ImageTooLarge,
-    InvalidImage,
-    InvalidRequest,
-    NoFace,
-    NotFound,
-    RecognitionError,
-    at,
-)
-from recognition.faces import Box, Enrolment, Face, Match, Model, Sample
+from recognition.admission import Admission, Shared
+from recognition.errors import GalleryModelMismatch, NoFace
+from recognition.faces import Encoded, Enrolment, Face, Match, Sample, Search
 from recognition.pictures import crops, drawing
+from recognition.pictures.encoded import from_base64
 from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
-from serving import pictures as images
+from serving.errors import Failure, ImageTooLarge, InvalidImage, InvalidRequest, NotFound, at
+from serving.model import Model
 from serving.stages import count, notes, stage, used
 
+REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
 CROPS_PER_CALL = 32  # of the embedding service, during an enrolment of many pictures
 
 Decode = Callable[[bytes], NDArray[np.uint8]]
@@ -102,7 +95,8 @@ class Service:
     enrolment_threads: how many pictures of one enrolment are decoded and searched for faces at once.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it.
     clock: returns the time, in UTC.
-    audit: is told of what is found, before it is answered; the gallery itself tells of its changes.
+    audit: is told who was recognised, before it is answered; the gallery itself tells of its changes.
+    rehearsal: shares the recognition that `ready` tries.
     """
 
     decode: Decode
@@ -114,60 +108,58 @@ class Service:
     admission: Admission
     clock: Callable[[], datetime] = NOW
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
+    rehearsal: Shared[Model] = field(default_factory=lambda: Shared(REHEARSAL_KEPT_S))
 
-    def recognise(
-        self,
-        picture: bytes,
-        *,
-        max_distance: float | None = None,
-        top_k: int = 1,
-        per_name: bool = True,
-        limit: int = 0,
-    ) -> list[Recognition]:
+    def recognise(self, picture: Encoded, search: Search) -> list[Recognition]:
         """Find the faces of a picture and the samples they match, largest face first.
 
-        Args:
-            picture: an encoded picture.
-            max_distance: a match is nearer than this; None takes the model's own threshold.
-            top_k: how many matches a face may have, at least 1.
-            per_name: the matches of one face have different names: the nearest sample of each counts.
-            limit: how many faces to look at, the largest ones; 0 means all.
+        Raises:
+            InvalidImage, ImageTooLarge, Overloaded, AuditUnavailable, EmbeddingUnavailable,
+            GalleryUnavailable, GalleryModelMismatch.
+        """
+        with self.admission():
+            return self._recognised(self._decode(picture), search)
+
+    def draw(self, picture: Encoded, search: Search, *, unknown: bool) -> bytes:
+        """Recognise the faces of a picture, and draw boxes and names on it; returns a JPEG.
+
+        unknown: faces like no sample's get a box, too.
 
         Raises:
-            InvalidImage, ImageTooLarge, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
+            what `recognise` raises.
         """
         with self.admission():
             pixels = self._decode(picture)
-            faces = self._detect(pixels)[: limit or None]
-            if not faces:
-                self.audit("search", [])
-                return []
-            model = self._model()
-            threshold = model.threshold if max_distance is None else max_distance
-            vectors = self._embed(self._cut(pixels, faces, model.input_size), model)
-            with stage("search"):
-                found = self.gallery.nearest(
-                    vectors, top_k, _fingerprint(model), max_distance=threshold, per_name=per_name
-                )
-        recognitions = [
-            _recognition(face, nearest, threshold, model) for face, nearest in zip(faces, found, strict=True)
-        ]
-        self.audit("search", [match.sample.id for found in recognitions for match in found.matches])
-        matches = sum(bool(recognition.matches) for recognition in recognitions)
-        count("matches", matches)
-        count("unknowns", len(recognitions) - matches)
-        return recognitions
-
-    def draw(self, picture: bytes, faces: Sequence[tuple[Box, str | None]]) -> bytes:
-        """Draw boxes and names on an encoded picture, as drawing.draw does; returns a JPEG.
-
-        Raises:
-            InvalidImage, ImageTooLarge.
-        """
-        with self.admission():
-            pixels = self._decode(picture)
+            names = [
+                (each.face.box, each.matches[0].sample.name if each.matches else None)
+                for each in self._recognised(pixels, search)
+                if each.matches or unknown
+            ]
             with stage("draw"):
-                return drawing.draw(pixels, faces)
+                return drawing.draw(pixels, names)
+
+    def _recognised(self, pixels: NDArray[np.uint8], search: Search) -> list[Recognition]:
+        """Do the work of `recognise` on a decoded picture: uint8 (H, W, 3), RGB."""
+        faces = self._detect(pixels)[: search.limit or None]
+        if not faces:
+            self.audit("search", [])
+            return []
+        model = self._model()
+        threshold = model.threshold if search.max_distance is None else search.max_distance
+        vectors = self._embed(self._cut(pixels, faces, model.input_size), model)
+        with stage("search"):
+            nearest = self.gallery.nearest(
+                vectors, search.top_k, _fingerprint(model), max_distance=threshold, per_name=search.per_name
+            )
+        recognitions = [
+            _recognition(face, matches, threshold, model)
+            for face, matches in zip(faces, nearest, strict=True)
+        ]
+        self.audit("search", [match.sample.id for each in recognitions for match in each.matches])
+        known = sum(bool(each.matches) for each in recognitions)
+        count("matches", known)
+        count("unknowns", len(recognitions) - known)
+        return recognitions
 
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
         """Store the largest face of each picture as a sample; an id sent again replaces its sample.
@@ -179,29 +171,29 @@ class Service:
         Raises:
             EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
         """
-        wanted: dict[str, Enrolment] = {}
+        by_id: dict[str, Enrolment] = {}
         for enrolment in enrolments:
-            wanted.pop(enrolment.id, None)  # the last of equal ids counts, in its place
-            wanted[enrolment.id] = enrolment
+            by_id.pop(enrolment.id, None)  # the last of equal ids counts, in its place
+            by_id[enrolment.id] = enrolment
         with self.admission():
-            return self._enrol(list(wanted.values()))
+            return self._enrol(list(by_id.values()))
 
-    def _enrol(self, wanted: list[Enrolment]) -> EnrolmentReport:
+    def _enrol(self, enrolments: list[Enrolment]) -> EnrolmentReport:
         """Do the work of `enrol`; the ids differ from each other."""
-        if not wanted:
+        if not enrolments:
             return EnrolmentReport([], {})
         model = self._model()
         now = self.clock()
         new: list[Sample] = []
-        failed: dict[str, RecognitionError] = {}
+        failed: dict[str, Failure] = {}
         vectors: list[NDArray[np.float32]] = []
         waiting: list[NDArray[np.uint8]] = []
         # Faces are found in threads of their own while this one waits for the vectors of those before.
         pool = ThreadPoolExecutor(self.enrolment_threads, initializer=notes.set, initargs=(notes.get(),))
         try:
             cut = partial(self._crop_of, side=model.input_size, now=now)
-            for enrolment, crop in zip(wanted, pool.map(cut, wanted), strict=True):
-                if isinstance(crop, RecognitionError):
+            for enrolment, crop in zip(enrolments, pool.map(cut, enrolments), strict=True):
+                if isinstance(crop, Failure):
                     failed[enrolment.id] = crop
                     continue
                 new.append(_sample(enrolment, now))
@@ -218,7 +210,7 @@ class Service:
                 self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
         return EnrolmentReport([sample.id for sample in new], failed)
 
-    def detect(self, picture: bytes) -> list[Face]:
+    def detect(self, picture: Encoded) -> list[Face]:
         """Find the faces of an encoded picture, largest first.
 
         Raises:
@@ -227,7 +219,7 @@ class Service:
         with self.admission():
             return self._detect(self._decode(picture))
 
-    def verify(self, image1: bytes, image2: bytes, *, max_distance: float | None = None) -> Verification:
+    def verify(self, image1: Encoded, image2: Encoded, *, max_distance: float | None = None) -> Verification:
         """Compare the largest faces of two encoded pictures.
 
         max_distance: one person's faces are nearer than this; None takes the model's own threshold.
@@ -250,17 +242,23 @@ class Service:
     def ready(self) -> Readiness:
         """Recognise a bundled face: finds out whether detector, embedding service and gallery work together.
 
+        It takes no turn in the queue, so that a service with more work than it can do is still ready, but one
+        recognition serves all who ask meanwhile and shortly after.
+
         Raises:
             NoFace, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
         """
-        with self.admission():
-            faces = self.detector(self.ready_picture)
-            if not faces:
-                raise NoFace("The detector finds no face in the bundled picture.")
-            model = self._model()
-            crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
-            self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
-            return Readiness(model, self.gallery.count())
+        model = self.rehearsal(self._rehearse)
+        return Readiness(model, self.gallery.count())
+
+    def _rehearse(self) -> Model:
+        faces = self.detector(self.ready_picture)
+        if not faces:
+            raise NoFace("The detector finds no face in the bundled picture.")
+        model = self._model()
+        crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
+        self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
+        return model
 
     def check_comparable(self, fingerprint: str, dimension: int) -> None:
         """See to it that vectors made elsewhere can be compared with those that are made here.
@@ -272,22 +270,15 @@ class Service:
         if (fingerprint, dimension) != (_fingerprint(model), model.dimension):
             raise GalleryModelMismatch("The vectors were made with another embedding model.")
 
-    def size(self) -> int | None:
-        """Return how many samples are enrolled; None while the gallery cannot be reached."""
-        try:
-            return self.gallery.count()
-        except GalleryUnavailable:
-            return None
-
     def samples(self, *, limit: int, after: str | None, name: str | None) -> SamplePage:
         """Return one page of the samples, or of those with this name.
 
         Raises:
             GalleryUnavailable.
         """
-        found = self.gallery.page(limit=limit + 1, after=after, name=name)
-        more = len(found) > limit
-        return SamplePage(found[:limit], self.gallery.count(name), found[limit - 1].id if more else None)
+        page = self.gallery.page(limit=limit + 1, after=after, name=name)
+        more = len(page) > limit
+        return SamplePage(page[:limit], self.gallery.count(name), page[limit - 1].id if more else None)
 
     def sample(self, sample_id: str) -> Sample:
         """Return one sample.
@@ -295,10 +286,10 @@ class Service:
         Raises:
             NotFound, GalleryUnavailable.
         """
-        found = self.gallery.get(sample_id)
-        if found is None:
+        sample = self.gallery.get(sample_id)
+        if sample is None:
             raise NotFound("There is no sample with this id.")
-        return found
+        return sample
 
     def delete(self, sample_id: str) -> None:
         """Remove one sample.
@@ -309,17 +300,15 @@ class Service:
         if not self.gallery.delete(sample_id):
             raise NotFound("There is no sample with this id.")
 
-    def _crop_of(
-        self, enrolment: Enrolment, side: int, now: datetime
-    ) -> NDArray[np.uint8] | RecognitionError:
+    def _crop_of(self, enrolment: Enrolment, side: int, now: datetime) -> NDArray[np.uint8] | Failure:
         if enrolment.expires_at is not None and enrolment.expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
-            return self._largest_face(images.from_base64(enrolment.image), side)[1]
+            return self._largest_face(enrolment.image, side)[1]
         except (InvalidImage, ImageTooLarge, NoFace) as e:
             return e
 
-    def _largest_face(self, picture: bytes, side: int) -> tuple[Face, NDArray[np.uint8]]:
+    def _largest_face(self, picture: Encoded, side: int) -> tuple[Face, NDArray[np.uint8]]:
         pixels = self._decode(picture)
         faces = self._detect(pixels)
         if not faces:
@@ -329,12 +318,12 @@ class Service:
 
     def _model(self) -> Model:
         model = self.embedder.model()
-        used(model)
+        used(model.name, model.fingerprint)
         return model
 
-    def _decode(self, picture: bytes) -> NDArray[np.uint8]:
+    def _decode(self, picture: Encoded) -> NDArray[np.uint8]:
         with stage("decode"):
-            return self.decode(picture)
+            return self.decode(from_base64(picture) if isinstance(picture, str) else picture)
 
     def _detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """Find the faces, largest first."""

@@ -7,34 +7,42 @@ from functools import partial
 
 from flask import Flask
 
-from embedding import documentation, preprocess, routes
 from embedding.config import Settings, stop
 from embedding.deepface_models import ModelUnavailable
 from embedding.engines import DeviceUnavailable
 from embedding.network import Network, load
-from embedding.routes import ReadCrop
-from embedding.uploads import UploadReader
+from embedding.routes import ROUTES, Parts, count_requests
+from embedding.service import Decode
+from serving import app, pictures
+from serving.keys import ADMIN, Key, digest
+from serving.sandbox import Decoder
 
 
-def create_app(settings: Settings, *, network: Network, read_crop: ReadCrop | None = None) -> Flask:
+def create_app(settings: Settings, *, network: Network, decode: Decode | None = None) -> Flask:
     """Build the application around a loaded network. It holds no global state.
 
-    read_crop: None reads uploaded pictures in this process.
+    decode: None decodes uploaded pictures in this process.
     """
-    app = Flask("embedding", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
-    secret = settings.embedding_secret.get_secret_value() if settings.embedding_secret else None
-    in_this_process = partial(
-        preprocess.read_crop, side=network.input_size, max_pixels=settings.max_image_pixels
+    secret = settings.embedding_secret
+    metrics = count_requests()
+    metrics.use(network.model.name, network.model.fingerprint)
+    in_this_process = partial(pictures.decode, max_pixels=settings.max_image_pixels)
+    return app.create_app(
+        "embedding",
+        ROUTES,
+        Parts(network, decode or in_this_process, metrics),
+        metrics,
+        statuses={},
+        max_body_bytes=settings.max_body_bytes,
+        keys=[Key("secret", frozenset({ADMIN}), digest(secret.get_secret_value()))] if secret else [],
+        ask="Send Authorization: Bearer EMBEDDING_SECRET.",
+        title="Feature extraction",
+        samples={},
     )
-    routes.register(app, network, read_crop or in_this_process, secret=secret)
-    documentation.register(app, secret=secret is not None)
-    return app
 
 
 def load_network(settings: Settings) -> Network:
-    """Load EMBEDDING_MODEL, or say why it cannot be loaded and leave.
+    """Load EMBEDDING_MODEL, or say why it cannot be loaded and exit.
 
     Raises:
         SystemExit: with the status at which gunicorn's master stops.
@@ -56,12 +64,14 @@ def load_network(settings: Settings) -> Network:
 
 def production_app(settings: Settings) -> Flask:
     """Build the application with the real network. Called in each worker, after the fork."""
-    network = load_network(settings)
-    return create_app(settings, network=network, read_crop=upload_reader(settings, network.input_size))
+    return create_app(settings, network=load_network(settings), decode=load_decoder(settings))
 
 
-def upload_reader(settings: Settings, side: int) -> ReadCrop | None:
-    """Make what reads uploaded pictures in a process of its own, where that can be kept in bounds."""
+def load_decoder(settings: Settings) -> Decode | None:
+    """Make what decodes uploads in a process of its own, where that can be kept in bounds.
+
+    One at a time, as the largest pictures need much memory; started with the first, as most never send one.
+    """
     if sys.platform != "linux":
         return None
-    return UploadReader(side=side, max_pixels=settings.max_image_pixels, timeout_s=settings.decode_timeout_s)
+    return Decoder(max_pixels=settings.max_image_pixels, timeout_s=settings.decode_timeout_s, limit=1)

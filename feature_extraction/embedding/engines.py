@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from serving.runtimes import import_onnxruntime, import_openvino
 
 Engine = Literal["openvino", "onnxruntime"]
 
@@ -41,7 +42,7 @@ def run_on_openvino(file: Path, threads: int, device: str) -> Forward:
         raise DeviceUnavailable(f"EMBEDDING_DEVICE={device}: this needs EMBEDDING_ENGINE=onnxruntime.")
     if not file.is_file():
         raise FileNotFoundError(file.name)
-    core = import_module("openvino").Core()
+    core = import_openvino().Core()
     has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     compiled = core.compile_model(
         str(file),
@@ -75,7 +76,7 @@ def run_on_onnxruntime(file: Path, threads: int, device: str) -> Forward:
         OSError: the file is not there.
         DeviceUnavailable: this ONNX Runtime has no such provider, or it does not start here.
     """
-    onnxruntime = import_module("onnxruntime")
+    onnxruntime = import_onnxruntime()
     providers = {name.removesuffix(PROVIDER): name for name in onnxruntime.get_available_providers()}
     if device not in providers:
         raise DeviceUnavailable(

@@ -15,6 +15,7 @@ from embedding import deepface_models, preprocess
 from embedding.catalogue import MODELS
 from embedding.engines import ENGINES, DeviceUnavailable, Engine
 from embedding.gathering import gather
+from serving.model import Model
 
 PREPARED = {"Facenet": "facenet", "Facenet512": "facenet512"}  # what prepare_models.py has made ONNX files of
 
@@ -23,19 +24,11 @@ PREPARED = {"Facenet": "facenet", "Facenet512": "facenet512"}  # what prepare_mo
 class Network:
     """A loaded embedding model.
 
-    embed: uint8 (n, S, S, 3) RGB -> float32 (n, dimension); n may be 0. May be called from several threads.
-    input_size: S, in pixels.
-    threshold: the largest distance, exclusive, that still counts as the same person.
-    distance_range: smallest and largest possible distance.
-    fingerprint: names model, weights and preprocessing.
+    embed: uint8 (n, S, S, 3) RGB, S the model's input size -> float32 (n, dimension); n may be 0. May be
+        called from several threads.
     """
 
-    name: str
-    dimension: int
-    input_size: int
-    threshold: float
-    distance_range: tuple[float, float]
-    fingerprint: str
+    model: Model
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
@@ -90,15 +83,15 @@ def load(
             parts.append(preprocess.scaled(outputs, model.length))
         return np.concatenate(parts)
 
-    return Network(
-        name=name,
-        dimension=model.dimension,
-        input_size=model.input_size,
-        threshold=model.threshold,
-        distance_range=(0.0, 2 * model.length),
-        fingerprint=fingerprint(name, weights, model.preprocessing.version),
-        embed=embed,
+    described = Model(
+        name,
+        model.dimension,
+        model.input_size,
+        model.threshold,
+        (0.0, 2 * model.length),
+        fingerprint(name, weights, model.preprocessing.version),
     )
+    return Network(described, embed)
 
 
 def fingerprint(name: str, weights_sha256: str, preprocessing: str) -> str:

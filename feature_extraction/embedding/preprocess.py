@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # no other reader of Pillow sees an upload
 
 
 def standardise(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -93,28 +89,8 @@ FACENET = Preprocessing("1", lambda crops: with_mirrored(standardise(crops)), su
 PLAIN = Preprocessing("deepface-1", plain, lambda outputs: outputs)
 
 
-def read_crop(data: bytes, side: int, max_pixels: int) -> NDArray[np.uint8] | None:
-    """Decode a picture of a face, upright, and scale it to uint8 (side, side, 3), RGB. None if that fails.
-
-    16-bit grey keeps its brightness, transparent parts become white; the header tells the size beforehand.
-    """
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.size[0] * image.size[1] > max_pixels:
-                return None
-            picture = _eight_bit_rgb(ImageOps.exif_transpose(image))
-    except Exception:  # decoders raise whatever the bytes provoke: OSError, SyntaxError, struct.error, ...
-        return None
+def resized(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Scale a picture, uint8 (H, W, 3), whatever its shape, to uint8 (side, side, 3)."""
     shrinks = max(picture.shape[:2]) > side
     crop = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return crop.astype(np.uint8, copy=False)
-
-
-def _eight_bit_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip at 255
-        levels = (np.asarray(image).clip(0, 65535) // 256).astype(np.uint8)
-        return np.repeat(levels[:, :, np.newaxis], 3, axis=2)
-    if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(image.convert("RGB"))

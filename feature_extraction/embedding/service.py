@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedding.network import Network
+from embedding.preprocess import resized
+from serving.errors import ImageTooLarge, InvalidImage
+
+Decode = Callable[[bytes], NDArray[np.uint8]]
+
+
+def crops_of(pictures: Sequence[bytes], decode: Decode, side: int) -> list[NDArray[np.uint8] | None]:
+    """Decode pictures of one face each, and scale them to uint8 (side, side, 3), RGB; None: unreadable.
+
+    decode: encoded picture -> uint8 (H, W, 3), RGB, upright; raises InvalidImage or ImageTooLarge.
+    """
+
+    def crop_of(picture: bytes) -> NDArray[np.uint8] | None:
+        try:
+            return resized(decode(picture), side)
+        except (InvalidImage, ImageTooLarge):
+            return None
+
+    return [crop_of(picture) for picture in pictures]
 
 
 def embed_readable(network: Network, crops: Sequence[NDArray[np.uint8] | None]) -> list[list[float]]:

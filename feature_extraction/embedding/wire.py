@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+)
 
-from embedding.errors import InvalidRequest
+from serving.errors import InvalidRequest
+from serving.validation import faults_told
+
+Id = StrictStr | StrictInt | StrictFloat  # as the caller has them; historical clients number their faces
 
 
 class Face(BaseModel):
-    """One of the pictures that follow."""
+    """One of the pictures that follow. Other fields mean nothing here, and historical clients send some."""
 
-    model_config = ConfigDict(strict=True)
-    id: str
+    id: Id
+
+
+class Upload(BaseModel):
+    """The fields beside the pictures."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    face_data: Annotated[
+        str,
+        Field(
+            description='A JSON array of {"id"}, one for each picture, in their order. Required.',
+            examples=['[{"id": "a"}]'],
+        ),
+    ]
 
 
 _FACES = TypeAdapter(list[Face])
@@ -60,19 +86,21 @@ def render_vectors(vectors: NDArray[np.float32]) -> bytes:
     return stream.getvalue()
 
 
-def parse_face_ids(face_data: str) -> list[str]:
+def parse_face_ids(form: Mapping[str, str]) -> list[str | int | float]:
     """Read the form field `face_data`, a JSON array of {"id"}.
 
     Raises:
-        InvalidRequest: it is something else.
+        InvalidRequest: it is missing, or something else, or there are other fields.
     """
+    with faults_told("face_data", "image"):
+        upload = Upload.model_validate(dict(form))
     try:
-        return [face.id for face in _FACES.validate_json(face_data)]
+        return [face.id for face in _FACES.validate_json(upload.face_data)]
     except ValidationError as e:
         raise InvalidRequest('face_data must be a JSON array of {"id": "..."}.') from e
 
 
-def check_same_number(ids: Sequence[str], pictures: Sequence[bytes]) -> None:
+def check_same_number(ids: Sequence[object], pictures: Sequence[bytes]) -> None:
     """See to it that there is one picture for each id.
 
     Raises:

@@ -22,10 +22,11 @@ from recognition.app import create_app, load_gallery
 from recognition.audit import Audit
 from recognition.config import read
 from recognition.errors import AuditUnavailable
-from recognition.faces import Box, Face, Model
+from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery
 from recognition.gallery.__main__ import cli
 from serving import keys
+from serving.model import Model
 from serving.request_id import caller, request_id
 
 FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32))

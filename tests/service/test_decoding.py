@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,11 +21,12 @@ import pytest
 from PIL import Image
 
 from hostile_decoder import DEEDS
+from processes import children, state_of, status
 from recognition.app import create_app
 from recognition.config import read
-from recognition.errors import ImageTooLarge, InvalidImage
-from recognition.faces import Model
 from serving import pictures as images
+from serving.errors import ImageTooLarge, InvalidImage
+from serving.model import Model
 from serving.sandbox import KEPT_BYTES, Decoder
 
 HOSTILE = (sys.executable, "-m", "hostile_decoder")
@@ -38,24 +38,6 @@ MEMORY_LIMIT_AFTER_KB = 110_000
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere pictures are decoded in the worker"
 )
-
-
-def children(pid: int | str = "self") -> dict[int, str]:
-    """The processes that a process has started, and the letter of the state that each is in."""
-    pids = Path(f"/proc/{pid}/task").glob("*/children")
-    return {int(child): state_of(int(child)) for path in pids for child in path.read_text().split()}
-
-
-def state_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
-        return "gone"
-
-
-def status(pid: int, what: str) -> int:
-    (found,) = re.findall(rf"{what}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(found)
 
 
 def wait_until_gone(pids: list[int]) -> None:
@@ -133,6 +115,7 @@ def test_many_at_once_do_not_mix(decoder: Decoder) -> None:
 def test_a_process_is_small_and_stays_small_after_a_large_picture() -> None:
     before = children()
     with closing(Decoder(max_pixels=MAX_PIXELS, timeout_s=LIMIT_S)) as decoder:
+        decoder.start()
         (pid,) = children().keys() - before.keys()
         decoder(encoded(NOISE, "JPEG"))
         assert status(pid, "VmRSS") < MEMORY_LIMIT_KB
@@ -191,16 +174,27 @@ def test_others_go_on_while_one_hangs() -> None:
         closing(Decoder(max_pixels=MAX_PIXELS, timeout_s=LIMIT_S, command=HOSTILE)) as decoder,
         ThreadPoolExecutor(1) as pool,
     ):
-        (stuck,) = children().keys() - before.keys()
+        decoder.start()
         hanging = pool.submit(decoder, b"sleeps")
-        while decoder._idle:  # until it has been taken
-            time.sleep(0.001)
-        for _ in range(3):
+        while len(children()) < len(before) + 2:  # until it has been taken, and the others need another one
             assert decoder(FINE).shape == (len(FINE), 1, 3)
         assert not hanging.done()
-        os.kill(stuck, signal.SIGKILL)
+        for pid in children().keys() - before.keys():
+            os.kill(pid, signal.SIGKILL)
         with pytest.raises(InvalidImage):
             hanging.result(LIMIT_S)
+
+
+def test_there_are_no_more_processes_than_allowed() -> None:
+    before = children()
+    with (
+        closing(Decoder(max_pixels=MAX_PIXELS, timeout_s=LIMIT_S, limit=1, command=HOSTILE)) as decoder,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        assert children() == before  # none before the first picture
+        shapes = list(pool.map(lambda length: decoder(b"a" * length).shape, range(1, 50)))
+        assert shapes == [(length, 1, 3) for length in range(1, 50)]
+        assert len(children()) == len(before) + 1
 
 
 def test_a_process_that_died_in_its_sleep_costs_no_picture(hostile: Decoder) -> None:
@@ -214,7 +208,7 @@ def test_a_process_that_died_in_its_sleep_costs_no_picture(hostile: Decoder) -> 
 
 def test_a_program_that_does_not_start_is_an_error_of_ours() -> None:
     with pytest.raises(OSError):
-        Decoder(max_pixels=10, timeout_s=1, command=(sys.executable, "-c", "exit()"))
+        Decoder(max_pixels=10, timeout_s=1, command=(sys.executable, "-c", "exit()")).start()
 
 
 PARENT = """

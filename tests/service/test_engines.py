@@ -80,7 +80,7 @@ def test_a_device_that_onnx_runtime_gives_up_stops_the_start_in_one_sentence(
         env=os.environ
         | {
             "MODELS_DIR": str(models_dir),
-            "PYTHONPATH": str(tmp_path),
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
             "EMBEDDING_ENGINE": "onnxruntime",
             "EMBEDDING_DEVICE": "CUDA",
         },

@@ -20,10 +20,11 @@ from galleries import MODEL, NOW, a_sample, nearest_ids, vectors_of
 from recognition.app import create_app, load_gallery, start_upkeep
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryUnavailable
-from recognition.faces import Box, Face, Model
+from recognition.faces import Box, Face
 from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.gallery.__main__ import cli
 from recognition.gallery.tables import STATE
+from serving.model import Model
 
 SOON = NOW + timedelta(minutes=1)
 BEFORE = SOON - timedelta(microseconds=1)

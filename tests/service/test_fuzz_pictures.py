@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from embedding.uploads import UploadReader
 from galleries import PROCESSES
-from hostile_pictures import SMALL, encoded
 from mutations import MAX_PIXELS, decode_many, mutated, seeds
-from recognition.errors import ImageTooLarge, InvalidImage
+from processes import children, state_of
 from running import ROOT
+from serving.errors import ImageTooLarge, InvalidImage
 from serving.sandbox import Decoder
 
 FUZZ = os.environ.get("FUZZ") == "1"
@@ -58,24 +57,16 @@ def test_broken_pictures_are_refused_without_harm(pictures: list[bytes]) -> None
 
 def test_broken_pictures_cost_no_decoding_process_its_life(pictures: list[bytes]) -> None:
     decoded = 0
+    before = children()
     with closing(Decoder(max_pixels=MAX_PIXELS, timeout_s=60)) as decoder:
-        (first,) = decoder._idle
+        decoder.start()
+        (first,) = children().keys() - before.keys()
         for number in range(THROUGH_THE_DECODER):
             try:
                 decoder(mutated(f"decoder {number}", pictures))
                 decoded += 1
             except (InvalidImage, ImageTooLarge):
                 pass
-        assert decoder._idle == [first]
-        assert first.lives()
+        assert children().keys() - before.keys() == {first}
+        assert state_of(first) in "SR"
     assert 0 < decoded < THROUGH_THE_DECODER
-
-
-def test_broken_uploads_cost_no_reading_process_its_life(pictures: list[bytes]) -> None:
-    numbers = range(THROUGH_THE_DECODER)
-    with closing(UploadReader(side=160, max_pixels=MAX_PIXELS, timeout_s=60)) as reader:
-        assert reader(encoded(SMALL, "PNG")) is not None
-        first = reader._process
-        read = [reader(mutated(f"upload {number}", pictures)) is not None for number in numbers]
-        assert reader._process is first
-    assert set(read) == {True, False}

@@ -23,8 +23,9 @@ from embedding import config as embedding_config
 from hostile_pictures import SMALL, encoded
 from recognition import config as recognition_config
 from recognition.app import create_app
-from recognition.faces import Box, Face, Model
+from recognition.faces import Box, Face
 from recognition.gallery import open_gallery
+from serving.model import Model
 
 FUZZ = os.environ.get("FUZZ") == "1"
 SIDE = 8

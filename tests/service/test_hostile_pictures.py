@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +13,8 @@ import pytest
 from PIL import Image
 
 from hostile_pictures import INVALID, READABLE, SMALL, TOO_LARGE, encoded
-from recognition.errors import ImageTooLarge, InvalidImage
+from processes import children, status
+from serving.errors import ImageTooLarge, InvalidImage
 from serving.sandbox import Decoder
 
 MAX_PIXELS = 30_000_000
@@ -46,14 +46,15 @@ def test_what_cannot_be_read(decoder: Decoder, name: str) -> None:
 
 
 def test_refusing_costs_no_memory() -> None:
+    before = children()
     with closing(Decoder(max_pixels=MAX_PIXELS, timeout_s=60)) as decoder:
+        decoder.start()
+        (process,) = children().keys() - before.keys()
         for data in [*TOO_LARGE.values(), *INVALID.values()]:
             with pytest.raises((ImageTooLarge, InvalidImage)):
                 decoder(data)
-        (process,) = decoder._idle  # the first one still: none has died
-        status = Path(f"/proc/{process._process.pid}/status").read_text()
-        (peak,) = re.findall(r"VmHWM:\s+(\d+)", status)
-        assert int(peak) < MEMORY_LIMIT_KB
+        assert children().keys() - before.keys() == {process}  # the first one still: none has died
+        assert status(process, "VmHWM") < MEMORY_LIMIT_KB
 
 
 @pytest.mark.parametrize("name", READABLE)

@@ -103,7 +103,7 @@ def test_bfloat16_keeps_every_distance_within_a_tenth(
     assert fast.dtype == np.float32
     assert np.abs(distances(fast) - distances(exact)).max() < 0.1
     assert np.linalg.norm(fast - exact, axis=1).max() < 0.5
-    assert fast_network.fingerprint == network.fingerprint
+    assert fast_network.model.fingerprint == network.model.fingerprint
 
 
 def test_threads_may_embed_at_once(fast_network: Network, crops: np.ndarray) -> None:
@@ -158,8 +158,8 @@ def test_facenet512_runs_on_onnx_runtime(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"networks": {"facenet512": about}}))
 
     network = load("Facenet512", tmp_path, threads=1, engine="onnxruntime")
-    assert (network.name, network.dimension, network.input_size) == ("Facenet512", 512, 160)
-    assert (network.threshold, network.distance_range) == (1.04, (0, 2))
+    assert (network.model.name, network.model.dimension, network.model.input_size) == ("Facenet512", 512, 160)
+    assert (network.model.threshold, network.model.distance_range) == (1.04, (0, 2))
     crops = np.random.default_rng(1).integers(0, 256, (5, 160, 160, 3), np.uint8)
     expected = crops[..., ::-1].mean(axis=(1, 2)) / 255 @ matrix
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)

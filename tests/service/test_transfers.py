@@ -20,10 +20,10 @@ from galleries import NOW, a_sample, vectors_of
 from recognition.app import create_app
 from recognition.config import read
 from recognition.errors import EmbeddingUnavailable
-from recognition.faces import Model
 from recognition.gallery import Gallery, open_gallery
 from recognition.pictures.crops import VERSION as CROPS_VERSION
 from running import Pair
+from serving.model import Model
 
 NDJSON = "application/x-ndjson"
 MODEL = Model("a model", 128, 160, 9.0, (0.0, 20.0), "fingerprint")

@@ -15,6 +15,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from running import Pair
+from serving.version import VERSION
 
 TIMEOUT_S = 60
 NPY = {"Content-Type": "application/x-npy"}
@@ -47,7 +48,10 @@ def test_the_page_says_that_it_runs(pair: Pair) -> None:
     answer = requests.get(f"{pair.extraction.url}/", timeout=TIMEOUT_S)
     assert answer.status_code == 200
     assert "Feature extraction server is running!" in answer.text
-    assert requests.get(f"{pair.extraction.url}/health", timeout=TIMEOUT_S).json() == {"status": "ok"}
+    assert requests.get(f"{pair.extraction.url}/health", timeout=TIMEOUT_S).json() == {
+        "status": "ok",
+        "version": VERSION,
+    }
 
 
 def test_the_model_is_described(pair: Pair) -> None:
@@ -66,7 +70,10 @@ def test_ready_and_metrics(pair: Pair) -> None:
         return float(counts[0])
 
     ready = requests.get(f"{pair.extraction.url}/ready", timeout=TIMEOUT_S)
-    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "model": "Facenet"})
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"status": "ready", "version": VERSION, "model": "Facenet"},
+    )
     before = faces()
     for _ in range(4):  # whichever worker answers
         assert post(pair, npy(some_crops(3))).ok
@@ -222,8 +229,31 @@ def test_uploaded_pictures_become_vectors(pair: Pair, photographs: dict[str, lis
     assert np.linalg.norm(direct - png["vector"]) < 0.1
 
 
+def test_ids_may_be_numbers(pair: Pair) -> None:
+    answer = upload(pair, [{"id": 1}, {"id": "1"}, {"id": 2.5}], [b"x", b"y", b"z"])
+    assert answer.status_code == 200
+    assert answer.json() == [{"id": id_, "vector": []} for id_ in (1, "1", 2.5)]
+
+
+def test_unknown_fields_of_an_upload_are_refused(pair: Pair) -> None:
+    def sent(data: dict[str, str], name: str, query: str = "") -> requests.Response:
+        url = f"{pair.extraction.url}/{query}"
+        return requests.post(url, data=data, files=[(name, b"x")], timeout=TIMEOUT_S)
+
+    assert sent({"face_data": '[{"id": "a"}]'}, "image").ok
+    for answer, said in (
+        (sent({"face_data": '[{"id": "a"}]'}, "picture"), "picture: unknown field"),
+        (sent({"face-data": '[{"id": "a"}]'}, "image"), "did you mean face_data?"),
+        (sent({"face_data": '[{"id": "a"}]', "side": "1"}, "image"), "side: unknown field"),
+        (sent({"face_data": '[{"id": "a"}]'}, "image", "?size=1"), "size: unknown field"),
+    ):
+        assert_error(answer, 400, "invalid_request")
+        assert said in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
-    "face_data", ["", "{", "{}", '["a"]', '[{"id": 1}]', "[{}]", '[{"id": "a"}, {"id": "b"}]', "[]"]
+    "face_data",
+    ["", "{", "{}", '["a"]', '[{"id": null}]', '[{"id": ["a"]}]', "[{}]", '[{"id": "a"}, {"id": "b"}]', "[]"],
 )
 def test_bad_uploads_are_refused(pair: Pair, face_data: str) -> None:
     assert_error(upload(pair, face_data, [b"x"]), 400, "invalid_request")

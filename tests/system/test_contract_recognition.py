@@ -17,6 +17,7 @@ from PIL import Image
 
 from pictures import png_that_claims
 from running import Pair, wait_until
+from serving.version import VERSION
 
 TIMEOUT_S = 60
 UUID_HEX = re.compile(r"[0-9a-f]{32}")
@@ -65,7 +66,10 @@ def test_get_says_that_it_runs(pair: Pair, path: str) -> None:
 
 
 def test_health(pair: Pair) -> None:
-    assert requests.get(f"{pair.url}/health", timeout=TIMEOUT_S).json() == {"status": "ok"}
+    assert requests.get(f"{pair.url}/health", timeout=TIMEOUT_S).json() == {
+        "status": "ok",
+        "version": VERSION,
+    }
 
 
 def test_ready_tells_the_model_and_the_number_of_samples(
@@ -76,6 +80,7 @@ def test_ready_tells_the_model_and_the_number_of_samples(
         assert answer.status_code == 200
         assert answer.json() == {
             "status": "ready",
+            "version": VERSION,
             "model": "Facenet",
             "threshold": 9.0,
             "distance_range": [0.0, 20.0],

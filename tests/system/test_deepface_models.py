@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import requests
 
-from embedding import deepface_models
 from embedding.catalogue import MODELS
 from running import ROOT, Pair, running_pair
+from serving.deepface import reason
 
 NAME = "DeepID"  # the smallest of them
 TIMEOUT_S = 60
@@ -209,4 +209,9 @@ def test_missing_weights_stop_the_start_with_one_sentence(prepared: Path, tmp_pa
     ],
 )
 def test_reasons(text: str, sentence: str) -> None:
-    assert deepface_models.reason(ValueError(text), "DEEPFACE_HOME") == sentence
+    assert reason(ValueError(text), Path("home")) == sentence
+
+
+def test_deepface_itself_may_be_missing() -> None:
+    error = ModuleNotFoundError("No module named 'deepface'", name="deepface")
+    assert "pip install 'face-recognition-service[prepare]'" in reason(error, None)

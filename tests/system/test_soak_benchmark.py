@@ -52,8 +52,8 @@ def test_the_report_counts_what_is_lost_and_what_a_kill_explains() -> None:
     ]
     text = soak.report(answers, WATCHED, {"a", "c"}, "2 of 2", "Load.")
     assert "| enrolment | 200 | 2 |\n" in text
-    assert "failed: 3 of 6, 2 of them under way" in text
-    assert "acknowledged: 2; lost of them: 1; stored although no answer said so: 1." in text
+    assert "failed: 3 of 6, 2 of them in progress" in text
+    assert "acknowledged: 2; lost of these: 1; stored without an acknowledgement: 1." in text
     assert "105 MB in the first half, 130 in the second, at most 130." in text
     assert "Killed: 1 workers of face_detection." in text
 
@@ -66,7 +66,7 @@ def test_a_small_run_kills_workers_and_loses_nothing(tmp_path: Path, models_dir:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     text = (tmp_path / "SOAK.md").read_text(encoding="utf-8")
-    assert "lost of them: 0;" in text
+    assert "lost of these: 0;" in text
     assert "Killed: none" not in text
-    assert "Workers in the end: 2 of 2 and 2 of 2." in text
+    assert "Workers at the end: 2 of 2 and 2 of 2." in text
     assert (tmp_path / "soak.png").stat().st_size > 0

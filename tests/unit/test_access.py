@@ -16,9 +16,11 @@ from PIL import Image
 from recognition.app import create_app
 from recognition.config import read
 from recognition.errors import EmbeddingUnavailable
-from recognition.faces import Face, Model
+from recognition.faces import Face
 from recognition.web import routes
-from serving import keys
+from serving import documentation, health, keys
+from serving.model import Model
+from serving.routes import Route
 
 KEYS = {scope: keys.new(f"the-{scope}", scope) for scope in keys.SCOPES}
 ENTRIES = " ".join(key.entry() for _, key in KEYS.values())
@@ -71,24 +73,29 @@ def with_key(scope: str) -> dict[str, str]:
 
 
 PARTS = {"sample_id": "a", "name": "start.js", "filename": "app.js"}
-RULES = list(guarded().url_map.iter_rules())
-CALLS = [
-    (
-        method,
-        re.sub(r"<(?:path:)?(\w+)>", lambda part: PARTS[part[1]], rule.rule),
-        rule.endpoint,
-    )
-    for rule in RULES
-    for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
-]
+TABLE = (*routes.ROUTES, *health.ROUTES, *documentation.ROUTES)
+
+
+def path_of(route: Route) -> str:
+    return re.sub(r"<(?:path:)?(\w+)>", lambda part: PARTS[part[1]], route.path)
 
 
 def test_every_route_says_what_it_asks_for() -> None:
-    assert {rule.endpoint for rule in RULES} == set(routes.SCOPES)
-    assert set(routes.SCOPES.values()) <= {keys.OPEN, keys.ANY, *keys.SCOPES}
-    openly = {name for name, scope in routes.SCOPES.items() if scope == keys.OPEN}
-    assert openly == {"health", "page", "static", "openapi_json", "docs", "docs_file"}
-    assert set(routes.QUEUED) <= set(routes.SCOPES)
+    rules = {
+        (method, rule.rule)
+        for rule in guarded().url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert sorted(rules) == sorted((route.method, route.path) for route in TABLE)
+    assert len({route.name for route in TABLE}) == len(TABLE)
+    assert {route.scope for route in TABLE} <= {keys.OPEN, keys.ANY, *keys.SCOPES}
+    openly = {route.path for route in TABLE if route.scope == keys.OPEN}
+    assert openly == {"/", "/static/<path:filename>", "/health", "/openapi.json", "/docs", "/docs/<name>"}
+
+
+def test_pictures_wait_in_the_queue() -> None:
+    queued = {route.path for route in TABLE if route.queued}
+    assert queued == {"/face-recognition", "/detect", "/verify", "/update-samples"}
 
 
 def test_a_route_that_was_forgotten_is_the_administrators() -> None:
@@ -105,10 +112,10 @@ def test_a_route_that_was_forgotten_is_the_administrators() -> None:
         assert status == (200 if scope == "admin" else 403)
 
 
-@pytest.mark.parametrize(("method", "path", "endpoint"), CALLS)
-def test_each_call_with_each_scope(method: str, path: str, endpoint: str) -> None:
+@pytest.mark.parametrize("route", TABLE, ids=lambda route: route.name)
+def test_each_call_with_each_scope(route: Route) -> None:
     client = guarded().test_client()
-    asked = routes.SCOPES[endpoint]
+    asked, method, path = route.scope, route.method, path_of(route)
     answer = client.open(path, method=method, buffered=True)
     assert answer.status_code == (200 if asked == keys.OPEN else 401)
     for scope in keys.SCOPES:

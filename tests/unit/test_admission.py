@@ -8,11 +8,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from recognition.admission import Shared
 from recognition.app import create_app
 from recognition.config import read
 from recognition.faces import Face
+from serving.errors import Overloaded
 
 
 def a_picture() -> bytes:
@@ -50,3 +53,66 @@ def test_what_can_neither_run_nor_wait_gets_429_at_once() -> None:
         answers = [future.result(timeout=30) for future in [*running, *others]]
     assert sorted(status for status, _ in answers) == [200, 200, 200, 429, 429, 429]
     assert send() == (200, None)
+
+
+def test_a_result_is_shared_for_a_while() -> None:
+    now, runs = [100.0], []
+
+    def run() -> int:
+        runs.append(now[0])
+        return len(runs)
+
+    shared: Shared[int] = Shared(2.0, clock=lambda: now[0])
+    assert shared(run) == 1
+    now[0] = 102.0
+    assert shared(run) == 1
+    now[0] = 102.1
+    assert shared(run) == 2
+
+
+def test_a_failure_is_not_kept() -> None:
+    now = [100.0]
+    shared: Shared[int] = Shared(2.0, clock=lambda: now[0])
+
+    def fail() -> int:
+        raise Overloaded("It is busy.")
+
+    with pytest.raises(Overloaded, match="busy"):
+        shared(fail)
+    now[0] = 100.1
+    assert shared(lambda: 7) == 7
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_asks_while_it_runs_gets_what_comes_of_that_run(fails: bool) -> None:
+    release, asked = threading.Event(), threading.Semaphore(0)
+    now, runs = [100.0], []
+
+    def clock() -> float:
+        asked.release()
+        return now[0]
+
+    shared: Shared[int] = Shared(0.0, clock)
+
+    def run() -> int:
+        runs.append(1)
+        assert release.wait(30)
+        if fails:
+            raise Overloaded("It is busy.")
+        return 7
+
+    def ask() -> int | str:
+        try:
+            return shared(run)
+        except Overloaded as e:
+            return e.detail
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(ask) for _ in range(4)]
+        for _ in answers:
+            assert asked.acquire(timeout=30)
+        now[0] = 101.0
+        release.set()
+        results = {answer.result(timeout=30) for answer in answers}
+    assert results == {"It is busy." if fails else 7}
+    assert len(runs) == 1

@@ -9,6 +9,7 @@ import pytest
 
 from embedding import config as embedding_config
 from recognition import config as recognition_config
+from serving.variables import settings_file
 
 both = pytest.mark.parametrize("config", [embedding_config, recognition_config])
 
@@ -94,3 +95,62 @@ def test_calls_are_not_gathered_and_no_device_is_taken_by_default() -> None:
 def test_bad_values_of_feature_extraction(name: str, value: str) -> None:
     with pytest.raises(embedding_config.SettingsError, match=name):
         embedding_config.read({name: value})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.env"
+    path.write_text(
+        "# of both services, and the commands\n"
+        "WORKERS=3\n"
+        "export DATABASE_URL='postgresql://gallery@db/faces'\n"
+        "EMBEDDING_MODEL=Facenet512\n"
+        "THREADS=\n"
+        "CORS_ORIGINS=$HOME\n"
+    )
+    return path
+
+
+def test_both_services_read_one_file(file: Path) -> None:
+    environ = {"RECOGNITION_SETTINGS": str(file), "CORS_ORIGINS": ""}
+    recognition = recognition_config.read(environ)
+    assert (recognition.workers, recognition.database_url) == (3, "postgresql://gallery@db/faces")
+    assert recognition.threads == 32  # a blank one counts as not set
+    embedding = embedding_config.read(environ)
+    assert (embedding.workers, embedding.embedding_model) == (3, "Facenet512")
+
+
+def test_the_environment_wins_over_the_file(file: Path) -> None:
+    environ = {"RECOGNITION_SETTINGS": str(file), "WORKERS": "5", "CORS_ORIGINS": "http://a"}
+    assert recognition_config.read(environ).workers == 5
+
+
+def test_values_in_the_file_are_taken_as_they_stand(file: Path) -> None:
+    with pytest.raises(recognition_config.SettingsError, match="CORS_ORIGINS"):
+        recognition_config.read({"RECOGNITION_SETTINGS": str(file), "HOME": "http://a"})
+
+
+@both
+def test_a_file_that_is_named_but_cannot_be_read_stops_the_start(config: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(config.SettingsError, match=r"none\.env: .* cannot be read: No such file"):
+        config.read({"RECOGNITION_SETTINGS": str(tmp_path / "none.env")})
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(config.SettingsError, match="it is not text"):
+        config.read({"RECOGNITION_SETTINGS": str(tmp_path / "binary")})
+
+
+@both
+def test_a_bad_value_is_not_repeated(config: ModuleType) -> None:
+    with pytest.raises(config.SettingsError) as refused:
+        config.read({"WORKERS": "a secret in the wrong place"})
+    assert "secret" not in str(refused.value)
+
+
+def test_without_a_name_the_first_file_that_is_there_counts(tmp_path: Path) -> None:
+    places = (tmp_path / "checkout.env", tmp_path / "etc.env")
+    assert settings_file({}, places) is None
+    places[1].touch()
+    assert settings_file({}, places) == places[1]
+    places[0].touch()
+    assert settings_file({}, places) == places[0]
+    assert settings_file({"RECOGNITION_SETTINGS": "/other"}, places) == Path("/other")

@@ -1,10 +1,9 @@
-"""The documentation tells of every setting, route and command, and the requirements give every reason."""
+"""The documentation has every setting, route and command, and the requirements have bounds and reasons."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,37 +16,55 @@ from embedding import config as embedding_config
 from embedding.app import create_app as create_embedding_app
 from embedding.network import Network
 from recognition import config as recognition_config
-from recognition.__main__ import cli
 from recognition.app import create_app
-from recognition.gallery.__main__ import cli as gallery_cli
+from recognition.cli.main import cli
+from serving.model import Model
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-TOLD = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    *(ROOT / name for name in ("SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+TABLE_ROWS = [line for line in TEXT.splitlines() if line.startswith("|")]
+MAX_README_WORDS = 900
+MADE = {"tests/screenshots/", "deploy/.env"}  # by tests, or by the reader
 NOTHING: Any = None
 
 
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").split()) <= MAX_README_WORDS
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    text = README.read_text(encoding="utf-8")
+    for page in PAGES[1:]:
+        assert f"({page.relative_to(ROOT).as_posix()}" in text, page.name
+
+
 def documented_settings() -> dict[str, str]:
-    """Variables and their defaults, as the table of settings has them; some defaults are words or nothing."""
-    told: dict[str, str] = {}
+    """Variables and their defaults from the table of settings; a default in words, or none, is ""."""
+    defaults_of: dict[str, str] = {}
     for line in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines():
         if re.match(r"\| `[A-Z_]+`", line):
             first, second = line.split("|")[1:3]
             names = re.findall(r"`(\w+)`", first)
             defaults = re.findall(r"`([^`]+)`", second)
-            told |= dict(
-                zip(names, defaults if len(defaults) == len(names) else [""] * len(names), strict=True)
-            )
-    return told
+            if len(defaults) != len(names):
+                defaults = [""] * len(names)
+            defaults_of |= dict(zip(names, defaults, strict=True))
+    return defaults_of
 
 
 @pytest.mark.parametrize("config", [recognition_config, embedding_config])
 def test_every_setting_is_documented(config: ModuleType) -> None:
-    told = documented_settings()
-    for field in fields(config.Settings):
-        assert field.name.upper() in told
+    defaults_of = documented_settings()
+    for name, field in config.Settings.model_fields.items():
+        assert name.upper() in defaults_of
         if isinstance(field.default, int | float):
-            assert float(told[field.name.upper()]) == field.default, field.name
+            assert float(defaults_of[name.upper()]) == field.default, name
 
 
 def routes_of(app: Flask) -> list[tuple[str, str]]:
@@ -59,14 +76,14 @@ def routes_of(app: Flask) -> list[tuple[str, str]]:
 
 
 def test_every_route_is_documented() -> None:
-    network = Network("n", 1, 1, 1.0, (0.0, 1.0), "f", lambda crops: NOTHING)
+    network = Network(Model("n", 1, 1, 1.0, (0.0, 1.0), "f"), lambda crops: NOTHING)
     for app in (
         create_app(recognition_config.read({}), detector=NOTHING, embedder=NOTHING, gallery=NOTHING),
         create_embedding_app(embedding_config.read({}), network=network),
     ):
         for method, rule in routes_of(app):
-            lines = [line for line in TOLD.splitlines() if line.startswith("|") and f"{rule}`" in line]
-            assert any(re.search(rf"\b{method}\b", line) for line in lines), f"{method} {rule}"
+            rows = [row for row in TABLE_ROWS if f"{rule}`" in row]
+            assert any(re.search(rf"\b{method}\b", row) for row in rows), f"{method} {rule}"
 
 
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -96,13 +113,9 @@ def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[str]:
 
 @pytest.mark.parametrize("command", list(commands(cli)))
 def test_every_command_is_documented(command: str) -> None:
-    lines = [line for line in TOLD.splitlines() if line.startswith("|")]
-    assert any(re.match(rf"\|.*`{command}[` ]", line) for line in lines)
-
-
-@pytest.mark.parametrize("command", list(commands(gallery_cli)))
-def test_every_command_for_a_gallery_is_documented(command: str) -> None:
-    assert re.search(rf"`{command}[` ]|recognition\.gallery (--\S+ \S+ )?{command}\b", TOLD)
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert any(re.match(rf"\|.*`{command}[` ]", row) for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -122,21 +135,19 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors, link
 
 
-def comparison(page: Path) -> list[str]:
-    """The rows of its table of features, without the numbers of their sources."""
-    _, _, section = page.read_text(encoding="utf-8").partition("\n## Beside others\n")
-    rows = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
-    return [re.sub(r" \[\d+\]", "", row) for row in rows]
-
-
-def test_the_comparison_in_the_readme_is_the_one_with_the_sources() -> None:
-    short, whole = comparison(ROOT / "README.md"), comparison(ROOT / "docs" / "questions.md")
-    assert len(short) > 10
-    assert [row for row in whole if row in short] == short
+def test_every_file_that_a_page_names_exists() -> None:
+    """Paths of the repository in code style; not those that are made, nor those of other projects."""
+    folders = "benchmarks|deploy|docs|face_detection|feature_extraction|preparation|serving|tests"
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":  # it may name what is gone
+            continue
+        for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text(encoding="utf-8")):
+            assert path in MADE or (ROOT / path).exists(), f"{page.name}: {path}"
 
 
 def test_every_source_of_the_comparison_is_named() -> None:
     text = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8")
     table, _, sources = text.partition("\nLooked up on ")
     used = set(re.findall(r"\[(\d+)\]", table))
+    assert used
     assert used == set(re.findall(r"\[(\d+)\]", sources))

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from pictures import png_that_claims
-from recognition.errors import ImageTooLarge, InvalidImage
+from recognition.pictures.encoded import from_base64
 from serving import pictures as images
+from serving.errors import ImageTooLarge, InvalidImage
 
 LIMIT = 1_000_000
 
@@ -135,10 +136,10 @@ def test_base64_in_all_its_dresses() -> None:
         base64.encodebytes(data).decode(),
         base64.encodebytes(data).decode().replace("\n", "\r\n"),
     ):
-        assert images.from_base64(text) == data
+        assert from_base64(text) == data
 
 
 @pytest.mark.parametrize("text", ["a", "ab=c", "****", "data:text/plain;base64,aGk=", "äöü", "aGk", "\ud800"])
 def test_what_is_no_base64_is_refused(text: str) -> None:
     with pytest.raises(InvalidImage):
-        images.from_base64(text)
+        from_base64(text)

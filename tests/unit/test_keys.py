@@ -83,8 +83,10 @@ def test_a_file_that_is_missing_or_beside_a_list_is_refused(tmp_path: Path) -> N
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="API_KEYS_FILE: the file cannot be read: it is not text"):
         read({"API_KEYS_FILE": str(tmp_path / "binary")})
+    kept = tmp_path / "keys"
+    kept.write_text(f"desk:admin:{B}")
     with pytest.raises(SettingsError, match="set one of them"):
-        read({"API_KEYS_FILE": str(tmp_path / "none"), "API_KEYS": f"door:recognise:{A}"})
+        read({"API_KEYS_FILE": str(kept), "API_KEYS": f"door:recognise:{A}"})
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,12 @@ import pytest
 from flask import Flask
 from PIL import Image
 
-from embedding import logs as embedding_logs
 from recognition.app import create_app
 from recognition.config import read
-from recognition.faces import Box, Face, Model
+from recognition.faces import Box, Face
 from recognition.gallery import open_gallery
 from serving import keys, logs
+from serving.model import Model
 
 MODEL = Model("a model", 4, 8, 1.0, (0.0, 2.0), "fingerprint")
 MARKS = np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32)
@@ -163,7 +162,6 @@ def test_what_is_logged_after_a_request_does_not_pass_for_its_own(app: Flask) ->
     assert json.loads(log.getvalue().splitlines()[-1])["request_id"] is None
 
 
-@pytest.mark.parametrize("module", [logs, embedding_logs])
 @pytest.mark.parametrize(
     ("message", "arguments", "shown"),
     [
@@ -173,10 +171,10 @@ def test_what_is_logged_after_a_request_does_not_pass_for_its_own(app: Flask) ->
     ],
 )
 def test_gunicorns_quotations_of_requests_are_left_out(
-    module: ModuleType, message: str, arguments: tuple[Any, ...], shown: str
+    message: str, arguments: tuple[Any, ...], shown: str
 ) -> None:
     record = logging.LogRecord("gunicorn.error", logging.WARNING, "", 0, message, arguments, None)
     for as_json in (True, False):
-        line = module.Lines(as_json=as_json).format(record)
+        line = logs.Lines(as_json=as_json).format(record)
         assert shown in line
         assert "iVBORw0KGgo" not in line

@@ -19,8 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from recognition.app import create_app
 from recognition.config import read
 from recognition.errors import GalleryUnavailable
-from recognition.faces import Box, Face, Model, Sample
+from recognition.faces import Box, Face, Sample
 from recognition.gallery import Gallery, open_gallery
+from serving.model import Model
+from serving.version import VERSION
 
 MODEL = Model("a model", 4, 8, 1.0, (0.0, 2.0), "finger")
 MARKS = np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32)
@@ -97,6 +99,7 @@ def test_requests_stages_and_faces_are_counted(gallery: Gallery) -> None:
     assert {stage: metrics[f"recognition_stage_seconds_count {stage}"] for stage in stages} == stages
     assert metrics["recognition_samples"] == 1
     assert metrics["recognition_model_info finger a model"] == 1
+    assert metrics[f"recognition_build_info {VERSION}"] == 1
     assert not any("private" in name for name in metrics)
 
 
@@ -137,10 +140,10 @@ def test_a_gallery_that_cannot_be_reached_is_left_out() -> None:
 def test_the_model_in_use_is_told(gallery: Gallery) -> None:
     embedder = NumberedEmbedder()
     app = create_app(read({}), detector=two_faces, embedder=embedder, gallery=gallery).test_client()
-    app.get("/ready")
+    app.post("/face-recognition", data=upload())
     gallery.clear()
     embedder.described = replace(MODEL, fingerprint="thumb")
-    app.get("/ready")
+    app.post("/face-recognition", data=upload())
     metrics = told(app)
     assert metrics["recognition_model_info finger a model"] == 0
     assert metrics["recognition_model_info thumb a model"] == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recognition.errors import RateLimited
+from serving.errors import RateLimited
 from serving.rate import RateLimit
 
 

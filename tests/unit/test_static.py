@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from recognition.app import create_app
 from recognition.config import read
-from recognition.web.operations import PAGE_FILES
+from recognition.web.routes import PAGE_FILES
 
 STATIC = Path(__file__).resolve().parents[2] / "face_detection" / "recognition" / "static"
 SOURCES = sorted(path for path in STATIC.iterdir() if path.suffix in {".html", ".js", ".css", ".svg"})

@@ -15,6 +15,7 @@ from typing import Any
 
 from recognition import config
 from recognition.client import Client, ServiceError
+from serving.runtimes import import_openvino
 
 ASK_S = 30.0  # how long a service may take to say that it is ready
 
@@ -104,7 +105,7 @@ def _is(path: Path, sha256: str) -> bool:
 
 
 def _processor(workers: int) -> Check:
-    able = import_module("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     cores = os.cpu_count() or 1
     kind = "bfloat16" if "BF16" in able else "no bfloat16, so that embedding takes longer"
     advice = f"WORKERS={cores} would use all of them" if cores > workers else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +14,15 @@ from numpy.typing import NDArray
 from requests.adapters import BaseAdapter
 from werkzeug.test import Client as WSGIClient
 
+from embedding import config as embedding_config  # needs the path above
+from embedding.app import load_network
+from embedding.network import Network
 from recognition import config
 from recognition.app import create_app, load_detector, load_gallery
 from recognition.client import Client
 from recognition.errors import RecognitionError
-from recognition.faces import Model
+from serving.model import Model
 from serving.models import prepare
-
-sys.path.append(str(config.ROOT / "feature_extraction"))
-
-from embedding import config as embedding_config  # needs the path above
-from embedding.app import load_network
-from embedding.network import Network
 
 __all__ = ["embedding_config", "open_client"]
 
@@ -64,14 +60,7 @@ class Embedder:
 
     def model(self) -> Model:
         """Describe the network."""
-        return Model(
-            name=self.network.name,
-            dimension=self.network.dimension,
-            input_size=self.network.input_size,
-            threshold=self.network.threshold,
-            distance_range=self.network.distance_range,
-            fingerprint=self.network.fingerprint,
-        )
+        return self.network.model
 
     def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""

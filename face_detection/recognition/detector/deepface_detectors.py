@@ -1,12 +1,9 @@
-"""deepface's other face detectors. deepface is imported only when one of them is asked for."""
+"""deepface's other face detectors."""
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognition.faces import Box, Face
+from serving.deepface import reason, set_up
 
-WEIGHTS = Path(".deepface/weights")  # where deepface looks, below its DEEPFACE_HOME
-
-# The file in that folder which tells that a detector's weights are there (deepface 0.0.103,
+# The file in deepface's weights folder which tells that a detector's weights are there (deepface 0.0.103,
 # models/face_detection); mediapipe and fastmtcnn bring theirs in a package.
 FILES = {
     "opencv": "haarcascade_frontalface_default.xml",
@@ -55,25 +51,14 @@ def load_deepface(
     Raises:
         DetectorUnavailable: weights or a package are missing, or do not fit.
     """
-    homes = [deepface_home] if deepface_home else [models_dir, Path.home()]
-    home = next((home for home in homes if (home / WEIGHTS / FILES[name]).is_file()), homes[0])
-    # Read by deepface, TensorFlow and OpenMP when they are imported.
-    os.environ |= {
-        "DEEPFACE_HOME": str(home),
-        "TF_USE_LEGACY_KERAS": "1",  # deepface is written for Keras 2
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TF_NUM_INTRAOP_THREADS": str(threads),
-        "TF_NUM_INTEROP_THREADS": "1",
-        "OMP_NUM_THREADS": str(threads),
-        "CUDA_VISIBLE_DEVICES": "-1",  # every worker would take all of a GPU's memory
-    }
     try:
-        (home / WEIGHTS).mkdir(parents=True, exist_ok=True)
-        detector: Any = import_module("deepface.modules.modeling").build_model("face_detector", name)
+        set_up(FILES[name], models_dir=models_dir, deepface_home=deepface_home, threads=threads)
+        from deepface.modules import modeling  # here: it brings TensorFlow, which MTCNN does without
+
+        detector: Any = modeling.build_model("face_detector", name)
         detector.detect_faces(np.zeros((160, 160, 3), np.uint8))  # centerface loads its weights here only
     except Exception as e:  # deepface raises whatever its parts do
-        where = "DEEPFACE_HOME" if deepface_home else "MODELS_DIR"
-        raise DetectorUnavailable(f"DETECTOR={name}: {_reason(e, where)}") from e
+        raise DetectorUnavailable(f"DETECTOR={name}: {reason(e, deepface_home)}") from e
     return adapted(detector, min_face_px)
 
 
@@ -104,19 +89,3 @@ def _face(area: Any, height: int, width: int) -> Face:
         confidence=1.0 if area.confidence is None else min(max(float(area.confidence), 0.0), 1.0),
         landmarks=np.array([(np.nan, np.nan) if at is None else at[:2] for at in points], dtype=np.float32),
     )
-
-
-def _reason(error: Exception, home: str) -> str:
-    """Say in one sentence why deepface could not load something, and what to put where if a file is missing.
-
-    home: the name of the setting that says where deepface's files are.
-    """
-    text = str(error) or type(error).__name__
-    if missing := re.search(r"downloading (\S+) from (\S+)", text):
-        file, address = missing[1], missing[2].rstrip(",.")
-        unpacked = ", unpacked," if address.endswith(".bz2") else ""
-        return (
-            f"the weights are missing and cannot be downloaded; put {address}{unpacked} "
-            f"at <{home}>/{WEIGHTS}/{file}"
-        )
-    return text.splitlines()[0]

@@ -23,9 +23,10 @@ import pydantic_core
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from recognition.bounds import Action, Id, Metadata, Moment, Name, faults_of
+from recognition.bounds import Action, Id, Metadata, Moment, Name
 from recognition.errors import DamagedGallery
 from recognition.faces import Sample
+from serving.validation import faults_of
 
 VERSION = 1
 FLOAT32 = np.dtype("<f4")

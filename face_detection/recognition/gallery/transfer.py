@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from typing import IO
@@ -52,15 +52,16 @@ def records(engine: sa.Engine, fingerprint: str, after: str | None) -> list[port
         return [(sample_of(row), vector_of(connection, row)) for row in connection.execute(wanted)]
 
 
-def export(engine: sa.Engine) -> Iterator[bytes]:
+def export(gallery: Gallery) -> Iterator[bytes]:
     """Render the gallery as a portable file, piece by piece, in the memory that a thousand samples take.
 
     Raises:
         NotFound: it is empty; at once.
         GalleryUnavailable: the database cannot be reached or is locked; at once, or between two pieces.
     """
-    of = header(engine)
-    rendered = portable.pieces(of, partial(records, engine, of.fingerprint))
+    of = header(gallery.engine)
+    gallery.audit("export", gallery.count())
+    rendered = portable.pieces(of, partial(records, gallery.engine, of.fingerprint))
     return (piece for piece, _ in rendered)
 
 
@@ -95,6 +96,14 @@ def store(
         stored += gallery.upsert([sample for sample, _ in some], vectors, of.fingerprint, only_newer=True)
         told(len(some))
     return stored
+
+
+def import_file(gallery: Gallery, file: IO[bytes], check: Callable[[str, int], None]) -> tuple[int, int]:
+    of, count = portable.check(file)
+    check(of.fingerprint, of.dimension)
+    gallery.audit("import", count)
+    imported = store(gallery, file, of)
+    return imported, count - imported
 
 
 def faults(engine: sa.Engine) -> Iterator[str]:

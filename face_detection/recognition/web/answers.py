@@ -129,16 +129,11 @@ class Imported(TypedDict):
     unchanged: Total
 
 
-class Health(TypedDict):
-    """The process runs."""
-
-    status: Literal["ok"]
-
-
 class Ready(TypedDict):
     """A recognition from end to end has just worked."""
 
     status: Literal["ready"]
+    version: str
     model: str
     threshold: float
     distance_range: tuple[float, float]
@@ -150,12 +145,3 @@ class GallerySize(TypedDict):
     """How many samples are enrolled."""
 
     samples: Total
-
-
-class Error(TypedDict):
-    """The one shape of every error."""
-
-    error: str
-    code: str
-    detail: str
-    request_id: str

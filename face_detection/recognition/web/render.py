@@ -9,7 +9,6 @@ from recognition.results import EnrolmentReport, Readiness, Recognition, SampleP
 from recognition.web.answers import (
     DetectedFace,
     Enrolled,
-    Error,
     Landmarks,
     Ready,
     RecognisedFace,
@@ -71,15 +70,6 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> Recognis
     return answer
 
 
-def labels(recognitions: list[Recognition], options: RecogniseOptions) -> list[tuple[Box, str | None]]:
-    """Tell what to draw of an answer of /face-recognition: boxes with names, None for unknown faces."""
-    return [
-        (recognition.face.box, recognition.matches[0].sample.name if recognition.matches else None)
-        for recognition in recognitions
-        if recognition.matches or options.include_unknown
-    ]
-
-
 def detection_answer(faces: list[Face]) -> list[DetectedFace]:
     """Render the answer of /detect; landmarks are [x, y] in pixels, None where not found."""
     return [
@@ -137,18 +127,14 @@ def sample_answer(sample: Sample) -> StoredSample:
     }
 
 
-def readiness_answer(readiness: Readiness, *, authentication: bool) -> Ready:
+def readiness_answer(readiness: Readiness, *, authentication: bool, version: str) -> Ready:
     """Render the answer of /ready."""
     return {
         "status": "ready",
+        "version": version,
         "model": readiness.model.name,
         "threshold": readiness.model.threshold,
         "distance_range": readiness.model.distance_range,
         "gallery": {"samples": readiness.samples},
         "authentication": authentication,
     }
-
-
-def error_answer(error: str, code: str, detail: str, request_id: str) -> Error:
-    """Render an error in the one shape that all errors have."""
-    return {"error": error, "code": code, "detail": detail, "request_id": request_id}

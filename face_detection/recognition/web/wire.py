@@ -2,48 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, faults_of
-from recognition.errors import InvalidRequest, NotFound, at
-from recognition.faces import Enrolment
-from serving import pictures as images
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name
+from recognition.faces import Encoded, Enrolment, Search
+from serving.errors import NotFound
+from serving.validation import faults_told
 
 MAX_TOP_K = 100
 MAX_PAGE = 1000
 MAX_SAMPLES = 10_000  # in one request
 
-Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Image = Annotated[str, Field(description="the picture in base64, bare or behind data:image/...;base64,")]
+Distance = Annotated[
+    float,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        description="The largest distance, exclusive, at which two faces still count as one person's: "
+        "a maximum, in spite of its historical name. Default: the model's own threshold, 9 for Facenet.",
+        examples=[9],
+    ),
+]
+Image = Annotated[
+    str, Field(description="The picture in base64, bare or behind `data:image/...;base64,`. Required.")
+]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True)
+    """Unknown fields are refused: a misspelt option must never be taken for its default."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class _Lax(BaseModel):
+    """The same for queries, where numbers are text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class NewSample(_Strict):
     """One sample to enrol: the largest face of the picture counts."""
 
-    id: Id
-    name: Name
+    id: Annotated[Id, Field(description="The caller's own; sent again it replaces the sample. Required.")]
+    name: Annotated[Name, Field(description="Whose face it is. Required.")]
     image: Image
-    metadata: Metadata = None
-    action: Action | None = None
-    expires_at: Moment | None = None
+    metadata: Annotated[
+        Metadata, Field(description="Any JSON of up to 64 KiB, given back with a match. Default: null.")
+    ] = None
+    action: Annotated[
+        Action | None, Field(description="Free text that is kept with the sample. Default: null.")
+    ] = None
+    expires_at: Annotated[
+        Moment | None,
+        Field(
+            description="From this time on the sample is gone: ISO 8601 with its offset from UTC. "
+            "Default: null, never.",
+            examples=["2036-12-31T23:59:59Z"],
+        ),
+    ] = None
 
 
 class RecogniseOptions(_Strict):
     """What a caller can set beside the picture; the defaults are the historical behaviour."""
 
     min_distance: Distance | None = None
-    include_unknown: bool = False
-    top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] | None = None
-    per: Literal["name", "sample"] = "name"
-    limit: Annotated[int, Field(ge=0)] = 0
+    include_unknown: Annotated[
+        bool, Field(description="List the faces like no sample's, too. Default: false.", examples=[True])
+    ] = False
+    top_k: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_TOP_K,
+            description="Give each face up to so many `candidates`, the nearest first. Default: none.",
+            examples=[3],
+        ),
+    ] = None
+    per: Annotated[
+        Literal["name", "sample"],
+        Field(
+            description="Whether candidates have different names, the nearest sample of each, or are "
+            "simply the nearest samples. Default: name.",
+            examples=["name"],
+        ),
+    ] = "name"
+    limit: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Look only at so many faces, the largest. Default: 0, all of them.",
+            examples=[0],
+        ),
+    ] = 0
+
+    def search(self) -> Search:
+        """Say the same in the service's words."""
+        return Search(self.min_distance, self.top_k or 1, self.per == "name", self.limit)
 
 
 class RecogniseRequest(RecogniseOptions):
@@ -52,16 +109,23 @@ class RecogniseRequest(RecogniseOptions):
     image: Image
 
 
-class DrawQuery(BaseModel):
+class DrawQuery(_Lax):
     """Whether the picture itself is wanted back, with boxes and names."""
 
-    draw: bool = False
+    draw: Annotated[
+        bool,
+        Field(description="Answer with the picture, boxes and names drawn on it. Default: false."),
+    ] = False
 
 
 class DetectRequest(_Strict):
     """A picture."""
 
     image: Image
+
+
+class NoOptions(_Strict):
+    """Nothing beside the picture."""
 
 
 class VerifyOptions(_Strict):
@@ -77,22 +141,28 @@ class VerifyRequest(VerifyOptions):
     image2: Image
 
 
-class NameQuery(BaseModel):
-    """Whose samples are meant.
+class NameQuery(_Lax):
+    """Whose samples are meant."""
 
-    Unknown parameters are refused: DELETE /samples with a misspelt `name` would remove everything.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Name | None = None
+    name: Annotated[
+        Name | None, Field(description="Only the samples of this name, exactly. Default: all samples.")
+    ] = None
 
 
 class SamplesQuery(NameQuery):
-    """Which samples to list; `after` is the id after which they start."""
+    """Which samples to list."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
-    after: Annotated[str, Field(max_length=500, pattern=NO_NUL)] | None = None
+    limit: Annotated[
+        int, Field(ge=1, le=MAX_PAGE, description="How many on one page. Default: 100.", examples=[100])
+    ] = 100
+    after: Annotated[
+        str | None,
+        Field(
+            max_length=500,
+            pattern=NO_NUL,
+            description="The id after which the page starts, `next` of the page before. Default: the first.",
+        ),
+    ] = None
 
 
 NewSamples = Annotated[list[NewSample], Field(max_length=MAX_SAMPLES)]
@@ -106,19 +176,19 @@ def parse_enrolments(body: bytes) -> list[Enrolment]:
     Raises:
         InvalidRequest: it is not a JSON array of samples.
     """
-    with _faults_told():
+    with faults_told(*NewSample.model_fields):
         return [Enrolment(**dict(sample)) for sample in _SAMPLES.validate_json(body)]
 
 
-def parse_recognise(body: bytes) -> tuple[bytes, RecogniseOptions]:
-    """Read the JSON body of /face-recognition: the encoded picture and the options.
+def parse_recognise(body: bytes) -> tuple[Encoded, RecogniseOptions]:
+    """Read the JSON body of /face-recognition: the picture and the options.
 
     Raises:
-        InvalidRequest, InvalidImage.
+        InvalidRequest.
     """
-    with _faults_told():
+    with faults_told(*RecogniseRequest.model_fields):
         request = RecogniseRequest.model_validate_json(body)
-    return images.from_base64(request.image), request
+    return request.image, request
 
 
 def parse_recognise_form(form: Mapping[str, str]) -> RecogniseOptions:
@@ -127,7 +197,7 @@ def parse_recognise_form(form: Mapping[str, str]) -> RecogniseOptions:
     Raises:
         InvalidRequest.
     """
-    with _faults_told():
+    with faults_told(*RecogniseOptions.model_fields):
         return RecogniseOptions.model_validate(dict(form), strict=False)
 
 
@@ -137,34 +207,39 @@ def parse_draw_query(query: Mapping[str, str]) -> bool:
     Raises:
         InvalidRequest.
     """
-    with _faults_told():
+    with faults_told(*DrawQuery.model_fields):
         return DrawQuery.model_validate(dict(query)).draw
 
 
-def parse_detect(body: bytes) -> bytes:
-    """Read the JSON body of /detect: the encoded picture.
+def parse_detect(body: bytes) -> Encoded:
+    """Read the JSON body of /detect: the picture.
 
     Raises:
-        InvalidRequest, InvalidImage.
+        InvalidRequest.
     """
-    with _faults_told():
-        request = DetectRequest.model_validate_json(body)
-    return images.from_base64(request.image)
+    with faults_told(*DetectRequest.model_fields):
+        return DetectRequest.model_validate_json(body).image
 
 
-def parse_verify(body: bytes) -> tuple[bytes, bytes, float | None]:
-    """Read the JSON body of /verify: both encoded pictures and min_distance.
+def check_no_options(form: Mapping[str, str]) -> None:
+    """See to it that a form has nothing beside its files.
 
     Raises:
-        InvalidRequest, InvalidImage.
+        InvalidRequest.
     """
-    with _faults_told():
+    with faults_told("file"):
+        NoOptions.model_validate(dict(form))
+
+
+def parse_verify(body: bytes) -> tuple[Encoded, Encoded, float | None]:
+    """Read the JSON body of /verify: both pictures and min_distance.
+
+    Raises:
+        InvalidRequest.
+    """
+    with faults_told(*VerifyRequest.model_fields):
         request = VerifyRequest.model_validate_json(body)
-    with at("image1"):
-        first = images.from_base64(request.image1)
-    with at("image2"):
-        second = images.from_base64(request.image2)
-    return first, second, request.min_distance
+    return request.image1, request.image2, request.min_distance
 
 
 def parse_verify_form(form: Mapping[str, str]) -> float | None:
@@ -173,7 +248,7 @@ def parse_verify_form(form: Mapping[str, str]) -> float | None:
     Raises:
         InvalidRequest.
     """
-    with _faults_told():
+    with faults_told(*VerifyOptions.model_fields):
         return VerifyOptions.model_validate(dict(form), strict=False).min_distance
 
 
@@ -195,7 +270,7 @@ def parse_samples_query(query: Mapping[str, str]) -> SamplesQuery:
     Raises:
         InvalidRequest.
     """
-    with _faults_told():
+    with faults_told(*SamplesQuery.model_fields):
         return SamplesQuery.model_validate(dict(query))
 
 
@@ -205,14 +280,5 @@ def parse_name_query(query: Mapping[str, str]) -> str | None:
     Raises:
         InvalidRequest: a parameter other than `name`, or an empty one.
     """
-    with _faults_told():
+    with faults_told(*NameQuery.model_fields):
         return NameQuery.model_validate(dict(query)).name
-
-
-@contextmanager
-def _faults_told() -> Iterator[None]:
-    """Say what is wrong and where, for the first few faults, without repeating what was sent."""
-    try:
-        yield
-    except ValidationError as e:
-        raise InvalidRequest(faults_of(e)) from e

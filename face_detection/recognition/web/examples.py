@@ -1,0 +1,78 @@
+"""The examples of /openapi.json and /docs: each call works when its example is sent as it stands."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from recognition.faces import Sample
+from recognition.gallery import portable
+
+PICTURE, EXPORTED = "<a picture>", "<an export>"  # stand for what is too long for a table
+PICTURE_PX = 64  # the side of the picture
+
+BOX = "61, 42, 120, 150"
+SAMPLE = {"id": "astronaut/1", "name": "Eileen Collins", "metadata": {"flights": 4}}
+MATCH = {**SAMPLE, "distance": 3.1, "similarity": 0.845}
+FACE = {"bbox": BOX, **MATCH, "confidence": 0.9998}
+LANDMARKS = {
+    "left_eye": [95.5, 100.25],
+    "right_eye": [148.0, 101.5],
+    "nose": [121.0, 133.0],
+    "mouth_left": [99.0, 158.75],
+    "mouth_right": None,
+}
+DETECTED = {"bbox": BOX, "confidence": 0.9998, "landmarks": LANDMARKS}
+STORED = {
+    **SAMPLE,
+    "action": None,
+    "created": "2026-11-24T01:59:21.186000+00:00",
+    "modified": "2026-11-24T01:59:21.186000+00:00",
+    "expires_at": None,
+}
+ENROLLED = {
+    "success": ["astronaut/1"],
+    "fail": ["2"],
+    "errors": {"2": {"code": "no_face", "detail": "No face was found in the picture."}},
+}
+VERIFIED = {
+    "verified": True,
+    "distance": 3.1,
+    "threshold": 9.0,
+    "similarity": 0.845,
+    "bbox1": BOX,
+    "bbox2": BOX,
+}
+READY = {
+    "status": "ready",
+    "version": "1.0.0",
+    "model": "Facenet",
+    "threshold": 9.0,
+    "distance_range": [0.0, 20.0],
+    "gallery": {"samples": 92},
+    "authentication": False,
+}
+REMOVED = {"success": "Samples have been removed successfully"}
+
+
+def samples(picture: NDArray[np.uint8]) -> dict[str, str]:
+    """Return what PICTURE and EXPORTED stand for.
+
+    picture: uint8 (S, S, 3), RGB, with one face, which is made small.
+    """
+    small = cv2.resize(picture, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA)
+    jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(small, np.uint8), quality=60)
+    made = datetime(2026, 11, 24, 1, 59, 21, tzinfo=UTC)
+    sample = Sample("astronaut/1", "Eileen Collins", {"flights": 4}, None, made, made)
+    records = [(sample, np.full(4, 5, np.float32))]
+    header = portable.Header("fingerprint-of-the-model-1", 4)
+    pieces = portable.pieces(header, lambda after: records if after is None else [])
+    return {
+        PICTURE: base64.b64encode(jpeg).decode("ascii"),
+        EXPORTED: b"".join(piece for piece, _ in pieces).decode(),
+    }

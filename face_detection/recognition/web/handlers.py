@@ -1,0 +1,151 @@
+"""Thin handlers: each parses, calls the service once, and renders. routes.py says which call each answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import Response, jsonify, request, send_from_directory
+from flask.typing import ResponseReturnValue
+
+from recognition.faces import Encoded
+from recognition.gallery import Gallery, transfer
+from recognition.service import Service
+from recognition.web import answers, render, wire
+from serving import bodies
+from serving.metrics import Metrics
+from serving.routes import query
+from serving.version import VERSION
+
+STATIC = Path(__file__).parents[1] / "static"
+JSON, JPEG, NDJSON = "application/json", "image/jpeg", "application/x-ndjson"
+RUNNING = "Face detection server is running."
+CLEARED = "Samples have been removed successfully"
+AS_FILE = {"Content-Disposition": 'attachment; filename="gallery.jsonl"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the handlers work with. authentication: whether keys are asked for."""
+
+    service: Service
+    gallery: Gallery
+    metrics: Metrics
+    authentication: bool
+
+
+def page(_: Parts) -> ResponseReturnValue:
+    """Show the web page."""
+    return send_from_directory(STATIC, "index.html")
+
+
+def page_file(_: Parts, filename: str) -> ResponseReturnValue:
+    """Send what the web page is made of."""
+    return send_from_directory(STATIC, filename)
+
+
+def running(_: Parts) -> ResponseReturnValue:
+    """Say that the server runs."""
+    return Response(RUNNING, mimetype="text/plain")
+
+
+def ready(parts: Parts) -> ResponseReturnValue:
+    """Recognise a bundled face through both services and the gallery."""
+    readiness = parts.service.ready()
+    return jsonify(render.readiness_answer(readiness, authentication=parts.authentication, version=VERSION))
+
+
+def update_samples(parts: Parts) -> ResponseReturnValue:
+    """Enrol the largest face of each picture; an id sent again replaces its sample."""
+    report = parts.service.enrol(wire.parse_enrolments(bodies.json()))
+    return jsonify(render.enrolment_answer(report))
+
+
+def face_recognition(parts: Parts) -> ResponseReturnValue:
+    """Find the faces of a picture and the samples they match, largest face first."""
+    picture: Encoded
+    drawn = wire.parse_draw_query(query()) or _prefers_jpeg()
+    if bodies.is_form():
+        (picture,), options = bodies.files("file"), wire.parse_recognise_form(request.form)
+    else:
+        picture, options = wire.parse_recognise(bodies.json())
+    if drawn:
+        jpeg = parts.service.draw(picture, options.search(), unknown=options.include_unknown)
+        return Response(jpeg, mimetype=JPEG)
+    return jsonify(render.recognition_answer(parts.service.recognise(picture, options.search()), options))
+
+
+def detect(parts: Parts) -> ResponseReturnValue:
+    """Find the faces of a picture, largest first."""
+    picture: Encoded
+    if bodies.is_form():
+        wire.check_no_options(request.form)
+        (picture,) = bodies.files("file")
+    else:
+        picture = wire.parse_detect(bodies.json())
+    return jsonify(render.detection_answer(parts.service.detect(picture)))
+
+
+def verify(parts: Parts) -> ResponseReturnValue:
+    """Tell whether the largest faces of two pictures are one person's."""
+    first: Encoded
+    second: Encoded
+    if bodies.is_form():
+        first, second = bodies.files("image1", "image2")
+        max_distance = wire.parse_verify_form(request.form)
+    else:
+        first, second, max_distance = wire.parse_verify(bodies.json())
+    return jsonify(render.verification_answer(parts.service.verify(first, second, max_distance=max_distance)))
+
+
+def clear_samples(parts: Parts) -> ResponseReturnValue:
+    """Remove every sample."""
+    parts.gallery.clear()
+    return jsonify(answers.Cleared(success=CLEARED))
+
+
+def delete_samples(parts: Parts) -> ResponseReturnValue:
+    """Remove every sample, or those of a name."""
+    name = wire.parse_name_query(query())
+    if name is None:
+        return clear_samples(parts)
+    return jsonify(answers.Cleared(success=CLEARED, deleted=parts.gallery.delete_named(name)))
+
+
+def list_samples(parts: Parts) -> ResponseReturnValue:
+    """List samples, page by page."""
+    asked = wire.parse_samples_query(query())
+    page = parts.service.samples(limit=asked.limit, after=asked.after, name=asked.name)
+    return jsonify(render.page_answer(page))
+
+
+def count_samples(parts: Parts) -> ResponseReturnValue:
+    """Count all samples, or those of a name."""
+    return jsonify(answers.Count(count=parts.gallery.count(wire.parse_name_query(query()))))
+
+
+def show_sample(parts: Parts, sample_id: str) -> ResponseReturnValue:
+    """Show one sample."""
+    return jsonify(render.sample_answer(parts.service.sample(wire.parse_id(sample_id))))
+
+
+def delete_sample(parts: Parts, sample_id: str) -> ResponseReturnValue:
+    """Remove one sample."""
+    parts.service.delete(wire.parse_id(sample_id))
+    return jsonify(answers.Deleted(success=[sample_id]))
+
+
+def export_samples(parts: Parts) -> ResponseReturnValue:
+    """Write the gallery, with its vectors, as a file."""
+    return Response(transfer.export(parts.gallery), mimetype=NDJSON, headers=AS_FILE)
+
+
+def import_samples(parts: Parts) -> ResponseReturnValue:
+    """Store the samples of such a file, unless newer ones are there."""
+    with bodies.as_file("file", NDJSON) as file:
+        imported, unchanged = transfer.import_file(parts.gallery, file, parts.service.check_comparable)
+    return jsonify(answers.Imported(imported=imported, unchanged=unchanged))
+
+
+def _prefers_jpeg() -> bool:
+    return request.accept_mimetypes.best_match([JSON, JPEG]) == JPEG

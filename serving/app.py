@@ -1,0 +1,58 @@
+"""Puts a Flask application together from a table of routes: all that both services do around a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flask import Flask
+
+from serving import access, browsers, documentation, errors, failures, health, observe, routes
+from serving.keys import Key
+from serving.metrics import Metrics
+from serving.rate import RateLimit
+from serving.routes import Route
+
+
+def create_app(
+    name: str,
+    table: Sequence[Route],
+    parts: Any,
+    metrics: Metrics,
+    *,
+    statuses: Mapping[type[errors.Failure], int],
+    max_body_bytes: int,
+    keys: Sequence[Key],
+    ask: str,
+    title: str,
+    samples: Mapping[str, str],
+    limit: RateLimit | None = None,
+    origins: Sequence[str] = (),
+    check_queue: Callable[[], None] = lambda: None,
+) -> Flask:
+    """Build the application. It holds no global state.
+
+    Args:
+        name: of the package whose it is.
+        table: its routes, to which those are added that both services have.
+        parts: what the handlers work with; has `metrics`.
+        metrics: are told of every request.
+        statuses: of the service's own failures.
+        max_body_bytes: larger bodies are refused.
+        keys, ask, limit: see `access.register`.
+        title, samples: see `openapi.document`.
+        origins: pages that may read answers; see `browsers.register`.
+        check_queue: raises where too many requests wait.
+    """
+    app = Flask(name, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = max_body_bytes
+    table = (*table, *health.ROUTES, *documentation.ROUTES)
+    everything = {**errors.STATUS, **statuses}
+    observe.register(app, metrics)
+    browsers.register(app, origins)
+    access.register(app, {route.name: route.scope for route in table}, keys, limit=limit, ask=ask)
+    routes.register(app, table, parts, check_queue)
+    failures.register(app, table, everything)
+    documentation.register(app, table, everything, title=title, samples=samples, optional_keys=not keys)
+    return app

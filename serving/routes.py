@@ -1,0 +1,140 @@
+"""A service's routes as one table: who may call each, what it takes, answers and raises.
+
+Access, the queue, /openapi.json and the tests read the rows of this table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, request
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel
+from werkzeug.routing import PathConverter
+
+from serving import validation
+from serving.errors import Failure, InvalidRequest
+from serving.keys import OPEN
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row.
+
+    method, path: of the call, the path as Flask writes it.
+    handler: is called with the application's parts, and with the path's parameter by its name; the first
+        line of its docstring is what people are told of the call.
+    scope: what a key must open; see serving/keys.py.
+    answer: the type of its JSON, or the media type of another answer; and an example, None for bytes.
+    others: media types that the answer may also have.
+    queued: whether it waits for a turn, and so is refused, when too many wait, before its body is read.
+    json: the type of a JSON body, and an example.
+    raw: the media type of a body that is neither JSON nor a form, and an example, None for bytes.
+    files, form: the names of an upload's files, and the model of the fields beside them.
+    several: whether each of the files may come several times.
+    query: the model of the parameters; None: it takes none.
+    parameter: the type of the path's parameter.
+    raises: how it may fail, beside what every call may do.
+    failing: the status of all failures, in place of their own, once the caller was let in.
+    """
+
+    method: str
+    path: str
+    handler: Callable[..., ResponseReturnValue]
+    scope: str
+    answer: tuple[Any, Any]
+    _: KW_ONLY
+    others: tuple[str, ...] = ()
+    queued: bool = False
+    json: tuple[Any, Any] | None = None
+    raw: tuple[str, Any] | None = None
+    files: tuple[str, ...] = ()
+    several: bool = False
+    form: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    parameter: Any = str
+    raises: tuple[type[Failure], ...] = ()
+    failing: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What identifies it: Flask's endpoint, and OpenAPI's operationId."""
+        path = re.sub(r"<\w+:", "<", self.path)
+        return re.sub(r"\W+", "_", f"{self.method.lower()}{path}").strip("_")
+
+    @property
+    def summary(self) -> str:
+        """What it does, in a few words."""
+        return (self.handler.__doc__ or "").partition("\n")[0].rstrip(".")
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body comes with the call."""
+        return bool(self.files or self.json or self.raw)
+
+
+def register(
+    app: Flask, routes: Iterable[Route], parts: Any, check_queue: Callable[[], None] = lambda: None
+) -> None:
+    """Add the routes to `app`.
+
+    Args:
+        app: the application, to which whatever comes before a route has been added already.
+        routes: the table.
+        parts: what the handlers work with.
+        check_queue: raises where too many requests wait.
+    """
+    app.wsgi_app = _one_leading_slash(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    # Else /samples/%2Fa would lead to the sample `a`, and ids with line breaks nowhere.
+    app.url_map.merge_slashes = False
+    app.url_map.converters["path"] = _AnyText
+    table: Mapping[str, Route] = {route.name: route for route in routes}
+    for route in table.values():
+        app.add_url_rule(route.path, route.name, partial(route.handler, parts), methods=[route.method])
+
+    @app.before_request
+    def refuse_before_the_body_is_read() -> None:
+        route = table.get(request.endpoint or "")
+        if route is None:
+            return
+        if route.queued:
+            check_queue()
+        if route.query is None and route.scope != OPEN:  # browsers' pages may come with anybody's parameters
+            for name in query():
+                raise InvalidRequest(f"{name[: validation.NAME_SHOWN]}: {validation.unknown(name, ())}")
+
+
+def query() -> Mapping[str, str]:
+    """Return the parameters of the request under way.
+
+    Raises:
+        InvalidRequest: they are not UTF-8.
+    """
+    try:
+        return request.args
+    except UnicodeDecodeError as e:
+        raise InvalidRequest("The query is not UTF-8.") from e
+
+
+class _AnyText(PathConverter):
+    """The rest of a path, whatever it is."""
+
+    part_isolating = False
+    regex = r"[\s\S]+"
+
+
+def _one_leading_slash(wsgi_app: WSGIApplication) -> WSGIApplication:
+    """Let //face-recognition answer too: some historical clients send it."""
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["PATH_INFO"] = "/" + environ.get("PATH_INFO", "").lstrip("/")
+        return wsgi_app(environ, start_response)
+
+    return application
