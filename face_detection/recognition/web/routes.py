@@ -35,6 +35,8 @@ OTHER_FILES = ("application/javascript", "text/css", HTML, "image/svg+xml", "ima
 PAGE_FILES = Literal[
     "api.js",
     "app.js",
+    "boxes.js",
+    "camera.js",
     "compare.js",
     "elements.js",
     "enrol.js",
@@ -43,9 +45,11 @@ PAGE_FILES = Literal[
     "gallery.js",
     "icon.svg",
     "index.html",
+    "panel.js",
     "pictures.js",
     "ready.jpg",
     "recognise.js",
+    "strip.js",
     "style.css",
     "views.css",
 ]
