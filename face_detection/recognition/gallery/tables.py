@@ -23,7 +23,8 @@ class PackedVector(VECTOR):
     """pgvector's type without a dimension, since models differ in it; read as float32 (d,).
 
     It is asked for in PostgreSQL's binary form: 4 bytes that count the values, then big-endian float32. Its
-    text, which pgvector's own type reads, takes 70 times as long to parse.
+    text, which pgvector's own type reads, takes 70 times as long to parse. pgvector's reader of the binary
+    form is as fast, but has to ask each new connection for the type, and wants cursors of its own.
     """
 
     cache_ok = True
