@@ -256,7 +256,9 @@ def test_only_an_import_makes_a_gallery(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     url = f"sqlite:///{tmp_path / 'no folder' / 'gallery.sqlite3'}"
-    assert f"There is no gallery at {url}." in refused(url, *command)
+    result = run(url, *command)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert f"There is no gallery at {url}." in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
