@@ -16,7 +16,17 @@ from serving.variables import SettingsError
 
 STDERR = "-"  # as AUDIT_LOG
 
-DatabaseUrl = Annotated[str, Field(pattern=r"^(sqlite:///[^?:]|postgres(ql)?(\+psycopg)?://)")]
+SQLITE = "sqlite:///"
+
+
+def _anchored(url: str) -> str:
+    """Make a relative path of a SQLite file mean the same wherever a service or a command is started."""
+    return f"{SQLITE}{HOME / url.removeprefix(SQLITE)}" if url.startswith(SQLITE) else url
+
+
+DatabaseUrl = Annotated[
+    str, Field(pattern=r"^(sqlite:///[^?:]|postgres(ql)?(\+psycopg)?://)"), AfterValidator(_anchored)
+]
 # As browsers send it; never `*`, which would let every page in.
 Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.\[\]:-]+$")]
 DetectorName = Literal[
@@ -85,7 +95,7 @@ class Settings(Common):
     feature_extraction_url: Annotated[str, Field(pattern=r"^https?://[^/\s]")] = "http://127.0.0.1:5000"
     embedding_connect_timeout_s: Seconds = 2.0
     embedding_read_timeout_s: Seconds = 30.0
-    database_url: DatabaseUrl = f"sqlite:///{HOME / 'data' / 'gallery.sqlite3'}"
+    database_url: DatabaseUrl = f"{SQLITE}{HOME / 'data' / 'gallery.sqlite3'}"
     gallery_lock_timeout_s: Seconds = 10.0
     gallery_key: Annotated[SecretBytes, BeforeValidator(_key_of_32_bytes)] | None = None
     gallery_ef_search: Annotated[int, Field(ge=1, le=1000)] = 120

@@ -30,6 +30,15 @@ def test_values_are_converted(config: ModuleType) -> None:
     assert (settings.max_body_bytes, settings.models_dir, settings.workers) == (1000, Path("/m"), 3)
 
 
+def test_a_relative_gallery_is_the_same_wherever_a_command_is_started() -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert recognition_config.read({"DATABASE_URL": "sqlite:///a/b.sqlite3"}).database_url == (
+        f"sqlite:///{root}/a/b.sqlite3"
+    )
+    for url in ("sqlite:////a.sqlite3", "postgres://u@h/d", "postgresql+psycopg://u@h/d"):
+        assert recognition_config.read({"DATABASE_URL": url}).database_url == url
+
+
 @both
 @pytest.mark.parametrize(
     ("name", "value"),
