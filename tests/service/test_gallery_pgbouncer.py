@@ -104,7 +104,7 @@ def test_a_gallery_goes_out_and_comes_back(url: str, tmp_path: Path) -> None:
             (["import", file], "0 of 1500 samples imported; the others were there already."),
         ):
             result = CliRunner().invoke(cli, ["--database", url, *command])
-            assert (result.exit_code, result.output) == (0, f"{said}\n")
+            assert (result.exit_code, result.stdout) == (0, f"{said}\n")
 
 
 def test_statements_are_prepared_only_where_no_pooler_stands_in_between(
