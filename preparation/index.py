@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from preparation import PrepareError, say
-from preparation.download import Pip, Source
+from preparation.source import Pip, Source
 
 DOWNLOADS = 4  # tries for one file
 

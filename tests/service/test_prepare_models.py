@@ -25,8 +25,8 @@ import pytest
 from preparation import PrepareError, convert, download, sha256_of
 from preparation import main as prepare_models
 from preparation.convert import CHOSEN, NETWORKS, Network
-from preparation.download import Pip, Source
 from preparation.index import fetch, request_options
+from preparation.source import Pip, Source, parse_pip_config, read_pip_config
 from recognition.detector.networks import load_network
 from running import ROOT
 from serving.deepface import WEIGHTS as FOLDER
@@ -267,7 +267,7 @@ def test_an_unreachable_index_is_one_sentence(tmp_path: Path, monkeypatch: pytes
 
 
 def test_pip_config_without_anything_is_pips_default() -> None:
-    assert download.parse_pip_config("") == Pip(("https://pypi.org/simple",), timeout_s=15)
+    assert parse_pip_config("") == Pip(("https://pypi.org/simple",), timeout_s=15)
 
 
 def test_pip_config_environment_wins_over_install_wins_over_global() -> None:
@@ -284,7 +284,7 @@ install.cert='/etc/ca.pem'
 install.client-cert='/etc/me.pem'
 freeze.timeout='10'
 """
-    assert download.parse_pip_config(text) == Pip(
+    assert parse_pip_config(text) == Pip(
         indexes=("https://env.example/simple", "https://a.example/simple", "http://b.example/it's"),
         proxy="http://proxy.example:3128",
         cert="/etc/ca.pem",
@@ -306,7 +306,7 @@ freeze.timeout='10'
     ],
 )
 def test_pip_config_line(text: str, expected: Pip) -> None:
-    assert download.parse_pip_config(text) == expected
+    assert parse_pip_config(text) == expected
 
 
 def test_pip_itself_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +321,7 @@ def test_pip_itself_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("PIP_NO_INDEX", raising=False)
     monkeypatch.delenv("PIP_TIMEOUT", raising=False)
     monkeypatch.delenv("PIP_DEFAULT_TIMEOUT", raising=False)
-    pip = download.read_pip_config()
+    pip = read_pip_config()
     assert pip.indexes == ("https://file.example/simple", "https://env.example/simple")
     assert pip.timeout_s == 7
 

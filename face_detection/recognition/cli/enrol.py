@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from recognition.cli.session import INTERRUPTED, error_of, progress, service_command, show
+from recognition.cli.service import service_command
+from recognition.cli.session import INTERRUPTED, error_of, progress, show
 from recognition.client import Client, ServiceError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from recognition.cli.session import error_of, service_command, show
+from recognition.cli.service import service_command
+from recognition.cli.session import error_of, show
 from recognition.client import Client, ServiceError
 
 PICTURE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from recognition.cli.session import FAILED, OrderedGroup, error_of, fail, service_command, show
+from recognition.cli.service import service_command
+from recognition.cli.session import FAILED, OrderedGroup, error_of, fail, show
 from recognition.client import Client, ServiceError
 
 # What is wrong with an exported file, and not with the service.

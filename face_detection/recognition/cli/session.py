@@ -1,4 +1,4 @@
-"""What the commands share: the service they talk to, what they print, and their exit status."""
+"""What the commands share: settings, what they print, and their exit status."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from recognition.client import Client, ServiceError
+from recognition.client import ServiceError
 from serving.variables import SettingsError
 
 if TYPE_CHECKING:
@@ -39,43 +38,6 @@ class OrderedGroup(click.Group):
         return list(self.commands)
 
 
-def service_command(gallery: GalleryNeed) -> Callable[[Callable[..., bool]], Callable[..., None]]:
-    """Make a command of a function: its first argument is the service, the second whether JSON is asked for.
-
-    It returns whether everything succeeded. Adds --host, --key and --json.
-
-    gallery: what it needs where no service is named.
-    """
-
-    def decorate(function: Callable[..., bool]) -> Callable[..., None]:
-        @JSON
-        @click.option("--key", envvar="API_KEY", help="The service's key; default: API_KEY.")
-        @click.option(
-            "--host",
-            metavar="URL",
-            help="A running service, such as http://127.0.0.1:6337; without it the command works by itself.",
-        )
-        @wraps(function)
-        def command(host: str | None, key: str | None, as_json: bool, **arguments: Any) -> None:
-            try:
-                with Client(host, key=key) if host else _local_client(gallery) as service:
-                    succeeded = function(service, as_json, **arguments)
-            except ServiceError as e:
-                fail(UNAVAILABLE, error_of(e))
-            except BrokenPipeError:
-                raise  # click ends quietly
-            except OSError as e:
-                fail(FAILED, {"code": "file", "detail": f"{e.filename}: {e.strerror}"})
-            except KeyboardInterrupt:
-                sys.exit(INTERRUPTED)
-            if not succeeded:
-                sys.exit(FAILED)
-
-        return command
-
-    return decorate
-
-
 # Whoever reads the database and the models needs no key, and no limit applies.
 FREE_ACCESS: dict[str, Any] = {"api_keys": (), "api_keys_file": (), "rate_limit_per_minute": 0}
 
@@ -92,12 +54,6 @@ def read_settings(**fixed: Any) -> Settings:
         return config.read(**FREE_ACCESS, **fixed)
     except SettingsError as e:
         fail(UNAVAILABLE, {"code": "settings", "detail": str(e)})
-
-
-def _local_client(gallery: GalleryNeed) -> Client:
-    from recognition.cli.local import open_client  # both services: a second and more
-
-    return open_client(gallery)
 
 
 def error_of(error: ServiceError | OSError) -> dict[str, str]:

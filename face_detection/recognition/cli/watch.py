@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recognition.cli.recognise import MIN_DISTANCE
-from recognition.cli.session import printable, service_command, show
+from recognition.cli.service import service_command
+from recognition.cli.session import printable, show
 from recognition.client import Client
 
 if TYPE_CHECKING:  # NumPy takes a tenth of a second to import, which --help has no use for

@@ -1,0 +1,56 @@
+"""The service that a command talks to: a running one, or both services in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from recognition.cli.session import FAILED, INTERRUPTED, JSON, UNAVAILABLE, GalleryNeed, error_of, fail
+from recognition.client import Client, ServiceError
+
+
+def service_command(gallery: GalleryNeed) -> Callable[[Callable[..., bool]], Callable[..., None]]:
+    """Make a command of a function: its first argument is the service, the second whether JSON is asked for.
+
+    It returns whether everything succeeded. Adds --host, --key and --json.
+
+    gallery: what it needs where no service is named.
+    """
+
+    def decorate(function: Callable[..., bool]) -> Callable[..., None]:
+        @JSON
+        @click.option("--key", envvar="API_KEY", help="The service's key; default: API_KEY.")
+        @click.option(
+            "--host",
+            metavar="URL",
+            help="A running service, such as http://127.0.0.1:6337; without it the command works by itself.",
+        )
+        @wraps(function)
+        def command(host: str | None, key: str | None, as_json: bool, **arguments: Any) -> None:
+            try:
+                with Client(host, key=key) if host else _local_client(gallery) as service:
+                    succeeded = function(service, as_json, **arguments)
+            except ServiceError as e:
+                fail(UNAVAILABLE, error_of(e))
+            except BrokenPipeError:
+                raise  # click ends quietly
+            except OSError as e:
+                fail(FAILED, {"code": "file", "detail": f"{e.filename}: {e.strerror}"})
+            except KeyboardInterrupt:
+                sys.exit(INTERRUPTED)
+            if not succeeded:
+                sys.exit(FAILED)
+
+        return command
+
+    return decorate
+
+
+def _local_client(gallery: GalleryNeed) -> Client:
+    from recognition.cli.local import open_client  # both services: a second and more
+
+    return open_client(gallery)
