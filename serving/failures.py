@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 from flask import Flask, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
 from gunicorn.http.errors import ParseException
+from pydantic import Field
 from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -47,10 +49,10 @@ HTTP_CODE = {
 class Error(TypedDict):
     """The one shape of every error."""
 
-    error: str
-    code: str
-    detail: str
-    request_id: str
+    error: Annotated[str, Field(description="What the status means.")]
+    code: Annotated[str, Field(description="For programs; it stays the same.")]
+    detail: Annotated[str, Field(description="For people: what exactly, and where.")]
+    request_id: Annotated[str, Field(description="Under which the log has more.")]
 
 
 def status_of(failure: type[Failure], route: Route | None, statuses: Mapping[type[Failure], int]) -> int:
