@@ -13,14 +13,14 @@ from pydantic import Field
 from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from serving.errors import Failure, Forbidden, RateLimited, Unauthorized
+from serving.errors import Failure, Forbidden, InvalidRequest, RateLimited, Unauthorized
 from serving.routes import Route
 
 log = logging.getLogger(__name__)
 
 TOO_LARGE, INTERNAL = 413, 500
 SEE_THE_LOG = "The log has more under this request id."
-NOT_LET_IN = (Unauthorized, Forbidden, RateLimited)
+NOT_LET_IN = (Unauthorized, Forbidden, RateLimited, InvalidRequest)
 
 ERROR_TEXT = {
     400: "Invalid request.",

@@ -32,9 +32,9 @@ def unknown(name: str, known: tuple[str, ...]) -> str:
     return f"unknown field; did you mean {similar[0]}?" if similar else "unknown field"
 
 
-def unknown_field(name: str, known: tuple[str, ...] = ()) -> InvalidRequest:
-    """Say the same as an error, of a field whose name somebody else chose."""
-    return InvalidRequest(f"{name[:NAME_SHOWN]}: {unknown(name, known)}")
+def unknown_field(name: str | None, known: tuple[str, ...] = ()) -> InvalidRequest:
+    """Say the same as an error, of a field that may be without a name."""
+    return InvalidRequest(f"{name[:NAME_SHOWN] if name else '(no name)'}: {unknown(name or '', known)}")
 
 
 @contextmanager

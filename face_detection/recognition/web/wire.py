@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name
@@ -16,6 +16,7 @@ from serving.validation import faults_told
 MAX_TOP_K = 100
 MAX_PAGE = 1000
 MAX_SAMPLES = 10_000  # in one request
+MAX_FIELDS = 100  # in one object that is sent; there are fewer to know
 
 Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 MinDistance = Annotated[
@@ -38,6 +39,14 @@ class _Strict(BaseModel):
     """Unknown fields are refused: a misspelt option must never be taken for its default."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_many_fields(cls, sent: Any) -> Any:
+        """Refuse millions of unknown fields at once: noting a fault for each would take gigabytes."""
+        if isinstance(sent, dict) and len(sent) > MAX_FIELDS:
+            raise ValueError(f"more than {MAX_FIELDS} fields")
+        return sent
 
 
 class _Lax(BaseModel):
