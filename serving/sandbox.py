@@ -1,10 +1,12 @@
-"""Decodes pictures in processes of their own: whatever one does to its decoder ends there, and in time."""
+"""Decodes pictures in processes that can do nothing else: what one does to its decoder ends there."""
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import mmap
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,8 +22,11 @@ from serving import sandbox_process as program
 from serving.errors import ImageTooLarge, InvalidImage
 from serving.pictures import TOO_LARGE, UNREADABLE
 
+log = logging.getLogger(__name__)
+
 PROGRAM = (sys.executable, "-m", "serving.sandbox_process")
 START_LIMIT_S = 60.0
+MAX_BYTES = 64 * 2**20
 
 # Memory for pixels that a process keeps for its next picture: 12 megapixels, as telephones take them.
 KEPT_BYTES = 3 * 12_000_000 // mmap.PAGESIZE * mmap.PAGESIZE
@@ -35,20 +40,28 @@ class Decoder:
     """
 
     def __init__(
-        self, *, max_pixels: int, timeout_s: float, limit: int | None = None, command: Sequence[str] = PROGRAM
+        self,
+        *,
+        max_pixels: int,
+        timeout_s: float,
+        max_bytes: int = MAX_BYTES,
+        limit: int | None = None,
+        command: Sequence[str] = PROGRAM,
     ) -> None:
         """Start no process yet.
 
         Args:
             max_pixels: width x height of a picture at most.
             timeout_s: how long the decoding of one picture may take.
+            max_bytes: of an encoded picture; there is no memory for a larger one.
             limit: of processes; None: the callers keep within bounds.
             command: of the program that decodes.
         """
         self._max_pixels = max_pixels
         self._timeout_s = timeout_s
-        self._command = (*command, str(max_pixels), str(timeout_s))
+        self._command = (*command, str(max_pixels), str(max_bytes), str(timeout_s))
         self._idle: list[_Process] = []
+        self._missing = ""
         self._turns = threading.BoundedSemaphore(limit) if limit else nullcontext()
 
     def start(self) -> None:
@@ -97,10 +110,15 @@ class Decoder:
     def _started(self) -> _Process:
         process = _Process(self._command, 3 * self._max_pixels)
         try:
-            process.wait_for_start()
+            missing = process.wait_for_start()
         except BaseException:
             process.kill()
             raise
+        if missing != self._missing:  # once, and not with every process
+            self._missing = missing
+            log.warning(
+                "the process that decodes pictures is confined less than it could be; missing: %s", missing
+            )
         return process
 
     def _take(self) -> _Process | None:
@@ -122,7 +140,7 @@ class _Process:
         try:
             os.ftruncate(file, size)
             # Were it to shrink, to read beyond its end would kill this process.
-            fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
             self._shared = mmap.mmap(file, size)
             self._process = subprocess.Popen(
                 (*command, str(file)),
@@ -144,7 +162,8 @@ class _Process:
     def kill(self) -> None:
         """End it."""
         self._process.kill()
-        self._process.wait()
+        if self._process.wait() == -signal.SIGSYS:
+            log.warning("a picture made its decoder try what only an attack tries; the kernel ended it")
         self._channel.close()
         self._shared.close()
 
@@ -164,16 +183,25 @@ class _Process:
         if len(answer) != program.ANSWER.size:
             raise ConnectionResetError
         outcome, height, width = program.ANSWER.unpack(answer)
+        if outcome in (program.INVALID, program.TOO_LARGE):
+            return outcome, np.empty((0, 0, 3), np.uint8)
         size = 3 * height * width
-        if size > len(self._shared):
+        if outcome != program.DECODED or not 0 < size <= len(self._shared):
             raise ConnectionAbortedError
         pixels = np.frombuffer(self._shared, np.uint8, size).reshape(height, width, 3).copy()
         if size > KEPT_BYTES:
             self._shared.madvise(mmap.MADV_REMOVE, KEPT_BYTES, len(self._shared) - KEPT_BYTES)
         return outcome, pixels
 
-    def wait_for_start(self) -> None:
-        """Wait until it is ready for a picture. Raises OSError: it does not start."""
+    def wait_for_start(self) -> str:
+        """Wait until it is ready for a picture. Returns what confines it less than it could.
+
+        Raises:
+            OSError: it does not start.
+        """
         self._channel.settimeout(START_LIMIT_S)
-        if self._channel.recv(1) != program.READY:
+        with self._channel.makefile("rb") as lines:
+            line = lines.readline()
+        if not line.startswith(program.READY):
             raise ChildProcessError("the decoding process does not start")
+        return line.removeprefix(program.READY).decode().rstrip()

@@ -2,11 +2,12 @@
 
 sandbox.py starts it. Pictures come in over the standard input, a socket, where one short answer to each goes
 out; the pixels are left in a file that both have mapped. Before the first picture it gives up whatever
-decoding does not need, and it ends when the other end of the socket is closed.
+decoding does not need, as prison.py says, and it ends when the other end of the socket is closed.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import mmap
 import os
@@ -21,12 +22,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from serving import pictures as images
+from serving import prison
 from serving.errors import ImageTooLarge, InvalidImage
 
-READY = b"+"
+READY = b"+"  # then what prison.py has found missing, and a line break
 REQUEST = struct.Struct("=Q")  # how many bytes of picture follow
 ANSWER = struct.Struct("=BQQ")  # which of the three below, height and width
 DECODED, INVALID, TOO_LARGE = range(3)
@@ -36,6 +38,9 @@ BYTES_PER_PIXEL = 24
 BYTES_PER_BYTE = 4
 OTHER_BYTES = 64 * 2**20
 
+# Pillow imports these with the first GIF, and the first TIFF in CIE L*a*b*; by then no file can be opened.
+LOADED_EARLY = (copy, ImageCms)
+
 Array = Callable[[int, int], NDArray[np.uint8]]
 Decode = Callable[[bytes, int, Array], NDArray[np.uint8]]
 
@@ -43,9 +48,11 @@ Decode = Callable[[bytes, int, Array], NDArray[np.uint8]]
 def main(decode: Decode = images.decode) -> None:
     """Decode until the standard input ends.
 
-    Arguments: the most pixels, the most seconds for one picture, and the descriptor of the shared file.
+    Arguments: the most pixels and bytes of a picture, the most seconds for one, and the descriptor of the
+    shared file.
     """
-    max_pixels, timeout_s, file = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    max_pixels, max_bytes, file = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[4])
+    timeout_s = float(sys.argv[3])
     shared = mmap.mmap(file, 3 * max_pixels)
     os.close(file)
     channel = socket.socket(fileno=0)
@@ -53,17 +60,16 @@ def main(decode: Decode = images.decode) -> None:
         max_pixels  # Pillow checks sizes that show only later against twice its own limit
     )
     Image.init()  # loads the readers of all formats, before the first picture needs them
-    memory = _give_up_rights()
-    channel.sendall(READY)
+    missing = _give_up_rights(BYTES_PER_BYTE * max_bytes + BYTES_PER_PIXEL * max_pixels + OTHER_BYTES)
+    channel.sendall(READY + "; ".join(missing).encode() + b"\n")
 
     def array(height: int, width: int) -> NDArray[np.uint8]:
         return np.frombuffer(shared, np.uint8, 3 * height * width).reshape(height, width, 3)
 
     while len(request := channel.recv(REQUEST.size)) == REQUEST.size:
         (size,) = REQUEST.unpack(request)
-        allowed = BYTES_PER_BYTE * size + BYTES_PER_PIXEL * max_pixels + OTHER_BYTES
-        _limit(resource.RLIMIT_AS, memory + allowed, resource.RLIM_INFINITY)
-        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + timeout_s), resource.RLIM_INFINITY)
+        cpu_s = math.ceil(time.process_time() + timeout_s)
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
         channel.sendall(ANSWER.pack(*_outcome(decode, _received(channel, size), max_pixels, array)))
 
 
@@ -89,19 +95,16 @@ def _outcome(decode: Decode, data: bytes, max_pixels: int, array: Array) -> tupl
     return DECODED, height, width
 
 
-def _give_up_rights() -> int:
-    """Give up writing files, processes, core dumps and the terminal. Returns the bytes mapped until now."""
+def _give_up_rights(more_bytes: int) -> list[str]:
+    """Give up what decoding does not need, and memory beyond so much more. Returns what it could not."""
     os.dup2(1, 2)  # to nowhere: libtiff, for one, writes there what it thinks of a picture
     warnings.simplefilter("ignore")
     Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, this process goes first
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    for right in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
-        _limit(right, 0, 0)
-    return pages * resource.getpagesize()
-
-
-def _limit(what: int, soft: int, hard: int) -> None:
-    resource.setrlimit(what, (soft, hard))
+    memory = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + more_bytes
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    memory = memory if most == resource.RLIM_INFINITY else min(memory, most)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    return prison.enter()
 
 
 if __name__ == "__main__":

@@ -96,7 +96,11 @@ def load_decoder(settings: Settings) -> Decode | None:
     if sys.platform != "linux":  # the others lack what keeps such a process in bounds
         return None
     try:
-        decoder = Decoder(max_pixels=settings.max_image_pixels, timeout_s=settings.decode_timeout_s)
+        decoder = Decoder(
+            max_pixels=settings.max_image_pixels,
+            timeout_s=settings.decode_timeout_s,
+            max_bytes=settings.max_body_bytes,
+        )
         decoder.start()
         return decoder
     except OSError as e:

@@ -74,4 +74,9 @@ def load_decoder(settings: Settings) -> Decode | None:
     """
     if sys.platform != "linux":
         return None
-    return Decoder(max_pixels=settings.max_image_pixels, timeout_s=settings.decode_timeout_s, limit=1)
+    return Decoder(
+        max_pixels=settings.max_image_pixels,
+        timeout_s=settings.decode_timeout_s,
+        max_bytes=settings.max_body_bytes,
+        limit=1,
+    )

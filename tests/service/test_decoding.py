@@ -48,9 +48,10 @@ def wait_until_gone(pids: list[int]) -> None:
             os.close(end)
 
 
-def encoded(pixels: np.ndarray, form: str = "PNG", **options: object) -> bytes:
+def encoded(pixels: np.ndarray | Image.Image, form: str = "PNG", **options: object) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, form, **options)
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(stream, form, **options)
     return stream.getvalue()
 
 
@@ -75,9 +76,37 @@ def hostile() -> Iterator[Decoder]:
 NOISE = np.random.default_rng(3).integers(0, 256, (60, 90, 3), np.uint8)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
-def test_every_format_gives_the_pixels_of_images_decode(decoder: Decoder, form: str) -> None:
-    data = encoded(NOISE, form)
+KINDS: list[tuple[str, str, dict[str, object]]] = [
+    ("JPEG", "RGB", {}),
+    ("JPEG", "RGB", {"progressive": True}),
+    ("JPEG", "L", {}),
+    ("JPEG", "CMYK", {}),
+    ("PNG", "RGB", {}),
+    ("PNG", "RGBA", {}),
+    ("PNG", "P", {}),
+    ("PNG", "I;16", {}),
+    ("WEBP", "RGB", {}),
+    ("WEBP", "RGBA", {"lossless": True}),
+    ("BMP", "RGB", {}),
+    ("GIF", "P", {}),
+    *(
+        ("TIFF", "RGB", {"compression": how})
+        for how in ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "lzma", "zstd")
+    ),
+    ("TIFF", "1", {"compression": "group3"}),
+    ("TIFF", "1", {"compression": "group4"}),
+    ("TIFF", "CMYK", {"compression": "tiff_lzw"}),
+    ("TIFF", "F", {}),
+    ("TIFF", "LAB", {}),
+]
+
+
+@pytest.mark.parametrize(("form", "mode", "options"), KINDS, ids=str)
+def test_every_format_gives_the_pixels_of_images_decode(
+    decoder: Decoder, form: str, mode: str, options: dict[str, object]
+) -> None:
+    grey = Image.fromarray(NOISE).convert("L") if mode == "I;16" else Image.fromarray(NOISE)
+    data = encoded(grey.convert(mode), form, **options)
     pixels = decoder(data)
     assert (pixels == images.decode(data, MAX_PIXELS)).all()
     assert (pixels.dtype, pixels.flags.c_contiguous, pixels.flags.writeable) == (np.uint8, True, True)
