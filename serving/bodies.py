@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -55,49 +55,62 @@ def files(*names: str) -> list[bytes]:
     """Return the files of a form, one of each name.
 
     Raises:
-        InvalidRequest: one is missing, or there are others.
+        InvalidRequest: one is missing.
     """
-    check_files(*names)
     for name in names:
         if name not in request.files:
             raise InvalidRequest(f"{name}: Field required")
     return [request.files[name].read() for name in names]
 
 
-def check_files(*names: str) -> None:
-    """Make sure that a form has no files but those of these names.
+def check_names(files: Collection[str], fields: Collection[str]) -> None:
+    """Make sure that a form has no files and no fields but those of these names.
 
     Raises:
         InvalidRequest: it has.
     """
     for name in request.files:
-        if name not in names:
-            raise InvalidRequest(f"{name[: validation.NAME_SHOWN]}: {validation.unknown(name, names)}")
+        if name in fields:
+            raise InvalidRequest(f"{name}: must be text, not a file")
+        if name not in files:
+            raise validation.unknown_field(name, (*files, *fields))
+    for name in request.form:
+        if name in files:
+            raise InvalidRequest(f"{name}: must be a file, with a file name")
+        if name not in fields:
+            raise validation.unknown_field(name, (*files, *fields))
+
+
+def check_none() -> None:
+    """Make sure that no body comes where none is expected: whoever sends one means something by it.
+
+    Raises:
+        InvalidRequest: there is more than `{}`.
+    """
+    if (request.content_length or 0) > len("{}") or "Transfer-Encoding" in request.headers:
+        raise InvalidRequest("body: this call takes none")
 
 
 @contextmanager
-def as_file(name: str, media: str) -> Iterator[IO[bytes]]:
+def as_file(name: str, *media: str) -> Iterator[IO[bytes]]:
     """Receive a file, in a form or as the body, that can be read twice and of which little stays in memory.
 
     Args:
         name: of the form's file.
-        media: the media type of a body that is the file itself.
+        media: the media types of a body that is the file itself.
 
     Raises:
         UnsupportedMediaType: it is neither.
-        InvalidRequest: the form has no such file, or something else.
+        InvalidRequest: the form has no such file.
     """
     if is_form():
-        check_files(name)
-        for field in request.form:
-            raise InvalidRequest(f"{field[: validation.NAME_SHOWN]}: {validation.unknown(field, (name,))}")
         if name not in request.files:
             raise InvalidRequest(f"{name}: Field required")
         with request.files[name].stream as file:
             yield file
         return
-    if request.mimetype != media:
-        raise UnsupportedMediaType(f"Send {media} or {FORM}.")
+    if request.mimetype not in media:
+        raise UnsupportedMediaType(f"Send {' or '.join((*media, FORM))}.")
     with tempfile.TemporaryFile() as file:  # on disk, without a name
         shutil.copyfileobj(request.stream, file)
         yield file

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from flask import Flask, Response, current_app, json
 from flask.typing import ResponseReturnValue
+from pydantic import Field
 
 from serving.errors import Failure, NotFound
 from serving.keys import OPEN
 from serving.openapi import document
-from serving.routes import Route
+from serving.routes import OCTETS, Route
 
 STATIC = Path(__file__).parent / "static"
 EXTENSION = "recognition.openapi"
@@ -40,12 +41,23 @@ def docs_file(_: Any, name: str) -> ResponseReturnValue:
     return Response(path.read_bytes(), mimetype=media, headers=KEPT)
 
 
-FILES = Literal["swagger-ui.css", "swagger-ui-bundle.js", "start.js"]
-SCRIPT = (JAVASCRIPT, '"use strict";')
+FILES = Annotated[
+    Literal["swagger-ui.css", "swagger-ui-bundle.js", "start.js"],
+    Field(description="What the page asks for.", examples=["start.js"]),
+]
 ROUTES = (
     Route("GET", "/openapi.json", openapi_json, OPEN, (dict[str, Any], {"openapi": "3.1.0"})),
     Route("GET", "/docs", docs, OPEN, (HTML, "<!doctype html>")),
-    Route("GET", "/docs/<name>", docs_file, OPEN, SCRIPT, others=(CSS,), parameter=FILES, raises=(NotFound,)),
+    Route(
+        "GET",
+        "/docs/<name>",
+        docs_file,
+        OPEN,
+        (OCTETS, None),
+        others=(JAVASCRIPT, CSS),
+        parameter=FILES,
+        raises=(NotFound,),
+    ),
 )
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 from flask import Flask, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
 from gunicorn.http.errors import ParseException
+from pydantic import Field
 from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from serving.errors import Failure, Forbidden, RateLimited, Unauthorized
+from serving.errors import Failure, Forbidden, InvalidRequest, RateLimited, Unauthorized
 from serving.routes import Route
 
 log = logging.getLogger(__name__)
 
 TOO_LARGE, INTERNAL = 413, 500
 SEE_THE_LOG = "The log has more under this request id."
-NOT_LET_IN = (Unauthorized, Forbidden, RateLimited)
+NOT_LET_IN = (Unauthorized, Forbidden, RateLimited, InvalidRequest)
 
 ERROR_TEXT = {
     400: "Invalid request.",
@@ -47,10 +49,10 @@ HTTP_CODE = {
 class Error(TypedDict):
     """The one shape of every error."""
 
-    error: str
-    code: str
-    detail: str
-    request_id: str
+    error: Annotated[str, Field(description="What the status means.")]
+    code: Annotated[str, Field(description="For programs; it stays the same.")]
+    detail: Annotated[str, Field(description="For people: what exactly, and where.")]
+    request_id: Annotated[str, Field(description="Under which the log has more.")]
 
 
 def status_of(failure: type[Failure], route: Route | None, statuses: Mapping[type[Failure], int]) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from flask import Response, jsonify
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from serving.keys import ANY, OPEN
@@ -19,8 +20,8 @@ METRICS = "# TYPE recognition_samples gauge\nrecognition_samples 92.0\n"
 class Health(TypedDict):
     """The process runs."""
 
-    status: Literal["ok"]
-    version: str
+    status: Annotated[Literal["ok"], Field(description="Always `ok`.")]
+    version: Annotated[str, Field(description="Of this service.")]
 
 
 def health(_: Any) -> ResponseReturnValue:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An embedding model.
+    """An embedding model."""
 
-    input_size: side of the square crops it takes, in pixels.
-    threshold: the largest distance, exclusive, that still counts as the same person.
-    distance_range: smallest and largest possible distance.
-    fingerprint: names model, weights and preprocessing; vectors of different fingerprints are not comparable.
-    """
-
-    name: str
-    dimension: int
-    input_size: int
-    threshold: float
-    distance_range: tuple[float, float]
-    fingerprint: str
+    name: Annotated[str, Field(description="As EMBEDDING_MODEL has it.")]
+    dimension: Annotated[int, Field(description="How many numbers a vector has.")]
+    input_size: Annotated[int, Field(description="Side of the square crops it takes, in pixels.")]
+    threshold: Annotated[
+        float, Field(description="The largest distance, exclusive, that still counts as the same person.")
+    ]
+    distance_range: Annotated[
+        tuple[float, float], Field(description="The smallest and the largest possible distance.")
+    ]
+    fingerprint: Annotated[
+        str,
+        Field(
+            description="Names model, weights and preprocessing; vectors of different fingerprints cannot be "
+            "compared."
+        ),
+    ]
 
     def similarity(self, distance: float) -> float:
         """Map a distance to [0, 1], linearly over the model's range: 1 is equal, 0 as far apart as can be."""

@@ -1,4 +1,9 @@
-"""The OpenAPI 3.1 document, made of a table of routes: of what checks requests and the types of answers."""
+"""The OpenAPI 3.1 document, made of a table of routes: of what checks requests and the types of answers.
+
+Client generators read it, and most allow one kind of answer for each status. So each call answers with either
+JSON, text or bytes, unless `Accept` asks for another kind. Bytes may also be had as OCTETS, which every
+generator knows.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 from serving.errors import Failure, Forbidden, InvalidRequest, RateLimited, RequestTimeout, Unauthorized
 from serving.failures import INTERNAL, SEE_THE_LOG, TOO_LARGE, Error, error_text, status_of
 from serving.keys import ANY, OPEN
+from serving.observe import SANE_ID
 from serving.routes import Route
 from serving.version import VERSION
 
@@ -29,12 +35,23 @@ TAGS = {
     "any": "How the service is. Any key will do.",
     "open": "What needs no key: whether it runs, this description, and the web page.",
 }
+REQUEST_ID = "X-Request-Id"
 HEADERS = {
-    "X-Request-Id": {
+    REQUEST_ID: {
         "description": "The caller's own, or a new one; it stands in the log.",
         "schema": {"type": "string"},
     },
     "Retry-After": {"description": "Seconds until another try is worth it.", "schema": {"type": "integer"}},
+}
+# Every call takes it. Where there are several bodies, openapi-python-client needs an optional parameter, too.
+PARAMETERS = {
+    REQUEST_ID: {
+        "name": REQUEST_ID,
+        "in": "header",
+        "required": False,
+        "description": "A name for the request, which its answer and both logs have. Default: a new one.",
+        "schema": {"type": "string", "pattern": f"^{SANE_ID.pattern}$"},
+    }
 }
 LET_IN: Mapping[str, tuple[type[Failure], ...]] = {OPEN: (), ANY: (Unauthorized, RateLimited)}
 
@@ -95,6 +112,7 @@ def document(
         "components": {
             "schemas": definitions["$defs"],
             "headers": HEADERS,
+            "parameters": PARAMETERS,
             "securitySchemes": SECURITY_SCHEMES,
         },
     }
@@ -133,23 +151,21 @@ def _operation(
     route: Route, refusals: Sequence[Refusal], schema_of: Mapping[tuple[str, str], dict[str, Any]]
 ) -> dict[str, Any]:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": TypeAdapter(route.parameter).json_schema()}
+        _parameter(name, "path", TypeAdapter(route.parameter).json_schema(), required=True)
         for name in re.findall(r"<(?:\w+:)?(\w+)>", route.path)
     ]
     if route.query is not None:
-        parameters += [
-            {"name": name, "in": "query", "required": False, "schema": schema}
-            for name, schema in _fields(route.query).items()
-        ]
+        parameters += [_parameter(name, "query", schema) for name, schema in _fields(route.query).items()]
     described: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
+        **({"description": route.description} if route.description else {}),
         "tags": [route.scope],
-        "parameters": parameters,
+        "parameters": [*parameters, {"$ref": f"#/components/parameters/{REQUEST_ID}"}],
         "responses": {
             "200": {
                 "description": route.summary,
-                "headers": _header_references("X-Request-Id"),
+                "headers": _header_references(REQUEST_ID),
                 "content": _answer(route, schema_of.get((route.name, "answer"), {"type": "string"})),
             },
             **_refused(refusals, schema_of[("error", "answer")]),
@@ -162,9 +178,8 @@ def _operation(
 
 def _answer(route: Route, schema: dict[str, Any]) -> dict[str, Any]:
     kind, example = route.answer
-    if example is None:
-        return {kind: {"schema": BINARY}}
-    content = {kind if isinstance(kind, str) else JSON: {"schema": schema, "example": example}}
+    media = kind if isinstance(kind, str) else JSON
+    content = {media: {"schema": BINARY} if example is None else {"schema": schema, "example": example}}
     return content | {other: {"schema": BINARY} for other in route.others}
 
 
@@ -172,23 +187,31 @@ def _body(route: Route, schema: dict[str, Any] | None) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if route.json is not None:
         body[JSON] = {"schema": schema, "example": route.json[1]}
-    if route.raw is not None:
-        media, example = route.raw
+    for media, example in route.raw.items():
         text = {"schema": {"type": "string"}, "example": example}
         body[media] = {"schema": BINARY} if example is None else text
     if route.files:
         file = {"type": "array", "items": BINARY} if route.several else BINARY
-        properties, required = dict.fromkeys(route.files, file), list(route.files)
+        properties = {name: {**file, "description": text} for name, text in route.files.items()}
+        required = list(route.files)
         if route.form:
             properties |= _fields(route.form)
             required += [name for name, field in route.form.model_fields.items() if field.is_required()]
-        body[FORM] = {"schema": {"type": "object", "required": required, "properties": properties}}
+        form = {"type": "object", "required": required, "properties": properties}
+        body[FORM] = {"schema": form | {"additionalProperties": False}}
     return body
+
+
+def _parameter(name: str, where: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+    """Describe a parameter; its example is what /docs sends unless it is changed."""
+    described = {"name": name, "in": where, "required": required, "description": schema["description"]}
+    examples = {"example": schema["examples"][0]} if "examples" in schema else {}
+    return described | {"schema": schema} | examples
 
 
 def _fields(model: type[BaseModel]) -> dict[str, Any]:
     """Return the schemas of a model's fields as a query or a form has them: absent, but never null."""
-    fields = model.model_json_schema(ref_template=SCHEMAS)["properties"]
+    fields = model.model_json_schema(ref_template=SCHEMAS).get("properties", {})
     for field in fields.values():
         kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
         if kinds:
@@ -201,7 +224,7 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
 def _refused(refusals: Sequence[Refusal], schema: dict[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for refusal in sorted(refusals):
-        headers = ("X-Request-Id", "Retry-After") if refusal.status in (429, 503) else ("X-Request-Id",)
+        headers = (REQUEST_ID, "Retry-After") if refusal.status in (429, 503) else (REQUEST_ID,)
         response = responses.setdefault(
             str(refusal.status),
             {

@@ -5,23 +5,27 @@ Access, the queue, /openapi.json and the tests read the rows of this table.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 from werkzeug.routing import PathConverter
 
-from serving import validation
+from serving import bodies
 from serving.errors import Failure, InvalidRequest
 from serving.keys import OPEN
+from serving.validation import unknown_field
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+OCTETS = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +33,15 @@ class Route:
     """One row.
 
     method, path: of the call, the path as Flask writes it.
-    handler: is called with the application's parts, and with the path's parameter by its name; the first
-        line of its docstring describes the call.
+    handler: is called with the application's parts, and with the path's parameter by its name; its
+        docstring describes the call.
     scope: what a key must open; see serving/keys.py.
     answer: the type of its JSON, or the media type of another answer; and an example, None for bytes.
-    others: media types that the answer may also have.
+    others: media types that the answer may also have; OCTETS only for those who ask.
     queued: whether it waits for a turn, and so is refused, when too many wait, before its body is read.
     json: the type of a JSON body, and an example.
-    raw: the media type of a body that is neither JSON nor a form, and an example, None for bytes.
-    files, form: the names of an upload's files, and the model of its other fields.
+    raw: the media types of a body that is neither JSON nor a form, and an example of each, None for bytes.
+    files, form: an upload's files, each with a description, and the model of its other fields.
     several: whether each of the files may come several times.
     query: the model of the parameters; None: it takes none.
     parameter: the type of the path's parameter.
@@ -54,8 +58,8 @@ class Route:
     others: tuple[str, ...] = ()
     queued: bool = False
     json: tuple[Any, Any] | None = None
-    raw: tuple[str, Any] | None = None
-    files: tuple[str, ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     several: bool = False
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
@@ -73,6 +77,11 @@ class Route:
     def summary(self) -> str:
         """What it does, in a few words."""
         return (self.handler.__doc__ or "").partition("\n")[0].rstrip(".")
+
+    @property
+    def description(self) -> str:
+        """What more there is to say of it."""
+        return inspect.cleandoc((self.handler.__doc__ or "").partition("\n")[2])
 
     @property
     def has_body(self) -> bool:
@@ -108,7 +117,23 @@ def register(
             check_queue()
         if route.query is None and route.scope != OPEN:  # browsers' pages may come with anybody's parameters
             for name in query():
-                raise InvalidRequest(f"{name[: validation.NAME_SHOWN]}: {validation.unknown(name, ())}")
+                raise unknown_field(name)
+        if not route.has_body and route.method != "GET":
+            bodies.check_none()
+
+    @app.before_request
+    def refuse_unknown_fields_of_a_form() -> None:
+        route = table.get(request.endpoint or "")
+        if route is not None and route.files and bodies.is_form():
+            bodies.check_names(route.files, route.form.model_fields if route.form else ())
+
+    @app.after_request
+    def call_it_bytes_if_asked(response: Response) -> Response:
+        route = table.get(request.endpoint or "")
+        if route is not None and response.status_code == 200 and OCTETS in (route.answer[0], *route.others):
+            media = (response.mimetype or OCTETS, OCTETS)
+            response.mimetype = request.accept_mimetypes.best_match(media, default=media[0])
+        return response
 
 
 def query() -> Mapping[str, str]:

@@ -28,8 +28,13 @@ def faults_of(error: ValidationError, known: tuple[str, ...] = ()) -> str:
 
 def unknown(name: str, known: tuple[str, ...]) -> str:
     """Say that a field does not exist, and which one it resembles."""
-    similar = get_close_matches(name.lower(), known, n=1)
+    similar = get_close_matches(name[:NAME_SHOWN].lower(), known, n=1)
     return f"unknown field; did you mean {similar[0]}?" if similar else "unknown field"
+
+
+def unknown_field(name: str | None, known: tuple[str, ...] = ()) -> InvalidRequest:
+    """Say the same as an error, of a field that may be without a name."""
+    return InvalidRequest(f"{name[:NAME_SHOWN] if name else '(no name)'}: {unknown(name or '', known)}")
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from embedding import service, wire
@@ -17,7 +18,7 @@ from serving.errors import InvalidRequest, UnsupportedMediaType
 from serving.keys import ANY
 from serving.metrics import Metrics
 from serving.model import Model
-from serving.routes import Route
+from serving.routes import OCTETS, Route
 from serving.stages import count, stage
 from serving.version import VERSION
 
@@ -37,16 +38,16 @@ class Parts:
 class Ready(TypedDict):
     """A crop has just gone through the network."""
 
-    status: Literal["ready"]
-    version: str
-    model: str
+    status: Annotated[Literal["ready"], Field(description="Always `ready`; else the status is not 200.")]
+    version: Annotated[str, Field(description="Of this service.")]
+    model: Annotated[str, Field(description="Which model makes the vectors.")]
 
 
 class FaceVector(TypedDict):
     """The vector of one picture; empty if it could not be read."""
 
-    id: str | int | float
-    vector: list[float]
+    id: Annotated[str | int | float, Field(description="As it was sent.")]
+    vector: Annotated[list[float], Field(description="As many numbers as the model's `dimension`, or none.")]
 
 
 def count_requests() -> Metrics:
@@ -80,7 +81,8 @@ def model(parts: Parts) -> ResponseReturnValue:
 
 def embeddings(parts: Parts) -> ResponseReturnValue:
     """Turn uint8 (n, side, side, 3) RGB crops into float32 (n, dimension) vectors, both as .npy arrays."""
-    crops = wire.parse_crops(bodies.of_type(NPY), parts.network.model.input_size)
+    body = bodies.files("crops")[0] if bodies.is_form() else bodies.of_type(NPY)
+    crops = wire.parse_crops(body, parts.network.model.input_size)
     count("faces", len(crops))
     with parts.metrics.gauges["running"].labels("embed").track_inprogress(), stage("embed"):
         vectors = parts.network.embed(crops)
@@ -93,7 +95,6 @@ def uploads(parts: Parts) -> ResponseReturnValue:
     """Turn uploaded pictures of one face each into vectors."""
     if not bodies.is_form():
         raise UnsupportedMediaType(f"Send {bodies.FORM}.")
-    bodies.check_files("image")
     ids = wire.parse_face_ids(request.form)
     pictures = [upload.read() for upload in request.files.getlist("image")]
     wire.check_same_number(ids, pictures)
@@ -117,10 +118,21 @@ DESCRIBED = {
 READY = {"status": "ready", "version": VERSION, "model": "Facenet"}
 EMBEDDED = (list[FaceVector], [{"id": "a", "vector": [0.25, -1.5]}])
 BODY = (InvalidRequest, UnsupportedMediaType)
+FACES = {"image": "Pictures of one face each: JPEG, PNG, WebP, BMP, TIFF or GIF. Required."}
 ROUTES = (
     Route("GET", "/", running, ANY, (HTML, "<p>Feature extraction server is running!</p>")),
     Route("GET", "/ready", ready, ANY, (Ready, READY)),
     Route("GET", "/model", model, ANY, (Model, DESCRIBED)),
-    Route("POST", "/embeddings", embeddings, ANY, (NPY, None), raw=(NPY, None), raises=BODY),
-    Route("POST", "/", uploads, ANY, EMBEDDED, files=("image",), several=True, form=wire.Upload, raises=BODY),
+    Route(
+        "POST",
+        "/embeddings",
+        embeddings,
+        ANY,
+        (NPY, None),
+        others=(OCTETS,),
+        raw={NPY: None},
+        files={"crops": "The .npy array. Required."},
+        raises=BODY,
+    ),
+    Route("POST", "/", uploads, ANY, EMBEDDED, files=FACES, several=True, form=wire.Upload, raises=BODY),
 )

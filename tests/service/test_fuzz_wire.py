@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from werkzeug.test import TestResponse
 
 from embedding import app as embedding_app
 from embedding import config as embedding_config
+from embedding.network import Network
 from hostile_pictures import SMALL, encoded
 from recognition import config as recognition_config
 from recognition.app import create_app
@@ -71,12 +71,8 @@ def recognition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClien
 
 @pytest.fixture(scope="module")
 def embedding() -> FlaskClient:
-    network: Any = SimpleNamespace(
-        name="a model",
-        input_size=SIDE,
-        fingerprint="fingerprint",
-        embed=lambda crops: np.ones((len(crops), 4), np.float32),
-    )
+    model = Model("a model", 4, SIDE, 9.0, (0.0, 20.0), "fingerprint")
+    network = Network(model, lambda crops: np.ones((len(crops), 4), np.float32))
     return embedding_app.create_app(
         embedding_config.read({"MAX_BODY_BYTES": "100000"}), network=network
     ).test_client()

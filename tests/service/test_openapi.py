@@ -26,11 +26,13 @@ from recognition.app import create_app
 from recognition.faces import Box, Face
 from recognition.gallery import open_gallery
 from recognition.web import routes
-from serving import documentation, health, keys
+from serving import documentation, health, keys, openapi
+from serving import routes as routing
 from serving.model import Model
 
 KEY, KEPT = keys.new("administrator", "admin")
 MODEL = Model("a model", 4, 160, 9.0, (0.0, 20.0), "fingerprint-of-the-model")
+JSON, NDJSON = "application/json", "application/x-ndjson"
 MARKS = np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, np.nan]], np.float32)
 
 
@@ -162,24 +164,22 @@ def npy() -> bytes:
     return stream.getvalue()
 
 
-FILE = {"file", "image", "image1", "image2"}
+PICTURES = ("file", "image", "image1", "image2")
 
 
-def bodies(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Send what an operation takes: its examples, and for each file a picture, or the exported gallery."""
-    for media, content in operation.get("requestBody", {"content": {"": {}}})["content"].items():
+def bodies(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send what an operation takes: its examples, and for each file a picture, crops, or a gallery."""
+    contents = operation.get("requestBody", {"content": {"": {}}})["content"]
+    files = {name: png().getvalue() for name in PICTURES} | {"crops": npy()}
+    if NDJSON in contents:
+        files["file"] = contents[NDJSON]["example"].encode()
+    for media, content in contents.items():
         if media == "multipart/form-data":
-            files: dict[str, Any] = {
-                name: (png(), "x.png") for name in FILE & set(content["schema"]["properties"])
-            }
-            if "application/x-ndjson" in operation["requestBody"]["content"]:
-                exported = operation["requestBody"]["content"]["application/x-ndjson"]["example"]
-                files = {"file": (io.BytesIO(exported.encode()), "gallery.jsonl")}
             fields = content["schema"]["properties"]
             given = {name: field["examples"][0] for name, field in fields.items() if field.get("examples")}
-            yield {"data": given | files}
-        elif media == "application/x-npy":
-            yield {"data": npy(), "content_type": media}
+            yield {"data": given | {name: (io.BytesIO(files[name]), "x") for name in files if name in fields}}
+        elif content.get("schema") == openapi.BINARY:
+            yield {"data": files["file" if NDJSON in contents else "crops"], "content_type": media}
         elif media:
             example = content["example"]
             data = example if isinstance(example, str) else json.dumps(example)
@@ -196,13 +196,119 @@ def test_every_example_of_a_request_works_and_the_answer_fits(client: FlaskClien
     for method, path, operation in calls:
         url = path.replace("{sample_id}", "astronaut%2F1").replace("{name}", "start.js")
         url = url.replace("{filename}", "app.js")
-        for body in bodies(document, operation):
+        for body in bodies(operation):
             answer = client.open(url, method=method.upper(), buffered=True, **body)
             assert answer.status_code == 200, (method, path, answer.text)
             content = operation["responses"]["200"]["content"]
             assert answer.mimetype in content, (method, path)
             if answer.mimetype == "application/json":
                 assert_valid(answer.json, content["application/json"]["schema"], document)
+
+
+def schemas_of(value: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object in a document, and where it stands."""
+    if isinstance(value, dict):
+        yield place, value
+        for name, inner in value.items():
+            yield from schemas_of(inner, f"{place}/{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from schemas_of(inner, f"{place}/{number}")
+
+
+def test_every_field_and_every_parameter_is_described(client: FlaskClient) -> None:
+    document = document_of(client)
+    described = {
+        f"{place}: {name}": field.get("description")
+        for place, value in schemas_of(document)
+        for name, field in value.get("properties", {}).items()
+    }
+    described |= {
+        place: value.get("description")
+        for place, value in schemas_of([document["paths"], document["components"]["parameters"]])
+        if "in" in value
+    }
+    assert len(described) > 20
+    assert {place for place, text in described.items() if not text} == set()
+
+
+def objects_sent(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The schema of each JSON object and each form that is sent, and where."""
+    for method, path, operation in operations(document):
+        for media, content in operation.get("requestBody", {"content": {}})["content"].items():
+            if media in (JSON, "multipart/form-data"):
+                schema = content["schema"].get("items", content["schema"])
+                name = schema.get("$ref", "").rpartition("/")[2]
+                yield f"{method} {path} {media}", document["components"]["schemas"].get(name, schema)
+
+
+def test_every_field_of_a_request_tells_its_default_or_that_it_is_required(client: FlaskClient) -> None:
+    document = document_of(client)
+    fields = {
+        f"{place}: {name}": (field["description"], name in schema.get("required", ()))
+        for place, schema in objects_sent(document)
+        for name, field in schema["properties"].items()
+    }
+    fields |= {
+        f"{path}: {parameter['name']}": (parameter["description"], False)
+        for _, path, operation in operations(document)
+        for parameter in operation["parameters"]
+        if parameter.get("in") == "query"
+    }
+    assert len(fields) > 2
+    for place, (text, required) in fields.items():
+        assert text.count("Required." if required else "Default: ") == 1, place
+        assert not place.endswith(": min_distance") or "a maximum" in text
+
+
+def test_no_request_may_have_fields_that_nobody_knows(client: FlaskClient) -> None:
+    closed = {place: schema["additionalProperties"] for place, schema in objects_sent(document_of(client))}
+    assert set(closed.values()) == {False}
+    assert len(closed) > 1
+
+
+def test_no_call_answers_now_text_now_bytes(client: FlaskClient) -> None:
+    for method, path, operation in operations(document_of(client)):
+        medias = list(operation["responses"]["200"]["content"])
+        known = [media for media in medias if media.startswith("text/") or media in (JSON, routing.OCTETS)]
+        assert known, (method, path)
+        assert len(medias) == 1 or known[0] in (JSON, routing.OCTETS), (method, path)
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        (None, "image/jpeg"),
+        ("*/*", "image/jpeg"),
+        ("image/jpeg, application/octet-stream", "image/jpeg"),
+        ("image/jpeg;q=0.5, application/octet-stream", "application/octet-stream"),
+        ("application/octet-stream", "application/octet-stream"),
+        ("text/html", "image/jpeg"),
+    ],
+)
+def test_bytes_are_called_bytes_for_who_asks_for_that(tmp_path: Path, accept: str | None, media: str) -> None:
+    client = recognition(tmp_path).test_client()
+    headers = {"Accept": accept} if accept else {}
+    answer = client.post("/draw", data={"file": (png(), "x.png")}, headers=headers)
+    assert (answer.status_code, answer.mimetype, answer.data[:2]) == (200, media, b"\xff\xd8")
+    refused = client.post("/draw", headers=headers)
+    assert (refused.status_code, refused.mimetype) == (415, "application/json")
+
+
+def test_crops_may_come_in_a_form() -> None:
+    client = embedding().test_client()
+    raw = client.post("/embeddings", data=npy(), content_type="application/x-npy")
+    form = client.post("/embeddings", data={"crops": (io.BytesIO(npy()), "crops.npy")})
+    assert (form.status_code, form.data) == (200, raw.data)
+    for data, said in (
+        ({"crop": (io.BytesIO(npy()), "x")}, "crop: unknown field; did you mean crops?"),
+        ({"crops": "text"}, "crops: must be a file, with a file name"),
+        ({}, "crops: Field required"),
+    ):
+        answer = client.post("/embeddings", data=data, content_type="multipart/form-data")
+        assert (answer.status_code, answer.json and answer.json["code"]) == (400, "invalid_request")
+        assert answer.json is not None
+        assert answer.json["detail"] == said
 
 
 def test_it_tells_what_a_key_must_open(tmp_path: Path) -> None:

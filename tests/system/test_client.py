@@ -43,9 +43,11 @@ def test_options_reach_the_service(client: Client, photographs: dict[str, list[P
     client.enrol("1", "Madonna", photographs["madonna"][1])
     assert client.recognise(picture, min_distance=0.01) == []
     with pytest.raises(ServiceError) as refused:
-        client.recognise(picture, top=3, min_distance=-1)
+        client.recognise(picture, min_distance=-1)
     assert refused.value.code == "invalid_request"
     assert "min_distance" in refused.value.detail
+    with pytest.raises(ServiceError, match=r"top: unknown field; did you mean top_k\?"):
+        client.recognise(picture, top=3)
     assert refused.value.request_id
 
 

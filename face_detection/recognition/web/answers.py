@@ -7,37 +7,45 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field, JsonValue
 from typing_extensions import TypedDict
 
+SampleId = Annotated[str, Field(description="The sample's own id, as the caller chose it.")]
+PersonName = Annotated[str, Field(description="Whose face it is.")]
+Metadata = Annotated[JsonValue, Field(description="What was stored with the sample; null if nothing was.")]
 Bbox = Annotated[
-    str, Field(pattern=r"^\d+, \d+, \d+, \d+$", description='"x, y, w, h" in pixels of the upright picture')
+    str, Field(pattern=r"^\d+, \d+, \d+, \d+$", description='"x, y, w, h" in pixels of the upright picture.')
 ]
-Similarity = Annotated[float, Field(ge=0, le=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Point = Annotated[list[float], Field(min_length=2, max_length=2, description="x, y in pixels")]
-Total = Annotated[int, Field(ge=0)]
+Distance = Annotated[float, Field(description="Between the vectors of two faces: small is similar.")]
+Similarity = Annotated[
+    float, Field(ge=0, le=1, description="1 for the same picture; falls as the distance grows.")
+]
+Probability = Annotated[float, Field(ge=0, le=1, description="The detector's, that this is a face.")]
+Point = Annotated[list[float], Field(min_length=2, max_length=2, description="x, y in pixels.")]
+Time = Annotated[str, Field(description="ISO 8601, UTC.")]
+Success = Annotated[str, Field(description="Says that they are gone.")]
+Total = Annotated[int, Field(ge=0, description="How many samples.")]
 
 
 class Fault(TypedDict):
     """Why one picture of an enrolment failed."""
 
-    code: str
-    detail: str
+    code: Annotated[str, Field(description="For programs: `no_face`, `invalid_image`, ...")]
+    detail: Annotated[str, Field(description="For people.")]
 
 
 class Enrolled(TypedDict):
     """Each id sent is in `success` or in `fail`, and then also in `errors`."""
 
-    success: list[str]
-    fail: list[str]
-    errors: dict[str, Fault]
+    success: Annotated[list[str], Field(description="Ids of the samples that are stored now.")]
+    fail: Annotated[list[str], Field(description="Ids for which nothing was stored or changed.")]
+    errors: Annotated[dict[str, Fault], Field(description="Why, for each id in `fail`.")]
 
 
 class Candidate(TypedDict):
     """One of the nearest samples of a face."""
 
-    id: str
-    name: str
-    metadata: JsonValue
-    distance: float
+    id: SampleId
+    name: PersonName
+    metadata: Metadata
+    distance: Distance
     similarity: Similarity
 
 
@@ -45,23 +53,35 @@ class RecognisedFace(TypedDict):
     """A face and its nearest sample; id, name and metadata are empty for an unknown face."""
 
     bbox: Bbox
-    id: str
-    metadata: JsonValue
-    name: str
-    distance: float | None
-    similarity: Similarity | None
+    id: SampleId
+    metadata: Metadata
+    name: PersonName
+    distance: Annotated[
+        float | None, Field(description="To the nearest sample: small is similar. Null in an empty gallery.")
+    ]
+    similarity: Annotated[
+        Similarity | None,
+        Field(description="1 for the same picture. Null in an empty gallery."),
+    ]
     confidence: Probability
-    candidates: NotRequired[list[Candidate]]
+    candidates: NotRequired[
+        Annotated[
+            list[Candidate], Field(description="The nearest samples, if `top_k` was sent; nearest first.")
+        ]
+    ]
+
+
+Landmark = Annotated[Point | None, Field(description="x, y in pixels; null where it was not found.")]
 
 
 class Landmarks(TypedDict):
     """Left and right as seen in the picture; null where the detector does not find one."""
 
-    left_eye: Point | None
-    right_eye: Point | None
-    nose: Point | None
-    mouth_left: Point | None
-    mouth_right: Point | None
+    left_eye: Landmark
+    right_eye: Landmark
+    nose: Landmark
+    mouth_left: Landmark
+    mouth_right: Landmark
 
 
 class DetectedFace(TypedDict):
@@ -69,15 +89,15 @@ class DetectedFace(TypedDict):
 
     bbox: Bbox
     confidence: Probability
-    landmarks: Landmarks
+    landmarks: Annotated[Landmarks, Field(description="Eyes, nose and corners of the mouth.")]
 
 
 class Verified(TypedDict):
     """Whether the largest faces of two pictures are one person's: distance < threshold."""
 
-    verified: bool
-    distance: float
-    threshold: float
+    verified: Annotated[bool, Field(description="Whether `distance` is below `threshold`.")]
+    distance: Distance
+    threshold: Annotated[float, Field(description="`min_distance`, or the model's own threshold.")]
     similarity: Similarity
     bbox1: Bbox
     bbox2: Bbox
@@ -86,21 +106,23 @@ class Verified(TypedDict):
 class StoredSample(TypedDict):
     """A sample without its vector; times in ISO 8601, UTC."""
 
-    id: str
-    name: str
-    metadata: JsonValue
-    action: str | None
-    created: str
-    modified: str
-    expires_at: str | None
+    id: SampleId
+    name: PersonName
+    metadata: Metadata
+    action: Annotated[str | None, Field(description="The text that was stored with it.")]
+    created: Time
+    modified: Time
+    expires_at: Annotated[str | None, Field(description="ISO 8601, UTC; null: never.")]
 
 
 class Samples(TypedDict):
-    """One page of samples; `next` is what to send as `after` for the following one, null on the last."""
+    """One page of samples."""
 
-    samples: list[StoredSample]
-    total: Total
-    next: str | None
+    samples: Annotated[list[StoredSample], Field(description="In the order of their ids.")]
+    total: Annotated[Total, Field(description="How many there are on all pages.")]
+    next: Annotated[
+        str | None, Field(description="What to send as `after` for the next page; null on the last.")
+    ]
 
 
 class Count(TypedDict):
@@ -110,38 +132,40 @@ class Count(TypedDict):
 
 
 class Cleared(TypedDict):
-    """Every sample was removed, or `deleted` of them, those of the name asked for."""
+    """Every sample was removed, or those of the name asked for."""
 
-    success: str
-    deleted: NotRequired[Total]
+    success: Success
+    deleted: NotRequired[Annotated[Total, Field(description="How many had the name asked for.")]]
 
 
 class Deleted(TypedDict):
     """The id of the sample that was removed."""
 
-    success: list[str]
+    success: Annotated[list[str], Field(description="The id of the sample.")]
 
 
 class Imported(TypedDict):
     """How many samples of a file were stored, and how many were there already."""
 
-    imported: Total
-    unchanged: Total
-
-
-class Ready(TypedDict):
-    """A recognition from end to end has just worked."""
-
-    status: Literal["ready"]
-    version: str
-    model: str
-    threshold: float
-    distance_range: tuple[float, float]
-    gallery: GallerySize
-    authentication: bool
+    imported: Annotated[Total, Field(description="How many were stored.")]
+    unchanged: Annotated[Total, Field(description="How many stay as they were: the gallery's own are newer.")]
 
 
 class GallerySize(TypedDict):
     """How many samples are enrolled."""
 
     samples: Total
+
+
+class Ready(TypedDict):
+    """A recognition from end to end has just worked."""
+
+    status: Annotated[Literal["ready"], Field(description="Always `ready`; else the status is 503.")]
+    version: Annotated[str, Field(description="Of this service.")]
+    model: Annotated[str, Field(description="The embedding model.")]
+    threshold: Annotated[float, Field(description="What `min_distance` is if it is not sent.")]
+    distance_range: Annotated[
+        tuple[float, float], Field(description="The smallest and the largest distance there can be.")
+    ]
+    gallery: Annotated[GallerySize, Field(description="What is enrolled.")]
+    authentication: Annotated[bool, Field(description="Whether keys are asked for.")]

@@ -14,7 +14,7 @@ from recognition.service import Service
 from recognition.web import answers, render, wire
 from serving import bodies
 from serving.metrics import Metrics
-from serving.routes import query
+from serving.routes import OCTETS, query
 from serving.version import VERSION
 
 STATIC = Path(__file__).parents[1] / "static"
@@ -62,24 +62,27 @@ def update_samples(parts: Parts) -> ResponseReturnValue:
 
 
 def face_recognition(parts: Parts) -> ResponseReturnValue:
-    """Find the faces of a picture and the samples they match, largest face first."""
-    picture: Encoded
-    drawn = wire.parse_draw_query(query()) or _prefers_jpeg()
-    if bodies.is_form():
-        (picture,), options = bodies.files("file"), wire.parse_recognise_form(request.form)
-    else:
-        picture, options = wire.parse_recognise(bodies.json())
-    if drawn:
-        jpeg = parts.service.draw(picture, options.search(), unknown=options.include_unknown)
-        return Response(jpeg, mimetype=JPEG)
+    """Find the faces of a picture and the samples they match, largest face first.
+
+    With `?draw=1`, or `Accept: image/jpeg`, it answers as `POST /draw` does.
+    """
+    if wire.parse_draw_query(query()) or _prefers_jpeg():
+        return draw(parts)
+    picture, options = _picture_and_options()
     return jsonify(render.recognition_answer(parts.service.recognise(picture, options.search()), options))
+
+
+def draw(parts: Parts) -> ResponseReturnValue:
+    """Recognise, and answer with the picture itself, boxes and names drawn on it."""
+    picture, options = _picture_and_options()
+    jpeg = parts.service.draw(picture, options.search(), unknown=options.include_unknown)
+    return Response(jpeg, mimetype=JPEG)
 
 
 def detect(parts: Parts) -> ResponseReturnValue:
     """Find the faces of a picture, largest first."""
     picture: Encoded
     if bodies.is_form():
-        wire.check_no_options(request.form)
         (picture,) = bodies.files("file")
     else:
         picture = wire.parse_detect(bodies.json())
@@ -142,9 +145,16 @@ def export_samples(parts: Parts) -> ResponseReturnValue:
 
 def import_samples(parts: Parts) -> ResponseReturnValue:
     """Store the samples of such a file, unless newer ones are there."""
-    with bodies.as_file("file", NDJSON) as file:
+    with bodies.as_file("file", NDJSON, OCTETS) as file:
         imported, unchanged = transfer.import_file(parts.gallery, file, parts.service.check_comparable)
     return jsonify(answers.Imported(imported=imported, unchanged=unchanged))
+
+
+def _picture_and_options() -> tuple[Encoded, wire.RecogniseOptions]:
+    if bodies.is_form():
+        (picture,) = bodies.files("file")
+        return picture, wire.parse_recognise_form(request.form)
+    return wire.parse_recognise(bodies.json())
 
 
 def _prefers_jpeg() -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from recognition import errors
-from recognition.bounds import Id
 from recognition.web import answers, examples, handlers, wire
 from serving.errors import (
     Failure,
@@ -17,7 +19,7 @@ from serving.errors import (
     UnsupportedMediaType,
 )
 from serving.keys import ADMIN, ANY, ENROL, OPEN, RECOGNISE
-from serving.routes import Route
+from serving.routes import OCTETS, Route
 
 STATUS: dict[type[Failure], int] = {
     errors.NoFace: 400,
@@ -30,8 +32,7 @@ STATUS: dict[type[Failure], int] = {
 }
 
 TEXT, HTML = "text/plain", "text/html"
-SCRIPT = ("text/javascript", 'import { byId } from "./elements.js";')
-OTHER_FILES = ("application/javascript", "text/css", HTML, "image/svg+xml", "image/jpeg")
+FILE_TYPES = ("text/javascript", "application/javascript", "text/css", HTML, "image/svg+xml", handlers.JPEG)
 PAGE_FILES = Literal[
     "api.js",
     "app.js",
@@ -53,6 +54,8 @@ PAGE_FILES = Literal[
     "style.css",
     "views.css",
 ]
+PAGE_FILE = Annotated[PAGE_FILES, Field(description="What the page asks for.", examples=["app.js"])]
+IMAGE_FILE = "The picture: JPEG, PNG, WebP, BMP, TIFF or GIF. Required."
 BODY = (InvalidRequest, UnsupportedMediaType, Overloaded)
 PICTURE = (*BODY, InvalidImage, ImageTooLarge)
 SAMPLES = (errors.GalleryUnavailable, errors.AuditUnavailable)
@@ -60,6 +63,28 @@ QUERY = (InvalidRequest, *SAMPLES)
 SAMPLE = (NotFound, *SAMPLES)
 VECTORS = (errors.EmbeddingUnavailable, *SAMPLES, errors.GalleryModelMismatch)
 
+RECOGNISE_FACES = Route(
+    "POST",
+    "/face-recognition",
+    handlers.face_recognition,
+    RECOGNISE,
+    (list[answers.RecognisedFace], [examples.FACE | {"candidates": [examples.MATCH]}]),
+    others=(handlers.JPEG,),
+    queued=True,
+    json=(wire.RecogniseRequest, {"image": examples.PICTURE, "include_unknown": True, "top_k": 3}),
+    files={"file": IMAGE_FILE},
+    form=wire.RecogniseOptions,
+    query=wire.DrawQuery,
+    raises=(*PICTURE, *VECTORS),
+)
+DRAW = replace(
+    RECOGNISE_FACES,
+    path="/draw",
+    handler=handlers.draw,
+    answer=(handlers.JPEG, None),
+    others=(OCTETS,),
+    query=None,
+)
 CLEARED = (answers.Cleared, examples.REMOVED)
 CLEAR_BY_GET = Route("GET", "/clear-samples", handlers.clear_samples, ADMIN, CLEARED, raises=SAMPLES)
 
@@ -70,9 +95,9 @@ ROUTES = (
         "/static/<path:filename>",
         handlers.page_file,
         OPEN,
-        SCRIPT,
-        others=OTHER_FILES,
-        parameter=PAGE_FILES,
+        (OCTETS, None),
+        others=FILE_TYPES,
+        parameter=PAGE_FILE,
         raises=(NotFound,),
     ),
     Route("GET", "/update-samples", handlers.running, ANY, (TEXT, handlers.RUNNING)),
@@ -86,20 +111,8 @@ ROUTES = (
         raises=(errors.NoFace, errors.DiskFull, *VECTORS),
         failing=503,  # whatever the reason against it; the code tells which
     ),
-    Route(
-        "POST",
-        "/face-recognition",
-        handlers.face_recognition,
-        RECOGNISE,
-        (list[answers.RecognisedFace], [examples.FACE | {"candidates": [examples.MATCH]}]),
-        others=(handlers.JPEG,),
-        queued=True,
-        json=(wire.RecogniseRequest, {"image": examples.PICTURE, "include_unknown": True, "top_k": 3}),
-        files=("file",),
-        form=wire.RecogniseOptions,
-        query=wire.DrawQuery,
-        raises=(*PICTURE, *VECTORS),
-    ),
+    RECOGNISE_FACES,
+    DRAW,
     Route(
         "POST",
         "/detect",
@@ -108,7 +121,7 @@ ROUTES = (
         (list[answers.DetectedFace], [examples.DETECTED]),
         queued=True,
         json=(wire.DetectRequest, {"image": examples.PICTURE}),
-        files=("file",),
+        files={"file": IMAGE_FILE},
         raises=PICTURE,
     ),
     Route(
@@ -119,7 +132,7 @@ ROUTES = (
         (answers.Verified, examples.VERIFIED),
         queued=True,
         json=(wire.VerifyRequest, {"image1": examples.PICTURE, "image2": examples.PICTURE}),
-        files=("image1", "image2"),
+        files=dict.fromkeys(("image1", "image2"), IMAGE_FILE),
         form=wire.VerifyOptions,
         raises=(*PICTURE, errors.NoFace, errors.EmbeddingUnavailable, errors.AuditUnavailable),
     ),
@@ -157,7 +170,7 @@ ROUTES = (
         handlers.show_sample,
         ENROL,
         (answers.StoredSample, examples.STORED),
-        parameter=Id,
+        parameter=wire.SampleId,
         raises=SAMPLE,
     ),
     Route(
@@ -166,7 +179,7 @@ ROUTES = (
         handlers.delete_sample,
         ENROL,
         (answers.Deleted, {"success": ["astronaut/1"]}),
-        parameter=Id,
+        parameter=wire.SampleId,
         raises=SAMPLE,
     ),
     Route(
@@ -181,7 +194,13 @@ ROUTES = (
     CLEAR_BY_GET,
     Route("POST", "/clear-samples", handlers.clear_samples, ADMIN, CLEARED, raises=SAMPLES),
     Route(
-        "GET", "/export", handlers.export_samples, ADMIN, (handlers.NDJSON, examples.EXPORTED), raises=SAMPLE
+        "GET",
+        "/export",
+        handlers.export_samples,
+        ADMIN,
+        (handlers.NDJSON, examples.EXPORTED),
+        others=(OCTETS,),
+        raises=SAMPLE,
     ),
     Route(
         "POST",
@@ -189,8 +208,8 @@ ROUTES = (
         handlers.import_samples,
         ADMIN,
         (answers.Imported, {"imported": 90, "unchanged": 2}),
-        raw=(handlers.NDJSON, examples.EXPORTED),
-        files=("file",),
+        raw={handlers.NDJSON: examples.EXPORTED, OCTETS: None},
+        files={"file": "What GET /export wrote. Required."},
         raises=(errors.DamagedGallery, UnsupportedMediaType, *VECTORS),
     ),
 )

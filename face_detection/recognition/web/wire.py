@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name
 from recognition.faces import Encoded, Enrolment, Search
@@ -15,19 +16,22 @@ from serving.validation import faults_told
 MAX_TOP_K = 100
 MAX_PAGE = 1000
 MAX_SAMPLES = 10_000  # in one request
+MAX_FIELDS = 100  # in one object that is sent; there are fewer to know
 
-Distance = Annotated[
-    float,
+Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MinDistance = Annotated[
+    Distance | None,
     Field(
-        gt=0,
-        allow_inf_nan=False,
         description="The largest distance, exclusive, at which two faces still count as one person's: "
-        "a maximum, in spite of its historical name. Default: the model's own threshold, 9 for Facenet.",
-        examples=[9],
+        "a maximum, in spite of its historical name. Default: the model's own threshold, 9 for Facenet."
     ),
 ]
 Image = Annotated[
     str, Field(description="The picture in base64, bare or behind `data:image/...;base64,`. Required.")
+]
+
+SampleId = Annotated[
+    Id, Field(description="The sample's own id, percent-encoded, slashes, too.", examples=["astronaut/1"])
 ]
 
 
@@ -35,6 +39,14 @@ class _Strict(BaseModel):
     """Unknown fields are refused: a misspelt option must never be taken for its default."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_many_fields(cls, sent: Any) -> Any:
+        """Refuse millions of unknown fields at once: noting a fault for each would take gigabytes."""
+        if isinstance(sent, dict) and len(sent) > MAX_FIELDS:
+            raise ValueError(f"more than {MAX_FIELDS} fields")
+        return sent
 
 
 class _Lax(BaseModel):
@@ -68,7 +80,7 @@ class NewSample(_Strict):
 class RecogniseOptions(_Strict):
     """What a caller can set in addition to the picture; the defaults are the historical behaviour."""
 
-    min_distance: Distance | None = None
+    min_distance: MinDistance = None
     include_unknown: Annotated[
         bool, Field(description="List the faces like no sample's, too. Default: false.", examples=[True])
     ] = False
@@ -110,12 +122,12 @@ class RecogniseRequest(RecogniseOptions):
 
 
 class DrawQuery(_Lax):
-    """Whether to answer with the picture itself, boxes and names drawn on it."""
+    """Whether to answer with the picture itself, boxes and names drawn on it.
 
-    draw: Annotated[
-        bool,
-        Field(description="Answer with the picture, boxes and names drawn on it. Default: false."),
-    ] = False
+    Not in /openapi.json, where each call has one kind of answer, and POST /draw stands for it.
+    """
+
+    draw: SkipJsonSchema[bool] = False
 
 
 class DetectRequest(_Strict):
@@ -124,14 +136,10 @@ class DetectRequest(_Strict):
     image: Image
 
 
-class NoOptions(_Strict):
-    """Nothing in addition to the picture."""
-
-
 class VerifyOptions(_Strict):
     """From which distance on two faces are two people's."""
 
-    min_distance: Distance | None = None
+    min_distance: MinDistance = None
 
 
 class VerifyRequest(VerifyOptions):
@@ -219,16 +227,6 @@ def parse_detect(body: bytes) -> Encoded:
     """
     with faults_told(*DetectRequest.model_fields):
         return DetectRequest.model_validate_json(body).image
-
-
-def check_no_options(form: Mapping[str, str]) -> None:
-    """Make sure that a form has nothing but its files.
-
-    Raises:
-        InvalidRequest.
-    """
-    with faults_told("file"):
-        NoOptions.model_validate(dict(form))
 
 
 def parse_verify(body: bytes) -> tuple[Encoded, Encoded, float | None]:
