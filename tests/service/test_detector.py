@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from preparation import convert
 from preparation.convert import NETWORKS
+from recognition.app import ready_picture
 from recognition.detector import load_mtcnn
 from recognition.detector.mtcnn import P_SURE, adjusted, logit, propose, sharing, sigmoid, squared, strips
 from recognition.detector.networks import load_network
@@ -358,3 +359,9 @@ def test_propose_gives_squares(models_dir: Path, demo: list[Path]) -> None:
     assert len(boxes) > 5
     size = boxes[:, 2:] - boxes[:, :2]
     np.testing.assert_allclose(size[:, 0], size[:, 1])
+
+
+@pytest.mark.parametrize("min_face_px", [12, 20, 200, 201, 400, 600])
+def test_the_bundled_face_is_found_whatever_size_is_looked_for(models_dir: Path, min_face_px: int) -> None:
+    (face,) = load_mtcnn(models_dir, min_face_px=min_face_px)(ready_picture(min_face_px))
+    assert face.confidence > 0.9

@@ -624,8 +624,8 @@ sys.exit(prepare_models.main(["--models-dir", {str(tmp_path / "models")!r}]))
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert ran.returncode == 1
     assert ran.stderr == (
-        "prepare_models: error: the package pypi_simple cannot be imported; pip install "
-        "'face-recognition-service[prepare]', or name a folder with prepared models in MODELS_DIR\n"
+        "prepare_models: error: the package pypi_simple cannot be imported; install this project with its "
+        "extra `prepare`, or name a folder with prepared models in MODELS_DIR\n"
     )
 
 

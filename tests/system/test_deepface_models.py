@@ -214,4 +214,4 @@ def test_reasons(text: str, sentence: str) -> None:
 
 def test_deepface_itself_may_be_missing() -> None:
     error = ModuleNotFoundError("No module named 'deepface'", name="deepface")
-    assert "pip install 'face-recognition-service[prepare]'" in reason(error, None)
+    assert "the extra `prepare`" in reason(error, None)

@@ -218,7 +218,10 @@ def test_metrics_are_those_of_all_workers_and_outlive_one(guarded: Pair) -> None
     assert told(counted) == before + 8
 
 
-def test_what_a_dead_worker_was_doing_is_no_longer_under_way(tmp_path: Path, models_dir: Path) -> None:
+def test_what_a_dead_worker_was_doing_is_no_longer_under_way(
+    tmp_path: Path, models_dir: Path, photographs: dict[str, list[Path]]
+) -> None:
+    picture = photographs["madonna"][0].read_bytes()
     with socket.create_server(("127.0.0.1", 0)) as never_answers:
         environment = {
             "FEATURE_EXTRACTION_URL": f"http://127.0.0.1:{never_answers.getsockname()[1]}",
@@ -239,7 +242,12 @@ def test_what_a_dead_worker_was_doing_is_no_longer_under_way(tmp_path: Path, mod
             children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
             (worker,) = children.read_text().split()
             with socket.create_connection(("127.0.0.1", service.port), timeout=TIMEOUT_S) as asks:
-                asks.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+                url = f"{service.url}/face-recognition"
+                request = requests.Request("POST", url, files={"file": picture}).prepare()
+                assert isinstance(request.body, bytes)
+                lines = ["POST /face-recognition HTTP/1.1\r\nHost: x\r\n"]
+                lines += [f"{name}: {value}\r\n" for name, value in request.headers.items()]
+                asks.sendall("".join([*lines, "\r\n"]).encode() + request.body)
                 wait_until(running, service.process, service.log)
                 os.kill(int(worker), 9)
             wait_until(

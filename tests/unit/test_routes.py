@@ -19,7 +19,6 @@ from PIL import Image
 
 from recognition.app import create_app, ready_picture
 from recognition.config import read
-from recognition.detector import load_mtcnn
 from recognition.errors import DiskFull, EmbeddingUnavailable
 from recognition.faces import Box, Face, Sample
 from recognition.gallery import Gallery, open_gallery
@@ -181,12 +180,6 @@ def test_a_service_with_more_work_than_it_can_do_is_still_ready(gallery: Gallery
         assert other.get("/ready").status_code == 200
         release.set()
         assert running.result(timeout=30).status_code == 200
-
-
-@pytest.mark.parametrize("min_face_px", [12, 20, 200, 201, 400, 600])
-def test_the_bundled_face_is_found_whatever_size_is_looked_for(models_dir: Path, min_face_px: int) -> None:
-    (face,) = load_mtcnn(models_dir, min_face_px=min_face_px)(ready_picture(min_face_px))
-    assert face.confidence > 0.9
 
 
 def test_landmarks_that_were_not_found_are_null(gallery: Gallery) -> None:
