@@ -30,6 +30,12 @@ class Forbidden(Failure):
     code = "forbidden"
 
 
+class NotLocal(Failure):
+    """Without keys, this answers only to this machine and private networks."""
+
+    code = "not_local"
+
+
 class CrossOrigin(Failure):
     """A page of another origin, or a mere link or picture, asks for a change."""
 
@@ -99,6 +105,7 @@ STATUS: Mapping[type[Failure], int] = {
     InvalidImage: 400,
     Unauthorized: 401,
     Forbidden: 403,
+    NotLocal: 403,
     CrossOrigin: 403,
     NotFound: 404,
     RequestTimeout: 408,

@@ -11,14 +11,14 @@ from gunicorn.http.errors import ParseException
 from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from serving.errors import CrossOrigin, Failure, Forbidden, Misdirected, RateLimited, Unauthorized
+from serving.errors import CrossOrigin, Failure, Forbidden, Misdirected, NotLocal, RateLimited, Unauthorized
 from serving.routes import Route
 
 log = logging.getLogger(__name__)
 
 TOO_LARGE, INTERNAL = 413, 500
 SEE_THE_LOG = "The log has more under this request id."
-NOT_LET_IN = (Misdirected, CrossOrigin, Unauthorized, Forbidden, RateLimited)
+NOT_LET_IN = (Misdirected, CrossOrigin, Unauthorized, Forbidden, NotLocal, RateLimited)
 
 ERROR_TEXT = {
     400: "Invalid request.",

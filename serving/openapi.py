@@ -14,12 +14,13 @@ from serving.errors import (
     Forbidden,
     InvalidRequest,
     Misdirected,
+    NotLocal,
     RateLimited,
     RequestTimeout,
     Unauthorized,
 )
 from serving.failures import INTERNAL, SEE_THE_LOG, TOO_LARGE, Error, error_text, status_of
-from serving.keys import ANY, OPEN
+from serving.keys import ADMIN, ANY, OPEN
 from serving.routes import Route
 from serving.version import VERSION
 
@@ -130,6 +131,8 @@ def _refusals(route: Route, statuses: Mapping[type[Failure], int]) -> Iterator[R
     failures: list[type[Failure]] = [Misdirected, *let_in]
     if route.changes:
         failures.append(CrossOrigin)
+    if route.scope == ADMIN:
+        failures.append(NotLocal)
     if route.has_body:
         detail = "The body is larger than MAX_BODY_BYTES."
         yield Refusal(TOO_LARGE, error_text(TOO_LARGE), "body_too_large", detail)

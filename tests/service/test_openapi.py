@@ -148,7 +148,7 @@ def test_every_status_of_every_route_has_an_example_in_the_shape(client: FlaskCl
     raised = {kind.code for route in table for kind in route.raises}
     always = {"body_too_large", "internal_error", "unauthorized", "rate_limited", "request_timeout"}
     always |= {"misdirected_request", "cross_origin"}
-    some = {"forbidden", "not_found"}
+    some = {"forbidden", "not_local", "not_found"}
     assert codes - some == (raised | always) - some
 
 

@@ -282,3 +282,10 @@ def test_an_address_that_is_typed_does_not_clear(scene: Scene, page: Page) -> No
         assert answer is not None
         assert (answer.status, answer.json()["code"]) == (403, "cross_origin")
     assert enrolled(scene.pair) == ["madonna"]
+
+
+def test_the_start_says_what_is_open_to_whom(scene: Scene) -> None:
+    told = [line for line in scene.pair.detection.log.read_text().splitlines() if "no keys are set" in line]
+    assert len(told) == 1
+    for part in (f"127.0.0.1:{scene.pair.detection.port}", "clear, export and import", "API_KEYS"):
+        assert part in told[0]
