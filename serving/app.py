@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 
-from serving import access, browsers, documentation, errors, failures, health, observe, routes
+from serving import access, browsers, documentation, errors, failures, health, hosts, observe, routes
 from serving.keys import Key
 from serving.metrics import Metrics
 from serving.rate import RateLimit
@@ -27,6 +27,7 @@ def create_app(
     title: str,
     samples: Mapping[str, str],
     limit: RateLimit | None = None,
+    allowed_hosts: Sequence[str] = (),
     origins: Sequence[str] = (),
     check_queue: Callable[[], None] = lambda: None,
 ) -> Flask:
@@ -41,7 +42,8 @@ def create_app(
         max_body_bytes: larger bodies are refused.
         keys, ask, limit: see `access.register`.
         title, samples: see `openapi.document`.
-        origins: pages that may read answers; see `browsers.register`.
+        allowed_hosts: further names that the service answers to; see `hosts.register`.
+        origins: pages that may call it and read answers; see `browsers.register`.
         check_queue: raises where too many requests wait.
     """
     app = Flask(name, static_folder=None)
@@ -50,7 +52,8 @@ def create_app(
     table = (*table, *health.ROUTES, *documentation.ROUTES)
     everything = {**errors.STATUS, **statuses}
     observe.register(app, metrics)
-    browsers.register(app, origins)
+    hosts.register(app, allowed_hosts)
+    browsers.register(app, origins, unsafe={route.name for route in table if route.unsafe})
     access.register(app, {route.name: route.scope for route in table}, keys, limit=limit, ask=ask)
     routes.register(app, table, parts, check_queue)
     failures.register(app, table, everything)

@@ -30,6 +30,24 @@ class Forbidden(Failure):
     code = "forbidden"
 
 
+class NotLocal(Failure):
+    """Without keys, this answers only to this machine and private networks."""
+
+    code = "not_local"
+
+
+class CrossOrigin(Failure):
+    """A page of another origin, or a mere link or picture, asks for a change."""
+
+    code = "cross_origin"
+
+
+class Misdirected(Failure):
+    """The host that was asked for is neither this service's own nor in ALLOWED_HOSTS."""
+
+    code = "misdirected_request"
+
+
 class RateLimited(Failure):
     """The caller has sent more requests than RATE_LIMIT_PER_MINUTE."""
 
@@ -87,10 +105,13 @@ STATUS: Mapping[type[Failure], int] = {
     InvalidImage: 400,
     Unauthorized: 401,
     Forbidden: 403,
+    NotLocal: 403,
+    CrossOrigin: 403,
     NotFound: 404,
     RequestTimeout: 408,
     ImageTooLarge: 413,
     UnsupportedMediaType: 415,
+    Misdirected: 421,
     RateLimited: 429,
     Overloaded: 429,
 }

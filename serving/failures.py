@@ -13,14 +13,23 @@ from pydantic import Field
 from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from serving.errors import Failure, Forbidden, InvalidRequest, RateLimited, Unauthorized
+from serving.errors import (
+    CrossOrigin,
+    Failure,
+    Forbidden,
+    InvalidRequest,
+    Misdirected,
+    NotLocal,
+    RateLimited,
+    Unauthorized,
+)
 from serving.routes import Route
 
 log = logging.getLogger(__name__)
 
 TOO_LARGE, INTERNAL = 413, 500
 SEE_THE_LOG = "The log has more under this request id."
-NOT_LET_IN = (Unauthorized, Forbidden, RateLimited, InvalidRequest)
+NOT_LET_IN = (Misdirected, CrossOrigin, Unauthorized, Forbidden, NotLocal, RateLimited, InvalidRequest)
 
 ERROR_TEXT = {
     400: "Invalid request.",
@@ -32,6 +41,7 @@ ERROR_TEXT = {
     409: "The gallery belongs to another model.",
     413: "Too large.",
     415: "Unsupported media type.",
+    421: "Misdirected request.",
     429: "Too many requests.",
     503: "Service unavailable.",
 }

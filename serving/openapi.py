@@ -13,9 +13,19 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter
 
-from serving.errors import Failure, Forbidden, InvalidRequest, RateLimited, RequestTimeout, Unauthorized
+from serving.errors import (
+    CrossOrigin,
+    Failure,
+    Forbidden,
+    InvalidRequest,
+    Misdirected,
+    NotLocal,
+    RateLimited,
+    RequestTimeout,
+    Unauthorized,
+)
 from serving.failures import INTERNAL, SEE_THE_LOG, TOO_LARGE, Error, error_text, status_of
-from serving.keys import ANY, OPEN
+from serving.keys import ADMIN, ANY, OPEN
 from serving.observe import SANE_ID
 from serving.routes import Route
 from serving.version import VERSION
@@ -135,7 +145,12 @@ def _filled(value: Any, samples: Mapping[str, str]) -> Any:
 
 def _refusals(route: Route, statuses: Mapping[type[Failure], int]) -> Iterator[Refusal]:
     yield Refusal(INTERNAL, error_text(INTERNAL), "internal_error", SEE_THE_LOG)
-    failures = [*LET_IN.get(route.scope, (Unauthorized, Forbidden, RateLimited))]
+    let_in = LET_IN.get(route.scope, (Unauthorized, Forbidden, RateLimited))
+    failures: list[type[Failure]] = [Misdirected, *let_in]
+    if route.changes:
+        failures.append(CrossOrigin)
+    if route.scope == ADMIN:
+        failures.append(NotLocal)
     if route.has_body:
         detail = "The body is larger than MAX_BODY_BYTES."
         yield Refusal(TOO_LARGE, error_text(TOO_LARGE), "body_too_large", detail)

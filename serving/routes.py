@@ -46,6 +46,7 @@ class Route:
     query: the model of the parameters; None: it takes none.
     parameter: the type of the path's parameter.
     raises: how it may fail, in addition to how every call may fail.
+    unsafe: whether it changes something although its method is GET.
     failing: one status for all failures, in place of their own, once the caller has been let in.
     """
 
@@ -65,6 +66,7 @@ class Route:
     query: type[BaseModel] | None = None
     parameter: Any = str
     raises: tuple[type[Failure], ...] = ()
+    unsafe: bool = False
     failing: int | None = None
 
     @property
@@ -82,6 +84,11 @@ class Route:
     def description(self) -> str:
         """What more there is to say of it."""
         return inspect.cleandoc((self.handler.__doc__ or "").partition("\n")[2])
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something."""
+        return self.method != "GET" or self.unsafe
 
     @property
     def has_body(self) -> bool:
@@ -107,6 +114,9 @@ def register(
     table: Mapping[str, Route] = {route.name: route for route in routes}
     for route in table.values():
         app.add_url_rule(route.path, route.name, partial(route.handler, parts), methods=[route.method])
+    for rule in app.url_map.iter_rules():
+        if rule.methods is not None and table[rule.endpoint].unsafe:
+            rule.methods.discard("HEAD")  # which Werkzeug adds to every GET, and whose handler would run
 
     @app.before_request
     def refuse_before_the_body_is_read() -> None:

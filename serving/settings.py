@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from serving.home import HOME
@@ -28,6 +28,13 @@ def _fit_for_a_header(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _words(text: Any) -> Any:
+    return text.replace(",", " ").split() if isinstance(text, str) else text
+
+
+Words = BeforeValidator(_words)  # of a list, between white space or commas
+# A host name, or with a dot in front it and its subdomains; never `*`, which would let every name in.
+HostName = Annotated[str, Field(pattern=r"^(?i)\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*$"), AfterValidator(str.lower)]
 Secret = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
 
 
@@ -39,6 +46,7 @@ class Common(BaseSettings):
     workers: Positive = 2
     threads: Positive = 32
     log_format: Literal["text", "json"] = "text"
+    allowed_hosts: Annotated[tuple[HostName, ...], Words] = ()
     embedding_secret: Secret | None = None
     models_dir: Place = HOME / "models"
     deepface_home: Place | None = None

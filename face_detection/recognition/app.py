@@ -75,6 +75,7 @@ def create_app(
         title="Face recognition",
         samples=examples.samples(service.ready_picture),
         limit=RateLimit(per_minute) if per_minute else None,
+        allowed_hosts=settings.allowed_hosts,
         origins=settings.cors_origins,
         check_queue=service.admission.check,
     )

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, model_
 
 from serving import keys, settings
 from serving.home import HOME
-from serving.settings import Common, Port, Positive, Seconds, text_of
+from serving.settings import Common, Port, Positive, Seconds, Words, text_of
 from serving.variables import SettingsError
 
 STDERR = "-"  # as AUDIT_LOG
@@ -65,10 +65,6 @@ def _log(path: Path) -> Path:
     return path if str(path) == STDERR else HOME / path
 
 
-def _origins(text: Any) -> Any:
-    return text.replace(",", " ").split() if isinstance(text, str) else text
-
-
 def _key_of_32_bytes(text: str) -> bytes:
     try:
         key = base64.b64decode(text, validate=True)
@@ -90,7 +86,7 @@ class Settings(Common):
     api_keys_file: Annotated[tuple[keys.Key, ...], BeforeValidator(_keys_in_file)] = ()  # what is in it
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     allow_get_clear: bool = True
-    cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_origins)] = ()
+    cors_origins: Annotated[tuple[Origin, ...], Words] = ()
     audit_log: Annotated[Path, AfterValidator(_log)] | None = None
     feature_extraction_url: Annotated[str, Field(pattern=r"^https?://[^/\s]")] = "http://127.0.0.1:5000"
     embedding_connect_timeout_s: Seconds = 2.0

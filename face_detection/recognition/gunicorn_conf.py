@@ -9,9 +9,13 @@ settings = from_environment()
 
 
 def warn(master: Any) -> None:
-    """Say in the log that no key is needed."""
+    """Say in the log what is open to whom while no keys are set, and how to close it."""
     if not (settings.api_keys or settings.api_keys_file):
-        master.log.warning("no keys are set: anyone who reaches this port can do everything; see API_KEYS")
+        master.log.warning(
+            "no keys are set: anyone who can reach %s can enrol, recognise, list and delete samples; only "
+            "this machine and private networks can clear, export and import; API_KEYS closes it",
+            ", ".join(master.cfg.bind),
+        )
 
 
 place = settings.face_detection_host, settings.face_detection_port

@@ -38,6 +38,7 @@ def create_app(settings: Settings, *, network: Network, decode: Decode | None = 
         ask="Send Authorization: Bearer EMBEDDING_SECRET.",
         title="Feature extraction",
         samples={},
+        allowed_hosts=settings.allowed_hosts,
     )
 
 

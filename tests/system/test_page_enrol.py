@@ -23,7 +23,7 @@ from browsing import (
 )
 from running import Pair
 
-OTHER_HOST = "faces.test"  # what another machine would call it: http from there is no secure context
+OTHER_HOST = "faces"  # what another machine would call it: http from there is no secure context
 
 Photographs = dict[str, list[Path]]
 

@@ -150,6 +150,11 @@ def test_a_face_is_recognised_over_https(
         large = {"file": bytes(8 * 1024 * 1024)}  # more than proxies let through unless they are told to
         answer = session.post(f"{url}/detect", files=large, timeout=TIMEOUT_S)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_image")
+        assert session.get(f"{url}/export", timeout=TIMEOUT_S).ok  # for this machine, without keys
+        page = {"Origin": url, "Sec-Fetch-Site": "same-origin"}
+        assert session.delete(f"{url}/samples", headers=page, timeout=TIMEOUT_S).ok
+        other = session.delete(f"{url}/samples", headers={"Origin": "https://localhost"}, timeout=TIMEOUT_S)
+        assert (other.status_code, other.json()["code"]) == (403, "cross_origin")
         answer = session.get(f"http://localhost:{plain}/samples", allow_redirects=False, timeout=TIMEOUT_S)
         assert answer.status_code in (301, 308)
         assert answer.headers["Location"].startswith("https://localhost")

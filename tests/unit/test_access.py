@@ -18,7 +18,7 @@ from recognition.config import read
 from recognition.errors import EmbeddingUnavailable
 from recognition.faces import Face
 from recognition.web import routes
-from serving import documentation, health, keys
+from serving import access, documentation, health, keys
 from serving.model import Model
 from serving.routes import Route
 
@@ -176,19 +176,88 @@ def test_whoever_has_a_key_is_told_of_unknown_paths_and_methods() -> None:
     assert client.put("/detect", headers=with_key("monitor")).status_code == 405
 
 
-def test_without_keys_everybody_may_do_everything() -> None:
-    assert guarded(API_KEYS="").test_client().delete("/samples").status_code == 200
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_mere_get_can_be_kept_from_clearing(method: str) -> None:
+def test_a_mere_get_can_be_kept_from_clearing() -> None:
     client = guarded(ALLOW_GET_CLEAR="0").test_client()
-    answer = client.open("/clear-samples", method=method, headers=with_key("admin"))
+    answer = client.get("/clear-samples", headers=with_key("admin"))
     assert answer.status_code == 405
     assert "POST" in answer.headers["Allow"]
     assert "GET" not in answer.headers["Allow"]
     assert client.post("/clear-samples", headers=with_key("admin")).status_code == 200
     assert guarded().test_client().get("/clear-samples", headers=with_key("admin")).status_code == 200
+
+
+NEAR = ["127.0.0.1", "127.8.9.10", "::1", "10.1.2.3", "172.16.0.1", "172.31.255.254", "192.168.1.20"]
+NEAR += ["169.254.7.7", "fe80::1", "fe80::1%eth0", "fd00::7", "::ffff:192.168.1.20"]
+FAR = ["8.8.8.8", "172.32.0.1", "192.169.0.1", "100.64.0.1", "2001:db8::1", "::ffff:8.8.8.8", "0.0.0.0"]
+FAR += ["::", "unknown", "10.0.0.1:80", "10.1"]
+
+
+def test_which_addresses_are_near() -> None:
+    assert [address for address in NEAR if not access.is_near(address)] == []
+    assert [address for address in FAR if access.is_near(address)] == []
+
+
+@pytest.mark.parametrize("route", TABLE, ids=lambda route: route.name)
+def test_without_keys_strangers_may_call_all_but_the_administrators(route: Route) -> None:
+    client = guarded(API_KEYS="").test_client()
+
+    def refused(peer: str, **headers: str) -> bool:
+        answer = client.open(
+            path_of(route),
+            method=route.method,
+            headers=headers,
+            environ_base={"REMOTE_ADDR": peer},
+            buffered=True,
+        )
+        if answer.status_code != 403:
+            return False
+        assert answer.json is not None
+        assert answer.json["code"] == "not_local"
+        assert "API_KEYS" in answer.json["detail"]
+        return True
+
+    administrators = route.scope == keys.ADMIN
+    for peer in ("192.168.1.20", "::1", ""):  # the last is that of a Unix socket
+        assert not refused(peer)
+    assert refused("8.8.8.8") == administrators
+    assert refused("8.8.8.8", **{"X-Forwarded-For": "127.0.0.1"}) == administrators  # anybody can write that
+    assert refused("127.0.0.1", **{"X-Forwarded-For": "8.8.8.8"}) == administrators
+    assert refused("127.0.0.1", **{"X-Forwarded-For": "10.0.0.1, 8.8.8.8"}) == administrators
+    assert not refused("127.0.0.1", **{"X-Forwarded-For": "192.168.1.20"})
+
+
+def test_without_keys_a_route_that_was_forgotten_is_the_administrators() -> None:
+    app = guarded(API_KEYS="")
+
+    @app.get("/forgotten")
+    def forgotten() -> str:
+        return "ours"
+
+    for peer, status in (("8.8.8.8", 403), ("127.0.0.1", 200)):
+        answer = app.test_client().get("/forgotten", environ_base={"REMOTE_ADDR": peer})
+        assert answer.status_code == status
+
+
+def test_the_machine_itself_may_come_by_its_public_address() -> None:
+    class Connection:
+        """As gunicorn gives it."""
+
+        def getsockname(self) -> tuple[str, int]:
+            return ("203.0.113.7", 6337)
+
+    client = guarded(API_KEYS="").test_client()
+    for peer, status in (("203.0.113.7", 200), ("203.0.113.8", 403)):
+        places = {"REMOTE_ADDR": peer, "gunicorn.socket": Connection()}
+        assert client.post("/clear-samples", environ_base=places).status_code == status
+
+
+def test_with_keys_an_administrator_may_come_from_anywhere() -> None:
+    answer = (
+        guarded()
+        .test_client()
+        .delete("/samples", headers=with_key("admin"), environ_base={"REMOTE_ADDR": "8.8.8.8"})
+    )
+    assert answer.status_code == 200
 
 
 class Unread(io.RawIOBase):

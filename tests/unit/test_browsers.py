@@ -1,6 +1,9 @@
-"""What browsers are told: other people's pages read no answer unless named; ours run no inline script."""
+"""Browsers: other pages change nothing and read no answer unless named; ours run no inline script."""
 
 from __future__ import annotations
+
+import re
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -8,7 +11,9 @@ from werkzeug.test import TestResponse
 
 from recognition.app import create_app
 from recognition.config import SettingsError, read
-from serving import keys
+from recognition.web import routes
+from serving import documentation, health, keys
+from serving.routes import Route
 
 OURS = "https://door.example"
 PREFLIGHT = {"Origin": OURS, "Access-Control-Request-Method": "POST"}
@@ -80,3 +85,130 @@ def test_a_preflight_of_another_origin_needs_a_key_like_all_else() -> None:
 def test_origins_that_are_none_stop_the_start(origins: str) -> None:
     with pytest.raises(SettingsError, match="CORS_ORIGINS"):
         read({"CORS_ORIGINS": origins})
+
+
+HOST = "http://localhost:6337"
+OTHER_PAGES = {
+    "a cross-site form": {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+    "a cross-site request that hides its origin": {"Sec-Fetch-Site": "cross-site"},
+    "a subdomain, or another port": {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:8080"},
+    "what a later browser may say": {"Sec-Fetch-Site": "elsewhere"},
+    "over plain HTTP": {"Origin": "http://evil.example"},
+    "over plain HTTP from another port": {"Origin": "http://localhost:8080"},
+    "over plain HTTP from the usual port": {"Origin": "http://localhost"},
+    "a sandboxed frame": {"Origin": "null"},
+    "a file": {"Origin": "file://"},
+    "an empty origin": {"Origin": ""},
+    "one that is no URL": {"Origin": "http://[localhost:6337"},
+    "one whose port is none": {"Origin": "http://localhost:x6337"},
+    "one that begins like ours": {"Origin": f"{HOST}.evil.example"},
+    "one that names us as its user": {"Origin": "http://localhost:6337@evil.example"},
+    "a page of ours that forges nothing": {"Sec-Fetch-Site": "none", "Origin": "https://evil.example"},
+}
+OWN_PAGES = {
+    "not a browser": {},
+    "our page": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Origin": HOST},
+    "our page over plain HTTP": {"Origin": HOST},
+    "our page behind a proxy that speaks TLS": {"Origin": "https://localhost:6337"},
+    "a page that is named": {"Sec-Fetch-Site": "cross-site", "Origin": OURS},
+    "a page that is named, over plain HTTP": {"Origin": OURS},
+}
+PARTS = {"sample_id": "a", "name": "start.js", "filename": "app.js"}
+TABLE = (*routes.ROUTES, *health.ROUTES, *documentation.ROUTES)
+CLEAR = ("GET", "/clear-samples")
+
+
+def code_of(app: FlaskClient, method: str, path: str, headers: dict[str, str]) -> str | None:
+    answer = app.open(path, base_url=HOST, method=method, headers=headers, buffered=True)
+    if answer.status_code == 403:
+        assert answer.json is not None
+        assert set(answer.json) == {"error", "code", "detail", "request_id"}
+    code: str | None = (answer.json or {}).get("code") if answer.mimetype == "application/json" else None
+    return code
+
+
+@pytest.mark.parametrize("route", TABLE, ids=lambda route: route.name)
+def test_other_pages_call_nothing_that_changes_something(route: Route) -> None:
+    path = re.sub(r"<(?:path:)?(\w+)>", lambda part: PARTS[part[1]], route.path)
+    for settings in ({}, {"API_KEYS": keys.new("door", "admin")[1].entry()}):
+        app = client(CORS_ORIGINS=OURS, **settings)
+        for what, headers in OTHER_PAGES.items():
+            refused = code_of(app, route.method, path, headers) == "cross_origin"
+            assert refused == route.changes, what
+        for what, headers in OWN_PAGES.items():
+            if (route.method, route.path) != CLEAR:
+                assert code_of(app, route.method, path, headers) != "cross_origin", what
+
+
+def test_what_changes_something() -> None:
+    changing = {(route.method, route.path) for route in TABLE if route.changes}
+    assert changing == {(route.method, route.path) for route in TABLE if route.method != "GET"} | {CLEAR}
+
+
+def test_the_default_port_need_not_be_said() -> None:
+    app = client()
+    for origin, host, refused in (
+        ("https://faces", "faces", False),
+        ("https://faces", "faces:443", False),
+        ("http://faces", "FACES:80", False),
+        ("http://faces:80", "faces", False),
+        ("http://[::1]", "[::1]:80", False),
+        ("https://faces", "faces:80", True),
+        ("https://faces:8443", "faces", True),
+    ):
+        answer = app.post("/detect", headers={"Origin": origin, "Host": host})
+        assert (answer.status_code == 403) == refused, (origin, host)
+
+
+class Gallery:
+    """Counts how often it was cleared."""
+
+    cleared = 0
+
+    def clear(self) -> None:
+        self.cleared += 1
+
+
+def cleared_by(method: str, headers: dict[str, str]) -> tuple[int, int]:
+    gallery: Any = Gallery()
+    app = create_app(read({"CORS_ORIGINS": OURS}), detector=lambda _: [], embedder=None, gallery=gallery)  # type: ignore[arg-type]
+    answer = app.test_client().open("/clear-samples", method=method, base_url=HOST, headers=headers)
+    return answer.status_code, gallery.cleared
+
+
+CHROMIUM = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Chrome/156.0.0.0", "Accept-Language": "en"}
+LINKS = {
+    "an address that is typed": {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"},
+    "a link of ours": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"},
+    "a link of others": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+    "a picture": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+    "a picture in a page of ours": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors"},
+    "a script of others": {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Origin": HOST},
+    "a page that may call, which can send POST": {"Sec-Fetch-Site": "cross-site", "Origin": OURS},
+    "a prefetch": {"Sec-Purpose": "prefetch;prerender"},
+    "an older prefetch": {"Purpose": "prefetch"},
+    "over plain HTTP": CHROMIUM,
+    "over plain HTTP, without its name": {"Accept-Language": "en"},
+    "over plain HTTP, without a language": {"User-Agent": CHROMIUM["User-Agent"]},
+}
+
+
+@pytest.mark.parametrize("headers", LINKS.values(), ids=LINKS)
+def test_no_link_clears(headers: dict[str, str]) -> None:
+    assert cleared_by("GET", headers) == (403, 0)
+
+
+def test_a_program_and_a_script_of_ours_clear_by_get() -> None:
+    for headers in (
+        {},
+        {"User-Agent": "python-requests/2.32.5", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"},
+        {"User-Agent": "curl/7.88.1", "Accept": "*/*"},
+        CHROMIUM | {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"},  # /docs, Try it out
+    ):
+        assert cleared_by("GET", headers) == (200, 1)
+
+
+def test_head_clears_nothing() -> None:
+    for headers in ({}, *LINKS.values()):
+        assert cleared_by("HEAD", headers) == (405, 0)
+    assert cleared_by("OPTIONS", {}) == (200, 0)
