@@ -33,6 +33,7 @@ ERROR_TEXT = {
     413: "Too large.",
     415: "Unsupported media type.",
     429: "Too many requests.",
+    499: "The client has gone.",
     503: "Service unavailable.",
 }
 
