@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 
-from serving import access, browsers, documentation, errors, failures, health, hosts, observe, routes
+from serving import access, bodies, browsers, documentation, errors, failures, health, hosts, observe, routes
 from serving.keys import Key
 from serving.metrics import Metrics
 from serving.rate import RateLimit
@@ -47,8 +47,9 @@ def create_app(
         check_queue: raises where too many requests wait.
     """
     app = Flask(name, static_folder=None)
+    app.request_class = bodies.BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
-    app.config["MAX_FORM_MEMORY_SIZE"] = max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = bodies.MAX_PART_BYTES
     table = (*table, *health.ROUTES, *documentation.ROUTES)
     everything = {**errors.STATUS, **statuses}
     observe.register(app, metrics)

@@ -6,14 +6,64 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
-from flask import request
+from flask import Request, request
+from werkzeug.datastructures import Headers
+from werkzeug.formparser import FormDataParser, MultiPartParser
+from werkzeug.sansio.multipart import File
 
 from serving import validation
 from serving.errors import InvalidRequest, UnsupportedMediaType
 
 FORM = "multipart/form-data"
+MAX_PART_BYTES = (
+    1024 * 1024
+)  # of a form's field, and of the headers of a part; a file may be as large as the body
+MAX_PART_HEADERS = 16  # clients send three at most
+
+
+class _Parts(MultiPartParser):
+    """Refuses the first part with many headers: millions of them take gigabytes."""
+
+    def start_file_streaming(self, event: File, total_content_length: int | None) -> IO[bytes]:
+        _check_headers(event.headers)
+        return super().start_file_streaming(event, total_content_length)
+
+    def get_part_charset(self, headers: Headers) -> str:  # of a field that has arrived
+        _check_headers(headers)
+        return super().get_part_charset(headers)
+
+
+def _check_headers(headers: Headers) -> None:
+    if len(headers) > MAX_PART_HEADERS:
+        raise InvalidRequest(f"A part of the form has more than {MAX_PART_HEADERS} headers.")
+
+
+class _FormParser(FormDataParser):
+    """Werkzeug's, with the parser of parts above."""
+
+    def parse(
+        self, stream: IO[bytes], mimetype: str, content_length: int | None, options: Any = None
+    ) -> tuple[IO[bytes], Any, Any]:
+        if mimetype != FORM:
+            return super().parse(stream, mimetype, content_length, options)
+        parts = _Parts(
+            self.stream_factory, self.max_form_memory_size, self.cls, max_form_parts=self.max_form_parts
+        )
+        try:
+            boundary = (options or {}).get("boundary", "").encode("ascii")
+            if boundary:
+                return stream, *parts.parse(stream, boundary, content_length)
+        except ValueError:  # it is no form
+            pass
+        return stream, self.cls(), self.cls()  # whatever is asked for is missing
+
+
+class BoundedRequest(Request):
+    """Flask's, whose forms are bounded."""
+
+    form_data_parser_class = _FormParser
 
 
 def is_form() -> bool:

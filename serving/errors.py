@@ -88,6 +88,12 @@ class RequestTimeout(Failure):
     code = "request_timeout"
 
 
+class ClientGone(Failure):
+    """The client has hung up; nobody gets this answer, but the log has it."""
+
+    code = "client_gone"
+
+
 class UnsupportedMediaType(Failure):
     """The body is of a media type that the route does not take."""
 
@@ -114,6 +120,7 @@ STATUS: Mapping[type[Failure], int] = {
     Misdirected: 421,
     RateLimited: 429,
     Overloaded: 429,
+    ClientGone: 499,  # nginx's number for the same, in the log and the metrics
 }
 
 

@@ -43,6 +43,7 @@ ERROR_TEXT = {
     415: "Unsupported media type.",
     421: "Misdirected request.",
     429: "Too many requests.",
+    499: "The client has gone.",
     503: "Service unavailable.",
 }
 

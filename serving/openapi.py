@@ -180,7 +180,13 @@ def _operation(
         "responses": {
             "200": {
                 "description": route.summary,
-                "headers": _header_references(REQUEST_ID),
+                "headers": {
+                    **_header_references(REQUEST_ID),
+                    **{
+                        name: {"description": text, "schema": {"type": "integer"}}
+                        for name, text in route.headers.items()
+                    },
+                },
                 "content": _answer(route, schema_of.get((route.name, "answer"), {"type": "string"})),
             },
             **_refused(refusals, schema_of[("error", "answer")]),

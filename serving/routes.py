@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 from werkzeug.routing import PathConverter
 
-from serving import bodies
+from serving import bodies, hangup
 from serving.errors import Failure, InvalidRequest
 from serving.keys import OPEN
 from serving.validation import unknown_field
@@ -38,6 +38,7 @@ class Route:
     scope: what a key must open; see serving/keys.py.
     answer: the type of its JSON, or the media type of another answer; and an example, None for bytes.
     others: media types that the answer may also have; OCTETS only for those who ask.
+    headers: that the answer may have, each a whole number, and what it means.
     queued: whether it waits for a turn, and so is refused, when too many wait, before its body is read.
     json: the type of a JSON body, and an example.
     raw: the media types of a body that is neither JSON nor a form, and an example of each, None for bytes.
@@ -57,6 +58,7 @@ class Route:
     answer: tuple[Any, Any]
     _: KW_ONLY
     others: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
     queued: bool = False
     json: tuple[Any, Any] | None = None
     raw: Mapping[str, Any] = field(default_factory=dict)
@@ -123,6 +125,7 @@ def register(
         route = table.get(request.endpoint or "")
         if route is None:
             return
+        hangup.watch(request.environ.get("gunicorn.socket"))
         if route.queued:
             check_queue()
         if route.query is None and route.scope != OPEN:  # browsers' pages may come with anybody's parameters
@@ -130,6 +133,10 @@ def register(
                 raise unknown_field(name)
         if not route.has_body and route.method != "GET":
             bodies.check_none()
+
+    @app.teardown_request
+    def no_longer_watch(_: BaseException | None) -> None:
+        hangup.watch(None)
 
     @app.before_request
     def refuse_unknown_fields_of_a_form() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Generic, TypeVar
 
 from serving.errors import Failure, Overloaded
@@ -13,9 +15,11 @@ from serving.stages import stage
 
 Value = TypeVar("Value")
 
+_holds_a_turn: ContextVar[bool] = ContextVar("holds_a_turn", default=False)  # the request under way
+
 
 class Admission:
-    """A bounded queue. `running` requests work at a time, at most `waiting` more wait for their turn.
+    """A bounded queue, first come, first served: `running` requests work at a time, `waiting` more may wait.
 
     changed: called with how many run and how many wait, whenever that changes.
     """
@@ -24,28 +28,40 @@ class Admission:
         self, running: int, waiting: int, changed: Callable[[int, int], None] = lambda running, waiting: None
     ) -> None:
         self._may_run, self._may_wait = running, waiting
-        self._running = self._waiting = 0
+        self._running = 0
+        self._queue: deque[object] = deque()
         self._changed = changed
         self._turns = threading.Condition()
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Wait for a turn and hold it.
+        """Wait for a turn and hold it. A request that holds one keeps it, and waits for no second one.
 
         Raises:
             Overloaded: as many as may wait are waiting; this takes no time.
         """
+        if _holds_a_turn.get():
+            yield
+            return
         with stage("queue"), self._turns:
             self._refuse_if_full()
-            self._move(waiting=1)
-            self._turns.wait_for(lambda: self._running < self._may_run)
-            self._move(waiting=-1, running=1)
+            self._wait()
+        held = _holds_a_turn.set(True)
         try:
             yield
         finally:
+            _holds_a_turn.reset(held)
             with self._turns:
-                self._move(running=-1)
-                self._turns.notify()
+                self._end()
+
+    def give_way(self) -> None:
+        """Let those go first who wait by now; for whoever holds a turn, between the parts of long work."""
+        with self._turns:
+            if not self._queue:
+                return
+            self._end()
+            with stage("queue"):
+                self._wait()
 
     def check(self) -> None:
         """Refuse now what would be refused later, before work goes into it. Holds no turn.
@@ -57,13 +73,25 @@ class Admission:
             self._refuse_if_full()
 
     def _refuse_if_full(self) -> None:
-        if self._running + self._waiting >= self._may_run + self._may_wait:
+        if self._running + len(self._queue) >= self._may_run + self._may_wait:
             raise Overloaded("More requests are waiting than this process can take on; try again soon.")
 
-    def _move(self, *, running: int = 0, waiting: int = 0) -> None:
-        self._running += running
-        self._waiting += waiting
-        self._changed(self._running, self._waiting)
+    def _wait(self) -> None:
+        ticket = object()
+        self._queue.append(ticket)
+        self._tell()
+        self._turns.wait_for(lambda: self._running < self._may_run and self._queue[0] is ticket)
+        self._queue.popleft()
+        self._running += 1
+        self._tell()
+
+    def _end(self) -> None:
+        self._running -= 1
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed(self._running, len(self._queue))
+        self._turns.notify_all()  # each looks whether it is the first, and may run
 
 
 class Shared(Generic[Value]):

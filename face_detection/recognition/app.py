@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -57,7 +58,8 @@ def create_app(
         embedder,
         gallery,
         ready_picture=ready_picture(settings.min_face_px),
-        enrolment_threads=settings.enrolment_threads,
+        max_faces=settings.max_faces,
+        enrolment=ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
         admission=Admission(settings.max_running, settings.max_waiting, queue_changed),
         audit=Audit(settings.audit_log),
     )

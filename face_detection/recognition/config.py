@@ -100,6 +100,7 @@ class Settings(Common):
     detection_max_side_px: Annotated[int, Field(ge=0)] = 1024
     detection_threads: Positive = 2
     enrolment_threads: Positive = 2
+    max_faces: Positive = 200
 
     @model_validator(mode="after")
     def _one_list_of_keys(self) -> Settings:

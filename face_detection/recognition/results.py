@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from recognition.faces import Face, Match, Sample
 from serving.errors import Failure
 from serving.model import Model
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Largest(Generic[Item]):
+    """The largest faces of a picture, largest first. `left_out`: how many more there are than MAX_FACES."""
+
+    faces: list[Item]
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True)

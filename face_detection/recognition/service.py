@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +21,20 @@ from recognition.errors import GalleryModelMismatch, NoFace
 from recognition.faces import Encoded, Enrolment, Face, Match, Sample, Search
 from recognition.pictures import crops, drawing
 from recognition.pictures.encoded import from_base64
-from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
+from recognition.results import EnrolmentReport, Largest, Readiness, Recognition, SamplePage, Verification
 from serving.errors import Failure, ImageTooLarge, InvalidImage, InvalidRequest, NotFound, at
+from serving.hangup import check_client
 from serving.model import Model
-from serving.stages import count, notes, stage, used
+from serving.stages import count, stage, used
 
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
-CROPS_PER_CALL = 32  # of the embedding service, during an enrolment of many pictures
+CROPS_PER_CALL = 32  # of the embedding service, between which others may go first
+PICTURES_AHEAD = 8  # of an enrolment, that are begun before those before them are done
+PICTURES_PER_TURN = 8  # of an enrolment, after which those go first who wait
 
 Decode = Callable[[bytes], NDArray[np.uint8]]
 Detector = Callable[[NDArray[np.uint8]], list[Face]]
+Outcome = TypeVar("Outcome")
 NOW = partial(datetime.now, UTC)
 
 
@@ -96,8 +103,11 @@ class Service:
     """Detector, embedder and gallery put to use.
 
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
-    enrolment_threads: how many pictures of one enrolment are decoded and searched for faces at once.
-    admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it.
+    max_faces: of one picture are recognised or listed, the largest.
+    enrolment: decodes the pictures of all enrolments and finds their faces, so few pictures at once as it has
+        threads.
+    admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
+        reads a large request holds its turn already.
     clock: returns the time, in UTC.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
     rehearsal: shares one trial recognition between all that call `ready`.
@@ -108,46 +118,52 @@ class Service:
     embedder: Embedder
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
-    enrolment_threads: int
+    max_faces: int
+    enrolment: Executor
     admission: Admission
     clock: Callable[[], datetime] = NOW
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     rehearsal: Shared[Model] = field(default_factory=lambda: Shared(REHEARSAL_KEPT_S))
 
-    def recognise(self, picture: Encoded, search: Search) -> list[Recognition]:
+    def recognise(self, picture: Encoded, search: Search) -> Largest[Recognition]:
         """Find the faces of a picture and the samples they match, largest face first.
 
         Raises:
             InvalidImage, ImageTooLarge, Overloaded, AuditUnavailable, EmbeddingUnavailable,
-            GalleryUnavailable, GalleryModelMismatch.
+            GalleryUnavailable, GalleryModelMismatch, ClientGone.
         """
         with self.admission():
             return self._recognised(self._decode(picture), search)
 
-    def draw(self, picture: Encoded, search: Search, *, unknown: bool) -> bytes:
-        """Recognise the faces of a picture, and draw boxes and names on it; returns a JPEG.
+    def draw(self, picture: Encoded, search: Search, *, unknown: bool) -> tuple[bytes, int]:
+        """Recognise the faces of a picture, and draw boxes and names on it.
 
         unknown: faces like no sample's get a box, too.
+
+        Returns:
+            A JPEG, and how many faces were left out: see `Largest`.
 
         Raises:
             what `recognise` raises.
         """
         with self.admission():
             pixels = self._decode(picture)
+            recognised = self._recognised(pixels, search)
             names = [
                 (each.face.box, each.matches[0].sample.name if each.matches else None)
-                for each in self._recognised(pixels, search)
+                for each in recognised.faces
                 if each.matches or unknown
             ]
             with stage("draw"):
-                return drawing.draw(pixels, names)
+                return drawing.draw(pixels, names), recognised.left_out
 
-    def _recognised(self, pixels: NDArray[np.uint8], search: Search) -> list[Recognition]:
+    def _recognised(self, pixels: NDArray[np.uint8], search: Search) -> Largest[Recognition]:
         """Do the work of `recognise` on a decoded picture: uint8 (H, W, 3), RGB."""
-        faces = self._detect(pixels)[: search.limit or None]
+        largest = self._largest(self._detect(pixels)[: search.limit or None])
+        faces = largest.faces
         if not faces:
             self.audit("search", [])
-            return []
+            return Largest([], 0)
         model = self._model()
         threshold = model.threshold if search.max_distance is None else search.max_distance
         vectors = self._embed(self._cut(pixels, faces, model.input_size), model)
@@ -163,7 +179,7 @@ class Service:
         known = sum(bool(each.matches) for each in recognitions)
         count("matches", known)
         count("unknowns", len(recognitions) - known)
-        return recognitions
+        return Largest(recognitions, largest.left_out)
 
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
         """Store the largest face of each picture as a sample; an id sent again replaces its sample.
@@ -171,9 +187,10 @@ class Service:
         Of equal ids the last one counts. A picture that fails leaves what was stored under its id untouched,
         and so does an `expires_at` that has passed.
         All samples that succeed are on disk when this returns; on an exception none are stored.
+        Between its pictures others may go first, so that a long enrolment does not hold up short requests.
 
         Raises:
-            EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch.
+            Overloaded, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch, ClientGone.
         """
         by_id: dict[str, Enrolment] = {}
         for enrolment in enrolments:
@@ -193,10 +210,12 @@ class Service:
         vectors: list[NDArray[np.float32]] = []
         waiting: list[NDArray[np.uint8]] = []
         # Faces are found in threads of their own while this one waits for the vectors of those before.
-        pool = ThreadPoolExecutor(self.enrolment_threads, initializer=notes.set, initargs=(notes.get(),))
-        try:
-            cut = partial(self._crop_of, side=model.input_size, now=now)
-            for enrolment, crop in zip(enrolments, pool.map(cut, enrolments), strict=True):
+        cut = partial(self._crop_of, side=model.input_size, now=now)
+        with closing(_ahead(self.enrolment, cut, enrolments)) as outcomes:
+            for number, (enrolment, crop) in enumerate(zip(enrolments, outcomes, strict=True), 1):
+                check_client()
+                if number % PICTURES_PER_TURN == 0:
+                    self.admission.give_way()
                 if isinstance(crop, Failure):
                     failed[enrolment.id] = crop
                     continue
@@ -205,8 +224,6 @@ class Service:
                 if len(waiting) == CROPS_PER_CALL:
                     vectors.append(self._embed(np.stack(waiting), model))
                     waiting.clear()
-        finally:
-            pool.shutdown(cancel_futures=True)
         if waiting:
             vectors.append(self._embed(np.stack(waiting), model))
         if new:
@@ -214,14 +231,14 @@ class Service:
                 self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
         return EnrolmentReport([sample.id for sample in new], failed)
 
-    def detect(self, picture: Encoded) -> list[Face]:
+    def detect(self, picture: Encoded) -> Largest[Face]:
         """Find the faces of an encoded picture, largest first.
 
         Raises:
-            InvalidImage, ImageTooLarge.
+            InvalidImage, ImageTooLarge, Overloaded, ClientGone.
         """
         with self.admission():
-            return self._detect(self._decode(picture))
+            return self._largest(self._detect(self._decode(picture)))
 
     def verify(self, image1: Encoded, image2: Encoded, *, max_distance: float | None = None) -> Verification:
         """Compare the largest faces of two encoded pictures.
@@ -229,7 +246,8 @@ class Service:
         max_distance: one person's faces are nearer than this; None takes the model's own threshold.
 
         Raises:
-            InvalidImage, ImageTooLarge, NoFace: and which of the two; EmbeddingUnavailable.
+            InvalidImage, ImageTooLarge, NoFace: and which of the two; Overloaded, EmbeddingUnavailable,
+            ClientGone.
         """
         with self.admission():
             model = self._model()
@@ -311,7 +329,7 @@ class Service:
         try:
             return self._largest_face(enrolment.image, side)[1]
         except (InvalidImage, ImageTooLarge, NoFace) as e:
-            return e
+            return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
 
     def _largest_face(self, picture: Encoded, side: int) -> tuple[Face, NDArray[np.uint8]]:
         pixels = self._decode(picture)
@@ -326,12 +344,17 @@ class Service:
         used(model.name, model.fingerprint)
         return model
 
+    def _largest(self, faces: list[Face]) -> Largest[Face]:
+        return Largest(faces[: self.max_faces], max(0, len(faces) - self.max_faces))
+
     def _decode(self, picture: Encoded) -> NDArray[np.uint8]:
+        check_client()
         with stage("decode"):
             return self.decode(from_base64(picture) if isinstance(picture, str) else picture)
 
     def _detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """Find the faces, largest first."""
+        check_client()
         with stage("detect"):
             faces = by_size(self.detector(pixels))
         count("faces", len(faces))
@@ -342,8 +365,30 @@ class Service:
             return crops.crop_faces(pixels, faces, side)
 
     def _embed(self, cut: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
-        with stage("embed"):
-            return self.embedder.embed(cut, model)
+        """Turn crops, one or more, into vectors: float32 (n, d)."""
+        vectors = []
+        for start in range(0, len(cut), CROPS_PER_CALL):
+            check_client()
+            with stage("embed"):
+                vectors.append(self.embedder.embed(cut[start : start + CROPS_PER_CALL], model))
+        return np.concatenate(vectors)
+
+
+def _ahead(
+    pool: Executor, work: Callable[[Enrolment], Outcome], enrolments: Iterable[Enrolment]
+) -> Generator[Outcome, None, None]:
+    """Do work in a pool, little of it ahead of the caller, and yield the outcomes in order."""
+    under_way: deque[Future[Outcome]] = deque()
+    try:
+        for enrolment in enrolments:
+            if len(under_way) == PICTURES_AHEAD:
+                yield under_way.popleft().result()
+            under_way.append(pool.submit(copy_context().run, work, enrolment))
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()
 
 
 def by_size(faces: Sequence[Face]) -> list[Face]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recognition.admission import Shared
+from recognition.admission import Admission, Shared
 from recognition.app import create_app
 from recognition.config import read
 from recognition.faces import Face
@@ -116,3 +116,37 @@ def test_who_asks_while_it_runs_gets_what_comes_of_that_run(fails: bool) -> None
         results = {answer.result(timeout=30) for answer in answers}
     assert results == {"It is busy." if fails else 7}
     assert len(runs) == 1
+
+
+def test_who_gives_way_goes_on_after_those_who_wait() -> None:
+    waits, order = threading.Semaphore(0), []
+
+    def changed(_: int, waiting: int) -> None:
+        if waiting:
+            waits.release()
+
+    admission = Admission(1, 2, changed)
+
+    def short(number: int) -> None:
+        with admission():
+            order.append(f"short {number}")
+
+    with ThreadPoolExecutor(2) as pool, admission():
+        admission.give_way()  # nobody waits
+        for number in (1, 2):
+            while waits.acquire(blocking=False):
+                pass
+            pool.submit(short, number)
+            assert waits.acquire(timeout=30)
+        order.append("long begins")
+        admission.give_way()
+        order.append("long ends")
+    assert order == ["long begins", "short 1", "short 2", "long ends"]
+
+
+def test_a_request_takes_no_second_turn() -> None:
+    admission = Admission(1, 0)
+    with admission(), admission(), pytest.raises(Overloaded):
+        admission.check()
+    with admission():
+        pass

@@ -21,6 +21,7 @@ STATIC = Path(__file__).parents[1] / "static"
 JSON, JPEG, NDJSON = "application/json", "image/jpeg", "application/x-ndjson"
 RUNNING = "Face detection server is running."
 CLEARED = "Samples have been removed successfully"
+LEFT_OUT = "X-Faces-Left-Out"
 AS_FILE = {"Content-Disposition": 'attachment; filename="gallery.jsonl"'}
 
 
@@ -57,7 +58,11 @@ def ready(parts: Parts) -> ResponseReturnValue:
 
 def update_samples(parts: Parts) -> ResponseReturnValue:
     """Enrol the largest face of each picture; an id sent again replaces its sample."""
-    report = parts.service.enrol(wire.parse_enrolments(bodies.json()))
+    body = bodies.json()
+    with parts.service.admission():  # the values of a large body take memory, too
+        enrolments = wire.parse_enrolments(body)
+        del body  # the enrolments have its pictures
+        report = parts.service.enrol(enrolments)
     return jsonify(render.enrolment_answer(report))
 
 
@@ -68,37 +73,44 @@ def face_recognition(parts: Parts) -> ResponseReturnValue:
     """
     if wire.parse_draw_query(query()) or _prefers_jpeg():
         return draw(parts)
-    picture, options = _picture_and_options()
-    return jsonify(render.recognition_answer(parts.service.recognise(picture, options.search()), options))
+    data = _file_or_json()
+    with parts.service.admission():
+        picture, options = _picture_and_options(data)
+        recognised = parts.service.recognise(picture, options.search())
+    return _all_told(jsonify(render.recognition_answer(recognised.faces, options)), recognised.left_out)
 
 
 def draw(parts: Parts) -> ResponseReturnValue:
     """Recognise, and answer with the picture itself, boxes and names drawn on it."""
-    picture, options = _picture_and_options()
-    jpeg = parts.service.draw(picture, options.search(), unknown=options.include_unknown)
-    return Response(jpeg, mimetype=JPEG)
+    data = _file_or_json()
+    with parts.service.admission():
+        picture, options = _picture_and_options(data)
+        jpeg, left_out = parts.service.draw(picture, options.search(), unknown=options.include_unknown)
+    return _all_told(Response(jpeg, mimetype=JPEG), left_out)
 
 
 def detect(parts: Parts) -> ResponseReturnValue:
     """Find the faces of a picture, largest first."""
-    picture: Encoded
-    if bodies.is_form():
-        (picture,) = bodies.files("file")
-    else:
-        picture = wire.parse_detect(bodies.json())
-    return jsonify(render.detection_answer(parts.service.detect(picture)))
+    data = _file_or_json()
+    with parts.service.admission():
+        picture: Encoded = data if bodies.is_form() else wire.parse_detect(data)
+        detected = parts.service.detect(picture)
+    return _all_told(jsonify(render.detection_answer(detected.faces)), detected.left_out)
 
 
 def verify(parts: Parts) -> ResponseReturnValue:
     """Tell whether the largest faces of two pictures are one person's."""
     first: Encoded
     second: Encoded
-    if bodies.is_form():
-        first, second = bodies.files("image1", "image2")
-        max_distance = wire.parse_verify_form(request.form)
-    else:
-        first, second, max_distance = wire.parse_verify(bodies.json())
-    return jsonify(render.verification_answer(parts.service.verify(first, second, max_distance=max_distance)))
+    data = bodies.files("image1", "image2") if bodies.is_form() else [bodies.json()]
+    with parts.service.admission():
+        if bodies.is_form():
+            first, second = data
+            max_distance = wire.parse_verify_form(request.form)
+        else:
+            first, second, max_distance = wire.parse_verify(*data)
+        verification = parts.service.verify(first, second, max_distance=max_distance)
+    return jsonify(render.verification_answer(verification))
 
 
 def clear_samples(parts: Parts) -> ResponseReturnValue:
@@ -150,11 +162,22 @@ def import_samples(parts: Parts) -> ResponseReturnValue:
     return jsonify(answers.Imported(imported=imported, unchanged=unchanged))
 
 
-def _picture_and_options() -> tuple[Encoded, wire.RecogniseOptions]:
+def _file_or_json() -> bytes:
+    """Receive the body; whoever parses it waits for a turn first."""
+    return bodies.files("file")[0] if bodies.is_form() else bodies.json()
+
+
+def _picture_and_options(data: bytes) -> tuple[Encoded, wire.RecogniseOptions]:
     if bodies.is_form():
-        (picture,) = bodies.files("file")
-        return picture, wire.parse_recognise_form(request.form)
-    return wire.parse_recognise(bodies.json())
+        return data, wire.parse_recognise_form(request.form)
+    return wire.parse_recognise(data)
+
+
+def _all_told(response: Response, left_out: int) -> Response:
+    """Say in a header, because the answers are arrays, how many faces were left out, if any."""
+    if left_out:
+        response.headers[LEFT_OUT] = str(left_out)
+    return response
 
 
 def _prefers_jpeg() -> bool:

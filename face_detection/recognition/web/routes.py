@@ -56,6 +56,7 @@ PAGE_FILES = Literal[
 ]
 PAGE_FILE = Annotated[PAGE_FILES, Field(description="What the page asks for.", examples=["app.js"])]
 IMAGE_FILE = "The picture: JPEG, PNG, WebP, BMP, TIFF or GIF. Required."
+LEFT_OUT = {handlers.LEFT_OUT: "How many smaller faces there are beyond MAX_FACES; absent if none."}
 BODY = (InvalidRequest, UnsupportedMediaType, Overloaded)
 PICTURE = (*BODY, InvalidImage, ImageTooLarge)
 SAMPLES = (errors.GalleryUnavailable, errors.AuditUnavailable)
@@ -70,6 +71,7 @@ RECOGNISE_FACES = Route(
     RECOGNISE,
     (list[answers.RecognisedFace], [examples.FACE | {"candidates": [examples.MATCH]}]),
     others=(handlers.JPEG,),
+    headers=LEFT_OUT,
     queued=True,
     json=(wire.RecogniseRequest, {"image": examples.PICTURE, "include_unknown": True, "top_k": 3}),
     files={"file": IMAGE_FILE},
@@ -121,6 +123,7 @@ ROUTES = (
         handlers.detect,
         RECOGNISE,
         (list[answers.DetectedFace], [examples.DETECTED]),
+        headers=LEFT_OUT,
         queued=True,
         json=(wire.DetectRequest, {"image": examples.PICTURE}),
         files={"file": IMAGE_FILE},

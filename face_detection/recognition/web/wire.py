@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name
 from recognition.faces import Encoded, Enrolment, Search
+from recognition.web.json_size import check_size
 from serving.errors import NotFound
 from serving.validation import faults_told
 
@@ -184,6 +185,7 @@ def parse_enrolments(body: bytes) -> list[Enrolment]:
     Raises:
         InvalidRequest: it is not a JSON array of samples.
     """
+    check_size(body)
     with faults_told(*NewSample.model_fields):
         return [Enrolment(**dict(sample)) for sample in _SAMPLES.validate_json(body)]
 
@@ -194,6 +196,7 @@ def parse_recognise(body: bytes) -> tuple[Encoded, RecogniseOptions]:
     Raises:
         InvalidRequest.
     """
+    check_size(body)
     with faults_told(*RecogniseRequest.model_fields):
         request = RecogniseRequest.model_validate_json(body)
     return request.image, request
@@ -225,6 +228,7 @@ def parse_detect(body: bytes) -> Encoded:
     Raises:
         InvalidRequest.
     """
+    check_size(body)
     with faults_told(*DetectRequest.model_fields):
         return DetectRequest.model_validate_json(body).image
 
@@ -235,6 +239,7 @@ def parse_verify(body: bytes) -> tuple[Encoded, Encoded, float | None]:
     Raises:
         InvalidRequest.
     """
+    check_size(body)
     with faults_told(*VerifyRequest.model_fields):
         request = VerifyRequest.model_validate_json(body)
     return request.image1, request.image2, request.min_distance

@@ -1,0 +1,63 @@
+"""The requests that cost the most memory, sixteen at once, to a real worker: it stays small, and it lives."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+
+from hostile_pictures import png
+from running import running_pair, workers_of
+
+MANY_PX = (8000, 6000)  # 144 MB decoded
+AT_ONCE = 16
+LIMIT_MB = 1024  # of one worker's own memory; the services' container has 4 GiB for two
+
+
+def most_mb(pid: int) -> int:
+    """The most memory that a process has had."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) // 1024
+
+
+def enrolment(picture: bytes, number: int) -> bytes:
+    image = base64.b64encode(picture).decode()
+    return json.dumps([{"id": str(n), "name": "n", "image": image} for n in range(number)]).encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_sixteen_of_the_worst_requests_at_once_fit_in_memory(tmp_path: Path, models_dir: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", MANY_PX).save(stream, "WEBP")
+    header = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n'
+    attacks = [
+        ("/update-samples", enrolment(stream.getvalue(), 8), "application/json"),
+        ("/update-samples", enrolment(png(100, 60_000), 3), "application/json"),
+        ("/update-samples", b"[" + b'{"":{}},' * 1_500_000 + b"{}]", "application/json"),
+        (
+            "/face-recognition",
+            header + b"a:b\r\n" * 2_000_000 + b"\r\nx\r\n--b--\r\n",
+            "multipart/form-data; boundary=b",
+        ),
+    ]
+    with running_pair(tmp_path, models_dir, WORKERS="1") as pair:
+
+        def send(number: int) -> int:
+            path, body, media = attacks[0 if number == 0 else 1 + number % 3]
+            headers = {"Content-Type": media}
+            return requests.post(pair.url + path, data=body, headers=headers, timeout=120).status_code
+
+        (worker,) = workers_of(pair.detection)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            statuses = list(pool.map(send, range(AT_ONCE)))
+        assert set(statuses) <= {200, 400, 408, 413, 429}
+        assert statuses[0] == 200
+        assert workers_of(pair.detection) == [worker]
+        assert most_mb(worker) < LIMIT_MB
