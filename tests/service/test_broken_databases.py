@@ -214,7 +214,7 @@ FULL = "The database's disk is full."
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
     """A folder with a disk of its own, of four megabytes."""
-    # Not below pytest's folder, which it could never clean up after a run that was killed with the disk there.
+    # Not in the folder of pytest, which cannot remove it after a run that was killed with the disk mounted.
     with tempfile.TemporaryDirectory(prefix="small-disk-") as folder:
         command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", folder]
         if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
