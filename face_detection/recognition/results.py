@@ -71,7 +71,11 @@ class SamplePage:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What a recognition from end to end has just shown to work. `samples`: how many are enrolled."""
+    """What a recognition from end to end has just shown to work.
+
+    samples: how many are enrolled; damaged: how many of them have a vector that cannot be used.
+    """
 
     model: Model
     samples: int
+    damaged: int

@@ -81,6 +81,10 @@ class Gallery(Protocol):
         """Return the first samples by id, after this id and with this name."""
         ...
 
+    def damaged(self) -> int:
+        """Count the samples that are set aside because their vectors are damaged."""
+        ...
+
     def check_room(self) -> None:
         """Make sure that there is room for more; raises DiskFull."""
         ...
@@ -272,7 +276,7 @@ class Service:
         """
         model = self.rehearsal(self._rehearse)
         self.gallery.check_room()
-        return Readiness(model, self.gallery.count())
+        return Readiness(model, self.gallery.count(), self.gallery.damaged())
 
     def _rehearse(self) -> Model:
         faces = self.detector(self.ready_picture)

@@ -94,6 +94,20 @@ def load(
     return Network(described, embed)
 
 
+def dimensions(models_dir: Path) -> dict[str, int]:
+    """Return the number of values of the prepared models' vectors, by the models' fingerprints."""
+    try:
+        networks = json.loads((models_dir / "manifest.json").read_text(encoding="utf-8"))["networks"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    known = {}
+    for name, file in PREPARED.items():
+        if file in networks:
+            weights, model = networks[file]["weights"]["values_sha256"], MODELS[name]
+            known[fingerprint(name, weights, model.preprocessing.version)] = model.dimension
+    return known
+
+
 def fingerprint(name: str, weights_sha256: str, preprocessing: str) -> str:
     """Name a model by what makes its vectors: 32 hexadecimal digits.
 

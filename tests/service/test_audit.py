@@ -86,6 +86,7 @@ def test_every_change_has_its_lines(gallery: Gallery, log: Path, clock: FakeCloc
     gallery.upsert([a_sample("e", expires_at=NOW + timedelta(seconds=1))], vectors_of(6), MODEL)
     clock.now = LATER
     assert set(nearest_ids(gallery, 6, k=9)) == {"名", "d"}
+    gallery.remove_expired()
     gallery.clear()
     assert logged(log) == [
         *both("enrol", ["a", "名", "c", "d"]),

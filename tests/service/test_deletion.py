@@ -50,7 +50,7 @@ def lies_in(file: Path, seed: int, dimension: int = 128) -> list[str]:
 
 def expire(gallery: Gallery, clock: FakeClock) -> None:
     clock.now = LATER
-    gallery.count()
+    gallery.remove_expired()
 
 
 def replace(gallery: Gallery, _: FakeClock) -> None:

@@ -84,7 +84,7 @@ def test_ready_tells_the_model_and_the_number_of_samples(
             "model": "Facenet",
             "threshold": 9.0,
             "distance_range": [0.0, 20.0],
-            "gallery": {"samples": samples},
+            "gallery": {"samples": samples, "damaged": 0},
             "authentication": False,
         }
         post(pair, "/update-samples", [sample("m", "madonna", as_base64(photographs["madonna"][0]))])

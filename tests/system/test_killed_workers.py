@@ -114,7 +114,7 @@ def assert_search_agrees_with_table(
     if not held:
         return
     of = transfer.header(gallery.engine)
-    records = transfer.records(gallery.engine, of.fingerprint, None)
+    records = transfer.records(gallery.engine, of, None)
     places = {sample.id: place for place, (sample, _) in enumerate(records)}
     vectors = np.stack([vector for _, vector in records])
     for vector, found in zip(vectors, gallery.nearest(vectors, 3, of.fingerprint), strict=True):

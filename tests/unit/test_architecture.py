@@ -186,6 +186,7 @@ LAZY: dict[str, set[str]] = {
     # --help and shell completion answer without NumPy, SQLAlchemy and the models.
     f"{CLI}doctor.py": {"recognition.cli.checks"},
     f"{CLI}gallery.py": {
+        "embedding.network",
         "recognition.cli.opening",
         "recognition.gallery",
         "recognition.gallery.backup",

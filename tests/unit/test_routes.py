@@ -98,7 +98,7 @@ def test_ready_whatever_the_limit_of_pictures_is(gallery: Gallery) -> None:
             "model": "a model",
             "threshold": 1.0,
             "distance_range": [0.0, 2.0],
-            "gallery": {"samples": 0},
+            "gallery": {"samples": 0, "damaged": 0},
             "authentication": False,
         },
     )
@@ -152,7 +152,7 @@ def test_ready_follows_the_embedding_services_model(gallery: Gallery) -> None:
         "model": "a model",
         "threshold": 1.0,
         "distance_range": [0.0, 2.0],
-        "gallery": {"samples": 1},
+        "gallery": {"samples": 1, "damaged": 0},
         "authentication": False,
     }
 

@@ -20,6 +20,7 @@ from recognition.cli.session import (
     read_settings,
     show,
 )
+from recognition.errors import GalleryModelMismatch
 from serving.errors import Failure
 
 if TYPE_CHECKING:  # SQLAlchemy and NumPy: half a second
@@ -70,7 +71,7 @@ def import_(database: str | None, file: Path, as_json: bool) -> None:
     from recognition.gallery.transfer import import_file
 
     with _opened(database, create=True) as opened, file.open("rb") as stream:
-        imported, unchanged = import_file(opened, stream, progress=progress)
+        imported, unchanged = import_file(opened, stream, _check_prepared, progress)
     show(
         as_json,
         {"imported": imported, "unchanged": unchanged},
@@ -131,6 +132,15 @@ def verify(database: str | None, file: Path | None, as_json: bool) -> None:
     show(as_json, {"samples": number, "faults": faults}, [*faults, outcome])
     if faults:
         sys.exit(FAILED)
+
+
+def _check_prepared(fingerprint: str, dimension: int) -> None:
+    """Hold a file against the models that are prepared here: no other check is there for an empty gallery."""
+    from embedding.network import dimensions
+
+    model = fingerprint.rpartition("-")[0]  # without the version of the crops
+    if dimensions(read_settings().models_dir).get(model, dimension) != dimension:
+        raise GalleryModelMismatch("The file's vectors have another number of values than its model makes.")
 
 
 @contextmanager

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from statistics import mode
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from recognition.errors import GalleryUnavailable
 from recognition.gallery.database import transaction
 from recognition.gallery.rows import any_sample, state_of
-from recognition.gallery.tables import state
+from recognition.gallery.tables import samples, state
 
 if TYPE_CHECKING:
     from recognition.gallery.cipher import Cipher
 
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
+LOOKED_AT = 1000  # samples, to tell the dimension: one of them may be damaged
 ANOTHER_GALLERY = "export it as it is, and import it into another database with the key that you want"
 
 
@@ -69,15 +71,32 @@ def check(connection: sa.Connection, key_check: bytes | None) -> None:
         raise GalleryUnavailable("GALLERY_KEY is not the key of this gallery.") from e
 
 
+def dimension_of(connection: sa.Connection) -> int | None:
+    """Return the number of values that the samples' vectors have, most of them; None: there is no sample."""
+    if connection.dialect.name == "postgresql":
+        return connection.execute(sa.select(sa.func.vector_dims(samples.c.vector)).limit(1)).scalar()
+    sizes = connection.execute(sa.select(sa.func.length(samples.c.vector)).limit(LOOKED_AT)).scalars().all()
+    if not sizes:
+        return None
+    cipher = cipher_of(connection)
+    size: int = mode(sizes) - (cipher.overhead if cipher else 0)
+    return max(size // LITTLE_ENDIAN_FLOAT32.itemsize, 1)
+
+
 def vector_of(connection: sa.Connection, row: Any) -> NDArray[np.float32]:
     """Read the vector, float32 (d,), of a row that has its `sample_id` and `fingerprint`, too.
+
+    What cannot be one is an empty one.
 
     Raises:
         GalleryUnavailable: it cannot be decrypted.
     """
     stored = row.vector
+    if not isinstance(stored, bytes | np.ndarray):  # SQLite keeps values of any type in any column
+        stored = b""
     if (cipher := cipher_of(connection)) is not None:
         stored = cipher.open(stored, row.sample_id, row.fingerprint)
     if isinstance(stored, bytes):
-        return np.frombuffer(stored[: len(stored) // 4 * 4], dtype=LITTLE_ENDIAN_FLOAT32)
+        whole = len(stored) % LITTLE_ENDIAN_FLOAT32.itemsize == 0
+        return np.frombuffer(stored if whole else b"", dtype=LITTLE_ENDIAN_FLOAT32)
     return np.asarray(stored, dtype=np.float32)

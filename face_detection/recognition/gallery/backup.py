@@ -34,6 +34,7 @@ def backup(gallery: Gallery, file: Path) -> int:
     """
     if file.exists():
         raise FileExistsError(f"{file} is there already; a backup overwrites nothing.")
+    gallery.remove_expired()
     samples = gallery.count()
     if samples == 0:
         raise NotFound("The gallery is empty: there is nothing to back up.")

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
-from recognition.errors import GalleryUnavailable
+from recognition.errors import GalleryModelMismatch, GalleryUnavailable
 
 if TYPE_CHECKING:
     from recognition.gallery.cipher import Cipher
 
 VALUES_PER_QUERY = 500  # SQLite takes 999 bound parameters in its oldest builds
 LOG_WAIT_MS = 100  # a search among a million samples reads for 30
-DISK_FULL = "53100"  # PostgreSQL, appendix A
+DISK_FULL, OTHER_DIMENSION = "53100", "22000"  # PostgreSQL, appendix A; the latter is pgvector's choice
 # What a request stores is less than its body, of at most 64 MiB (MAX_BODY_BYTES); for a while it lies on the
 # disk twice: in SQLite's write-ahead log, and in the file.
 LEAST_FREE_BYTES = 128 * 2**20
@@ -36,6 +36,7 @@ def transaction(engine: sa.Engine, *, write: bool = False) -> Iterator[sa.Connec
 
     Raises:
         GalleryUnavailable: the database cannot be reached, is locked, or has no room left.
+        GalleryModelMismatch: by pgvector, which does not compare vectors of different dimensions.
     """
     committing = False
     try:
@@ -43,6 +44,8 @@ def transaction(engine: sa.Engine, *, write: bool = False) -> Iterator[sa.Connec
             yield connection
             committing = write
     except sa.exc.DBAPIError as e:
+        if getattr(e.orig, "sqlstate", None) == OTHER_DIMENSION:
+            raise GalleryModelMismatch("The gallery's vectors have another number of values.") from e
         error = GalleryUnavailable(reason(e.orig, file_of(engine)))
         error.outcome_unknown = committing and e.connection_invalidated
         raise error from e

@@ -36,6 +36,10 @@ class VectorIndex:
         """Values of one vector."""
         return int(self._vectors.shape[1])
 
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return self._count - self._dead
+
     def put(self, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Add or replace vectors.
 

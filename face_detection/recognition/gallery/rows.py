@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,15 +32,31 @@ def next_revision(connection: sa.Connection) -> int:
     return revision
 
 
-def count(connection: sa.Connection, which: sa.ColumnElement[bool] | None = None) -> int:
-    """Return the number of samples, or of those that meet a condition."""
+def unexpired(query: sa.Select[Any], expired_by: datetime | None) -> sa.Select[Any]:
+    """Leave out the samples that have expired by a moment; None: there are none."""
+    if expired_by is None:
+        return query
+    return query.where(sa.or_(samples.c.expires_at.is_(None), samples.c.expires_at > expired_by))
+
+
+def count(
+    connection: sa.Connection,
+    which: sa.ColumnElement[bool] | None = None,
+    expired_by: datetime | None = None,
+) -> int:
+    """Return the number of samples, or of those that meet a condition, without the expired ones."""
     query = sa.select(sa.func.count()).select_from(samples)
-    return connection.execute(query if which is None else query.where(which)).scalar_one()
+    if which is not None:
+        query = query.where(which)
+    number = connection.execute(query).scalar_one()
+    if expired_by is not None:  # they are few, and have an index
+        number -= connection.execute(query.where(samples.c.expires_at <= expired_by)).scalar_one()
+    return number
 
 
-def any_sample(connection: sa.Connection) -> bool:
-    """Tell whether there is one."""
-    return connection.execute(sa.select(samples.c.key).limit(1)).first() is not None
+def any_sample(connection: sa.Connection, expired_by: datetime | None = None) -> bool:
+    """Tell whether there is one that has not expired."""
+    return connection.execute(unexpired(sa.select(samples.c.key), expired_by).limit(1)).first() is not None
 
 
 def known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Any]:

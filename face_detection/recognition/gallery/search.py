@@ -46,7 +46,15 @@ class Search(Protocol):
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
     ) -> list[Neighbours]:
-        """Find the k nearest samples of each probe, float32 (n, d), in this state of the gallery."""
+        """Find the k nearest samples of each probe, float32 (n, d), in this state of the gallery.
+
+        Raises:
+            GalleryModelMismatch: the vectors have another number of values, though the same fingerprint.
+        """
+        ...
+
+    def damaged(self) -> int:
+        """Return the number of samples that the last search could not compare."""
         ...
 
 

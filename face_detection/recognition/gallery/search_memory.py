@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from recognition.gallery.atrest import LITTLE_ENDIAN_FLOAT32, cipher_of
+from recognition.errors import GalleryModelMismatch, GalleryUnavailable
+from recognition.gallery.atrest import LITTLE_ENDIAN_FLOAT32, cipher_of, dimension_of
 from recognition.gallery.index import VectorIndex
+from recognition.gallery.portable import LARGEST
 from recognition.gallery.search import Neighbours
 from recognition.gallery.tables import State, samples, tombstones
 
+log = logging.getLogger(__name__)
+
 ROWS_PER_READ = 1000
+NAMED = 20  # damaged samples in one line of the log
 
 
 class MemorySearch:
@@ -23,23 +31,27 @@ class MemorySearch:
 
     A worker whose index shows an older revision than `gallery_state` reads just the rows and tombstones that
     are newer, in the same transaction in which it searches: its answer is that of one state of the table.
+
+    A sample whose vector is damaged, that is of another length, not finite, or not to be decrypted, is set
+    aside: the others are found.
     """
 
     def __init__(self) -> None:
         self.lock: AbstractContextManager[Any] = threading.Lock()
         self._index: VectorIndex | None = None
         self._file: Any = None  # which the index was read from
+        # Keys of rows that are in the table and not in the index.
+        self._damaged: set[int] = set()
+        self._expired: set[int] = set()
+        self._expired_by = datetime.min  # by when, in the index's revision
 
     def load(self, connection: sa.Connection, state: State) -> None:
         """Read all vectors, or those that are new, and forget those that are gone."""
-        any_one = sa.select(sa.func.length(samples.c.vector)).limit(1)
-        size = connection.execute(any_one).scalar()
-        if size is None:
-            self._index = None
+        dimension = dimension_of(connection)
+        if dimension is None:
+            self._forget()
         else:
-            cipher = cipher_of(connection)
-            size -= cipher.overhead if cipher else 0
-            self._refreshed(connection, state, size // LITTLE_ENDIAN_FLOAT32.itemsize)
+            self._hide_expired(connection, state, self._refreshed(connection, state, dimension))
 
     def encoded(
         self, connection: sa.Connection, vector: NDArray[np.float32], sample_id: str, fingerprint: str
@@ -57,8 +69,24 @@ class MemorySearch:
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
     ) -> list[Neighbours]:
-        """Find the k nearest samples of each probe, exactly."""
-        return self._refreshed(connection, state, probes.shape[1]).nearest(probes, k)
+        """Find the k nearest samples of each probe, exactly.
+
+        Raises:
+            GalleryModelMismatch: no vector can be compared, since they have another dimension.
+        """
+        index = self._refreshed(connection, state, probes.shape[1])
+        if self._damaged and not index and dimension_of(connection) != probes.shape[1]:
+            raise GalleryModelMismatch("The gallery's vectors have another number of values.")
+        self._hide_expired(connection, state, index)
+        return index.nearest(probes, k)
+
+    def damaged(self) -> int:
+        """Return the number of samples that are set aside."""
+        return len(self._damaged)
+
+    def _forget(self) -> None:
+        self._index = None  # stays so if a reading fails half-way
+        self._damaged, self._expired, self._expired_by = set(), set(), datetime.min
 
     def _refreshed(self, connection: sa.Connection, state: State, dimension: int) -> VectorIndex:
         index, file = self._index, connection.info["file"]
@@ -68,31 +96,105 @@ class MemorySearch:
             or file != self._file
             or index.dimension != dimension
             or not oldest <= index.revision <= newest
+            or self._comes_back(connection, index.revision)
         ):
+            self._forget()
             every = sa.select(sa.func.count()).select_from(samples)
             index = VectorIndex(dimension, expected=connection.execute(every).scalar_one())
         if index.revision < newest:
-            self._index = None  # stays so if a read below fails half-way
-            gone = connection.execute(
-                sa.select(tombstones.c.key).where(tombstones.c.revision > index.revision)
-            ).scalars()
-            index.remove(np.fromiter(gone, dtype=np.int64))
-            # SQLite goes through the whole table where rows are wanted in the order they lie in; it does not
-            # see that a sum has the same order, and finds the few that are new by their revision.
-            order = samples.c.key if index.revision < 0 else samples.c.key + 0
-            cipher = cipher_of(connection)
-            columns = [samples.c.key, samples.c.vector, *([samples.c.sample_id] if cipher else [])]
-            rows = connection.execute(
-                sa.select(*columns).where(samples.c.revision > index.revision).order_by(order)
-            )
-            for some in rows.partitions(ROWS_PER_READ):
-                keys, blobs, *ids = zip(*some, strict=True)  # columns at once: row by row takes twice as long
-                if cipher:
-                    sealed = zip(blobs, ids[0], strict=True)
-                    model = state.fingerprint or ""  # there is one where there are samples
-                    blobs = tuple(cipher.open(blob, sample_id, model) for blob, sample_id in sealed)
-                vectors = np.frombuffer(b"".join(blobs), dtype=LITTLE_ENDIAN_FLOAT32)
-                index.put(np.array(keys, dtype=np.int64), vectors.reshape(len(keys), dimension))
+            self._index = None
+            self._read_changes(connection, state, index)
             index.revision = newest
-            self._index, self._file = index, file
+            self._index, self._file, self._expired_by = index, file, datetime.min
         return index
+
+    def _comes_back(self, connection: sa.Connection, revision: int) -> bool:
+        """Tell whether a row has changed since this revision that is not in the index.
+
+        The index takes new keys only behind those that it has.
+        """
+        aside = self._damaged | self._expired
+        if not aside:
+            return False
+        changed = connection.execute(sa.select(samples.c.key).where(samples.c.revision > revision)).scalars()
+        return not aside.isdisjoint(changed)
+
+    def _read_changes(self, connection: sa.Connection, state: State, index: VectorIndex) -> None:
+        """Read the rows and tombstones that are newer than the index."""
+        gone = connection.execute(
+            sa.select(tombstones.c.key).where(tombstones.c.revision > index.revision)
+        ).scalars()
+        removed = np.fromiter(gone, dtype=np.int64)
+        index.remove(removed)
+        self._damaged.difference_update(removed.tolist())
+        self._expired.difference_update(removed.tolist())
+        # SQLite goes through the whole table where rows are wanted in the order they lie in; it does not see
+        # that a sum has the same order, and finds the few that are new by their revision.
+        order = samples.c.key if index.revision < 0 else samples.c.key + 0
+        cipher = cipher_of(connection)
+        columns = [samples.c.key, samples.c.vector, *([samples.c.sample_id] if cipher else [])]
+        rows = connection.execute(
+            sa.select(*columns).where(samples.c.revision > index.revision).order_by(order)
+        )
+        damaged: list[int] = []
+        for some in rows.partitions(ROWS_PER_READ):
+            keys, blobs, *ids = zip(*some, strict=True)  # columns at once: row by row takes twice as long
+            if cipher:
+
+                def opened(sealed: Any, sample_id: str) -> bytes:
+                    try:
+                        return cipher.open(sealed, sample_id, state.fingerprint or "")
+                    except (GalleryUnavailable, TypeError):
+                        return b""
+
+                blobs = tuple(map(opened, blobs, ids[0]))
+            whole, vectors = _vectors(blobs, index.dimension)
+            some_keys = np.array(keys, dtype=np.int64)
+            index.put(some_keys[whole], vectors)
+            if len(vectors) < len(keys):
+                index.remove(some_keys[~whole])
+                damaged += some_keys[~whole].tolist()
+        self._damaged.update(damaged)
+        if damaged:
+            _tell(connection, damaged)
+
+    def _hide_expired(self, connection: sa.Connection, state: State, index: VectorIndex) -> None:
+        """Take out of the index what has expired and cannot be removed from the table yet."""
+        if state.expired_by is None:
+            return
+        expires_at = samples.c.expires_at
+        query = sa.select(samples.c.key).where(expires_at > self._expired_by, expires_at <= state.expired_by)
+        keys = connection.execute(query).scalars().all()
+        index.remove(np.array(keys, dtype=np.int64))
+        self._expired.update(keys)
+        self._expired_by = max(self._expired_by, state.expired_by)
+
+
+def _vectors(blobs: Sequence[Any], dimension: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Read n vectors as they lie in the table.
+
+    Returns:
+        Which of them can be used, bool (n,), and these, float32 (m, d).
+    """
+    size = dimension * LITTLE_ENDIAN_FLOAT32.itemsize
+    whole = np.array([isinstance(blob, bytes) and len(blob) == size for blob in blobs], dtype=bool)
+    if not whole.all():
+        blobs = [blob for blob, is_whole in zip(blobs, whole, strict=True) if is_whole]
+    vectors = np.frombuffer(b"".join(blobs), dtype=LITTLE_ENDIAN_FLOAT32).reshape(len(blobs), dimension)
+    finite = (np.abs(vectors) < LARGEST).all(axis=1)
+    if not finite.all():
+        whole[whole] = finite
+        vectors = vectors[finite]
+    return whole, vectors
+
+
+def _tell(connection: sa.Connection, keys: Sequence[int]) -> None:
+    """Name damaged samples in the log, the first ones of many."""
+    query = sa.select(samples.c.sample_id).where(samples.c.key.in_(keys[:NAMED])).order_by(samples.c.key)
+    ids = ", ".join(map(repr, connection.execute(query).scalars()))
+    log.error(
+        "%d samples are set aside, their vectors are damaged: %s%s; enrol them again or delete them",
+        len(keys),
+        ids,
+        ", ..." if len(keys) > NAMED else "",
+    )

@@ -3,12 +3,14 @@
 Every change raises `gallery_state.revision` and stamps the rows it touched with it; a deletion leaves a
 tombstone. search.py tells from these what has changed since it last looked.
 
-Whoever reads or writes removes first what has expired by then: no expired sample is ever found.
+What has expired is found by nobody from that moment on. Whoever writes removes it first, and so does the
+upkeep once a minute: readers never wait for a database that cannot be written.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +22,14 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from recognition.audit import Audit, Begin
-from recognition.errors import DiskFull, GalleryModelMismatch
+from recognition.errors import AuditUnavailable, DiskFull, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Match, Sample
 from recognition.gallery import atrest, rows
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_names
 from recognition.gallery.tables import SAMPLE_COLUMNS, State, naive_utc, sample_of, samples, state
+
+log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 NOW: Clock = partial(datetime.now, UTC)
@@ -43,12 +47,34 @@ class Gallery:
     def load(self) -> None:
         """Do what the next search would otherwise wait for; what is gone by now is then not kept in memory.
 
+        What has expired is removed if the database can be written.
+
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
+        self.remove_expired()
         with self._search.lock, self._reading() as (connection, current):
             self._search.load(connection, current)
         empty_log(self.engine)
+
+    def remove_expired(self) -> None:
+        """Remove what has expired, if the database can be written; the log says if not."""
+        try:
+            with self._reading() as (_, current):
+                if current.expired_by is None:
+                    return
+            with self._writing():  # which removes it
+                pass
+        except (GalleryUnavailable, AuditUnavailable) as e:
+            log.warning("%s: samples that have expired cannot be removed yet: %s", e.code, e.detail)
+
+    def moment(self) -> datetime:
+        """Return the moment, naive UTC, by which samples have expired or not."""
+        return naive_utc(self._clock())
+
+    def damaged(self) -> int:
+        """Return the number of samples whose vectors the last search could not use."""
+        return self._search.damaged()
 
     def close(self) -> None:
         """Close all connections to the database."""
@@ -165,10 +191,9 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self._reading() as (connection, _):
-            row = connection.execute(
-                sa.select(*SAMPLE_COLUMNS).where(samples.c.sample_id == sample_id)
-            ).first()
+        query = sa.select(*SAMPLE_COLUMNS).where(samples.c.sample_id == sample_id)
+        with self._reading() as (connection, current):
+            row = connection.execute(rows.unexpired(query, current.expired_by)).first()
         return None if row is None else sample_of(row)
 
     def count(self, name: str | None = None) -> int:
@@ -177,8 +202,9 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self._reading() as (connection, _):
-            return rows.count(connection, None if name is None else samples.c.name == name)
+        which = None if name is None else samples.c.name == name
+        with self._reading() as (connection, current):
+            return rows.count(connection, which, current.expired_by)
 
     def page(self, *, limit: int, after: str | None = None, name: str | None = None) -> list[Sample]:
         """Return the first samples in ascending order of their ids, by code points.
@@ -197,8 +223,9 @@ class Gallery:
             query = query.where(samples.c.sample_id > after)
         if name is not None:
             query = query.where(samples.c.name == name)
-        with self._reading() as (connection, _):
-            return [sample_of(row) for row in connection.execute(query)]
+        with self._reading() as (connection, current):
+            found = connection.execute(rows.unexpired(query, current.expired_by))
+            return [sample_of(row) for row in found]
 
     def nearest(
         self,
@@ -226,8 +253,10 @@ class Gallery:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         with self._search.lock, self._reading() as (connection, current):
-            if current.fingerprint not in (None, fingerprint) and rows.any_sample(connection):
-                raise _mismatch()
+            if current.fingerprint != fingerprint:
+                if rows.any_sample(connection, current.expired_by):
+                    raise _mismatch()
+                return [[] for _ in probes]
             if per_name and k > 1:
                 neighbours = nearest_names(self._search, connection, current, probes, k, max_distance)
             else:
@@ -244,25 +273,22 @@ class Gallery:
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, State]]:
-        """Begin a transaction in which no sample has expired by now; gives the state in it, too."""
-        moment = naive_utc(self._clock())
-        while True:
-            with transaction(self.engine) as connection:
-                current = rows.state_of(connection)
-                atrest.check(connection, current.key_check)
-                if current.next_expiry is None or current.next_expiry > moment:
-                    yield connection, current
-                    return
-            with self._writing(moment):  # which removes what has expired
-                pass
+        """Begin a transaction; gives the state in it, too, which says whether samples in it have expired."""
+        moment = self.moment()
+        with transaction(self.engine) as connection:
+            current = rows.state_of(connection)
+            atrest.check(connection, current.key_check)
+            if current.next_expiry is not None and current.next_expiry <= moment:
+                current = current._replace(expired_by=moment)
+            yield connection, current
 
     @contextmanager
-    def _writing(self, moment: datetime | None = None) -> Iterator[tuple[sa.Connection, Begin]]:
+    def _writing(self) -> Iterator[tuple[sa.Connection, Begin]]:
         """Begin a transaction that writes: first of all it removes the samples that have expired.
 
         Gives what begins a change's lines in the audit log, too: to be called when only the commit is left.
         """
-        moment = moment or naive_utc(self._clock())
+        moment = self.moment()
         expired: list[str] = []
         with self.audit.outcomes() as begin, transaction(self.engine, write=True) as connection:
             current = rows.state_of(connection)

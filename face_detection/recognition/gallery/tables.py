@@ -86,13 +86,14 @@ state = sa.Table(
 
 
 class State(NamedTuple):
-    """What `gallery_state` says, and when the next sample expires."""
+    """What `gallery_state` says, and what of the samples has expired."""
 
     revision: int
     complete_since: int
     fingerprint: str | None
     key_check: bytes | None
     next_expiry: datetime | None  # UTC, naive; None: no sample expires
+    expired_by: datetime | None = None  # samples that have expired by then are there, and count as gone
 
 
 # One row; the moment is read from the index above alone.

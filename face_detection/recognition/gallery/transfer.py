@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import sqlalchemy as sa
 
 from recognition.errors import GalleryModelMismatch, GalleryUnavailable
 from recognition.gallery import portable
-from recognition.gallery.atrest import vector_of
+from recognition.gallery.atrest import dimension_of, vector_of
 from recognition.gallery.database import transaction
-from recognition.gallery.rows import state_of
+from recognition.gallery.rows import state_of, unexpired
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, tombstones
 from serving.errors import NotFound
+
+log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 1000
 
@@ -49,7 +53,7 @@ def export(gallery: Gallery) -> Iterator[bytes]:
         with gallery.audit.outcomes() as begin:
             begin("export", gallery.count())
             yield b""  # taken below: only a generator that has started notices that it is closed
-            page = partial(records, gallery.engine, of.fingerprint)
+            page = partial(records, gallery.engine, of, expired_by=gallery.moment())
             yield from (piece for piece, _ in portable.pieces(of, page))
 
     started = pieces()
@@ -78,7 +82,8 @@ def export_to(gallery: Gallery, file: Path, progress: Progress = unseen) -> int:
     of, total = header(gallery.engine), gallery.count()
     with gallery.audit.outcomes() as begin, progress("exporting", total) as advance:
         begin("export", total)
-        return portable.write(file, of, partial(records, gallery.engine, of.fingerprint), advance)
+        page = partial(records, gallery.engine, of, expired_by=gallery.moment())
+        return portable.write(file, of, page, advance)
 
 
 def import_file(
@@ -138,22 +143,40 @@ def header(engine: sa.Engine) -> portable.Header:
     return of
 
 
-def records(engine: sa.Engine, fingerprint: str, after: str | None) -> list[portable.Record]:
+def records(
+    engine: sa.Engine, of: portable.Header, after: str | None, *, expired_by: datetime | None = None
+) -> list[portable.Record]:
     """Return the next samples by id, after this id, with their vectors, float32 (d,).
 
-    fingerprint: only vectors of this model, even if the gallery has become another model's meanwhile.
+    Args:
+        engine: of the gallery.
+        of: only vectors of this model, even if the gallery has become another model's meanwhile. Damaged
+            ones are left out, and named in the log.
+        after: an id; None: the first ones.
+        expired_by: a moment, naive UTC; what has expired by then is left out.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
     query = sa.select(*SAMPLE_COLUMNS, samples.c.vector, samples.c.fingerprint).where(
-        samples.c.fingerprint == fingerprint
+        samples.c.fingerprint == of.fingerprint
     )
-    query = query.order_by(samples.c.sample_id).limit(ROWS_AT_ONCE)
-    if after is not None:
-        query = query.where(samples.c.sample_id > after)
+    query = unexpired(query.order_by(samples.c.sample_id).limit(ROWS_AT_ONCE), expired_by)
+    page: list[portable.Record] = []
     with transaction(engine) as connection:
-        return [(sample_of(row), vector_of(connection, row)) for row in connection.execute(query)]
+        while not page:  # an empty page is the last one
+            rows = connection.execute(
+                query if after is None else query.where(samples.c.sample_id > after)
+            ).all()
+            if not rows:
+                break
+            for row in rows:
+                after = row.sample_id
+                if fault := _fault_of(connection, row, of.dimension):
+                    log.error("sample %r is not exported: %s", row.sample_id, fault)
+                else:
+                    page.append((sample_of(row), vector_of(connection, row)))
+    return page
 
 
 def faults(engine: sa.Engine) -> Iterator[str]:
@@ -173,17 +196,11 @@ def faults(engine: sa.Engine) -> Iterator[str]:
         if connection.execute(buried).scalar_one():
             yield "a deleted sample is still there"
         every = sa.select(samples).order_by(samples.c.key).execution_options(yield_per=ROWS_AT_ONCE)
-        dimension = None
+        dimension = dimension_of(connection) or 0
         for row in connection.execute(every):
-            try:
-                vector = vector_of(connection, row)
-            except GalleryUnavailable:
-                yield f"sample {row.sample_id!r}: its vector cannot be decrypted"
-                continue
-            dimension = dimension or len(vector)
+            fault = _fault_of(connection, row, dimension)
             for wrong, what in (
-                (len(vector) != dimension, "its vector has another length than the others"),
-                (not np.isfinite(vector).all(), "its vector has a value that is not finite"),
+                (fault is not None, fault),
                 (row.fingerprint != current.fingerprint, "its vector is of another model than the gallery"),
                 (row.revision > current.revision, "it is newer than the gallery"),
                 (not _is_json(row.metadata), "its metadata is not JSON"),
@@ -193,10 +210,23 @@ def faults(engine: sa.Engine) -> Iterator[str]:
 
 
 def _header(engine: sa.Engine) -> portable.Header | None:
-    one = sa.select(samples.c.sample_id, samples.c.fingerprint, samples.c.vector).limit(1)
     with transaction(engine) as connection:
-        row = connection.execute(one).first()
-        return None if row is None else portable.Header(row.fingerprint, len(vector_of(connection, row)))
+        fingerprint = connection.execute(sa.select(samples.c.fingerprint).limit(1)).scalar()
+        dimension = dimension_of(connection)
+        return None if dimension is None else portable.Header(str(fingerprint), dimension)
+
+
+def _fault_of(connection: sa.Connection, row: Any, dimension: int) -> str | None:
+    """Say what is wrong with a vector; None: nothing is. The row is what `vector_of` takes."""
+    try:
+        vector = vector_of(connection, row)
+    except GalleryUnavailable:
+        return "its vector cannot be decrypted"
+    if len(vector) != dimension:
+        return "its vector has another length than the others"
+    if not (np.abs(vector) < portable.LARGEST).all():
+        return "its vector has a value that is not finite"
+    return None
 
 
 def _is_json(text: str) -> bool:

@@ -152,9 +152,10 @@ class Imported(TypedDict):
 
 
 class GallerySize(TypedDict):
-    """How many samples are enrolled."""
+    """How many samples are enrolled, and how many of them have a damaged vector and are found by nobody."""
 
     samples: Total
+    damaged: Annotated[Total, Field(description="How many of them have a damaged vector and are never found.")]
 
 
 class Ready(TypedDict):

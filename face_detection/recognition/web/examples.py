@@ -54,7 +54,7 @@ READY = {
     "model": "Facenet",
     "threshold": 9.0,
     "distance_range": [0.0, 20.0],
-    "gallery": {"samples": 92},
+    "gallery": {"samples": 92, "damaged": 0},
     "authentication": False,
 }
 REMOVED = {"success": "Samples have been removed successfully"}

@@ -135,6 +135,6 @@ def readiness_answer(readiness: Readiness, *, authentication: bool, version: str
         "model": readiness.model.name,
         "threshold": readiness.model.threshold,
         "distance_range": readiness.model.distance_range,
-        "gallery": {"samples": readiness.samples},
+        "gallery": {"samples": readiness.samples, "damaged": readiness.damaged},
         "authentication": authentication,
     }
