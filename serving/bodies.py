@@ -113,12 +113,17 @@ def files(*names: str) -> list[bytes]:
     return [request.files[name].read() for name in names]
 
 
-def check_names(files: Collection[str], fields: Collection[str]) -> None:
-    """Make sure that a form has no files and no fields but those of these names.
+def check_names(files: Collection[str], fields: Collection[str], *, several: bool = False) -> None:
+    """Make sure that a form has no files and no fields but those of these names, each once.
+
+    several: a file may come several times.
 
     Raises:
         InvalidRequest: it has.
     """
+    validation.check_once(request.form.items(multi=True))
+    if not several:
+        validation.check_once(request.files.items(multi=True))
     for name in request.files:
         if name in fields:
             raise InvalidRequest(f"{name}: must be text, not a file")

@@ -142,7 +142,9 @@ def register(
     def refuse_unknown_fields_of_a_form() -> None:
         route = table.get(request.endpoint or "")
         if route is not None and route.files and bodies.is_form():
-            bodies.check_names(route.files, route.form.model_fields if route.form else ())
+            bodies.check_names(
+                route.files, route.form.model_fields if route.form else (), several=route.several
+            )
 
     @app.after_request
     def call_it_bytes_if_asked(response: Response) -> Response:
@@ -157,12 +159,14 @@ def query() -> Mapping[str, str]:
     """Return the parameters of the request under way.
 
     Raises:
-        InvalidRequest: they are not UTF-8.
+        InvalidRequest: they are not UTF-8, or one comes several times.
     """
     try:
-        return request.args
+        parameters = request.args
     except UnicodeDecodeError as e:
         raise InvalidRequest("The query is not UTF-8.") from e
+    validation.check_once(parameters.items(multi=True))
+    return parameters
 
 
 class _AnyText(PathConverter):

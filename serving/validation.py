@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -35,6 +35,21 @@ def unknown(name: str, known: tuple[str, ...]) -> str:
 def unknown_field(name: str | None, known: tuple[str, ...] = ()) -> InvalidRequest:
     """Say the same as an error, of a field that may be without a name."""
     return InvalidRequest(f"{name[:NAME_SHOWN] if name else '(no name)'}: {unknown(name or '', known)}")
+
+
+def check_once(pairs: Iterable[tuple[str, object]]) -> None:
+    """Refuse parameters or fields of which one comes several times: only one of the values would count.
+
+    pairs: name and value of each, in the order sent.
+
+    Raises:
+        InvalidRequest: a name comes again.
+    """
+    names: set[str] = set()
+    for name, _ in pairs:
+        if name in names:
+            raise InvalidRequest(f"{name[:NAME_SHOWN]}: sent several times")
+        names.add(name)
 
 
 @contextmanager
