@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from recognition.__main__ import cli
-from recognition.cli.watch import newest
+from recognition.cli.watch import cell, newest
 from recognition.client import Client
 from running import Pair
 
@@ -106,3 +106,20 @@ def test_of_a_camera_the_newest_frame_is_taken() -> None:
     camera.put(5)
     camera.put(0)
     assert [frame[0, 0, 0] for _, frame in frames] in ([5], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\N{REPLACEMENT CHARACTER}=1"),
+        ("\r=1", "'\N{REPLACEMENT CHARACTER}=1"),
+        ("Jean-Luc = @home", "Jean-Luc = @home"),
+        ("", ""),
+    ],
+)
+def test_a_spreadsheet_computes_no_name(text: str, shown: str) -> None:
+    assert cell(text) == shown

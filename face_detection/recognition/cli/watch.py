@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # NumPy takes a tenth of a second to import, which --help has
     Frame = NDArray[np.uint8]  # (H, W, 3), BGR, as OpenCV has it
     Timed = tuple[str | float, Frame]  # the time in seconds from a video's beginning, or in ISO 8601, UTC
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets compute
 COLUMNS = ("time", "name", "id", "distance", "bbox")
 
 
@@ -57,9 +58,14 @@ def watch(
             show(as_json, {"time": when, "faces": faces}, [])
         else:
             rows = [{"time": when, **face} for face in faces]
-            table.writerows([printable(str(row[column])) for column in COLUMNS] for row in rows)
+            table.writerows([cell(str(row[column])) for column in COLUMNS] for row in rows)
         sys.stdout.flush()
     return True
+
+
+def cell(text: str) -> str:
+    """Render a cell of CSV that a spreadsheet shows and never computes: names and ids come from anywhere."""
+    return f"'{printable(text)}" if text.startswith(FORMULA) else printable(text)
 
 
 def _open_source(source: str) -> Any:
