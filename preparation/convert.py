@@ -35,6 +35,8 @@ class Network:
     input_size: side, in pixels; None when height and width are free.
     dimension: length of a vector; None for a detector's network.
     weights: the file in deepface's weights folder; "" for mtcnn's, which the package brings.
+    values_sha256: of the weights that this project knows, as `serving.deepface.values_sha256` makes it: of
+        the archive in download.py and of the package mtcnn 1.0.0. None: it knows of no trusted copy.
     """
 
     name: str
@@ -45,15 +47,29 @@ class Network:
     input_size: int | None
     dimension: int | None = None
     weights: str = ""
+    values_sha256: str | None = None
 
 
-FACENET = Network("facenet", "deepface", "Facenet", "crops", "vectors", 160, 128, "facenet_weights.h5")
-NETWORKS = (
-    FACENET,
-    Network("pnet", "mtcnn", "StagePNet", "pixels", "values", None),
-    Network("rnet", "mtcnn", "StageRNet", "pixels", "values", 24),
-    Network("onet", "mtcnn", "StageONet", "pixels", "values", 48),
+FACENET = Network(
+    "facenet",
+    "deepface",
+    "Facenet",
+    "crops",
+    "vectors",
+    160,
+    128,
+    "facenet_weights.h5",
+    "2c8a479a5b9767bebb1257178685fe39e50a2666a73b1f46d405e80b66d5994f",
 )
+PNET, RNET, ONET = (
+    Network(name, "mtcnn", stage, "pixels", "values", side, values_sha256=values)
+    for name, stage, side, values in (
+        ("pnet", "StagePNet", None, "774477742433b225d1c3a2df251dad2f48a780c86ca6314d2f7385e18a4e4e67"),
+        ("rnet", "StageRNet", 24, "e1f67bb09924a5fca46695ee0b8c93ea3044769ddd9250f4e5b8a5593c351233"),
+        ("onet", "StageONet", 48, "ce245ac02da28802549da6002e87bb027b4f5533966d8c46041a62e3e57d2843"),
+    )
+)
+NETWORKS = (FACENET, PNET, RNET, ONET)
 
 # Made only when EMBEDDING_MODEL names them.
 CHOSEN = {

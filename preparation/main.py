@@ -160,13 +160,27 @@ def prepare(
                         sources[FACENET.name] = _about_source(source)
             networks = manifest["networks"] if manifest else {}
             if missing:
-                networks |= make_networks(ready, missing, sources)
+                made = make_networks(ready, missing, sources)
+                for network in missing:
+                    warn_of_unknown(network, made[network.name]["weights"])
+                networks |= made
             now = datetime.now(UTC).isoformat(timespec="seconds")
             publish(
                 ready,
                 models_dir,
                 (manifest or {}) | {"format": FORMAT, "prepared": now, "networks": networks, "demo": demo},
             )
+
+
+def warn_of_unknown(network: Network, weights: Mapping[str, Any]) -> None:
+    """Say if weights are not those that this project knows: whoever made them decides who is recognised.
+
+    weights: their entry in the manifest.
+    """
+    if network.values_sha256 is not None and weights["values_sha256"] == network.values_sha256:
+        return
+    known = "are not those that this project knows" if network.values_sha256 else "cannot be checked here"
+    say(f"warning: {network.name}'s weights {known}: {weights['source']}, sha256 {weights['sha256']}")
 
 
 @contextmanager
@@ -253,6 +267,7 @@ def load_through_deepface(models_dir: Path, environment: Mapping[str, str]) -> b
         name = environment.get(setting, "").strip()
         if name in ours or _is_known(models_dir, name):
             continue
+        say(f"warning: {name}'s weights, which deepface loads or downloads, cannot be checked here")
         with locked(models_dir / ".lock"):
             program = f"from {package} import app, config; app.{function}(config.from_environment())"
             settings = {**environment, "MODELS_DIR": str(models_dir)}

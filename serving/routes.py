@@ -20,7 +20,7 @@ from werkzeug.routing import PathConverter
 from serving import bodies, hangup
 from serving.errors import Failure, InvalidRequest
 from serving.keys import OPEN
-from serving.validation import unknown_field
+from serving.validation import check_once, unknown_field
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -165,7 +165,7 @@ def query() -> Mapping[str, str]:
         parameters = request.args
     except UnicodeDecodeError as e:
         raise InvalidRequest("The query is not UTF-8.") from e
-    validation.check_once(parameters.items(multi=True))
+    check_once(parameters.items(multi=True))
     return parameters
 
 

@@ -24,7 +24,7 @@ import pytest
 
 from preparation import PrepareError, convert, download, sha256_of
 from preparation import main as prepare_models
-from preparation.convert import CHOSEN, NETWORKS, Network
+from preparation.convert import CHOSEN, FACENET, NETWORKS, Network
 from preparation.index import fetch, request_options
 from preparation.source import Pip, Source, parse_pip_config, read_pip_config
 from recognition.detector.networks import load_network
@@ -162,6 +162,8 @@ def toy_networks(
     for network in networks:
         (home / f"{network.name}.onnx").write_bytes(network.name.encode())
         weights = {"sha256": sha256_of(home / FOLDER / network.weights)} if network.weights else {}
+        if network.values_sha256:
+            weights["values_sha256"] = network.values_sha256
         made[network.name] = {
             "file": f"{network.name}.onnx",
             "sha256": sha256(network.name.encode()),
@@ -418,6 +420,7 @@ def test_prepare_makes_everything_and_leaves_nothing_else(index: Index, tmp_path
         "version": "1.0",
         "license": "MIT",
         "sha256": TOY.weights_sha256,
+        "values_sha256": FACENET.values_sha256,
     }
     prepare_toys(models_dir, index)
     assert index.requests == 1
@@ -494,7 +497,40 @@ def test_another_file_in_facenet_weights_is_a_reason_to_prepare_again(index: Ind
     prepare_toys(models_dir, index, override=override)
     assert prepare_models.is_complete(models_dir, override, demo=True)
     weights = json.loads((models_dir / "manifest.json").read_text())["networks"]["facenet"]["weights"]
-    assert weights == {"source": "FACENET_WEIGHTS", "license": None, "sha256": sha256(b"mine")}
+    assert weights == {
+        "source": "FACENET_WEIGHTS",
+        "license": None,
+        "sha256": sha256(b"mine"),
+        "values_sha256": FACENET.values_sha256,
+    }
+
+
+def test_weights_that_nobody_here_knows_are_warned_of(
+    index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By their values: other files may hold the known ones, too."""
+
+    def other_values(home: Path, networks: Sequence[Network], sources: dict[str, Any]) -> dict[str, Any]:
+        made = toy_networks(home, networks, sources)
+        made["facenet"]["weights"]["values_sha256"] = sha256(b"other values")
+        return made
+
+    prepare_toys(tmp_path / "known", index)
+    assert "warning" not in capsys.readouterr().err
+    (tmp_path / FOLDER).mkdir(parents=True)
+    for name in ("facenet_weights.h5", CHOSEN["Facenet512"].weights):
+        (tmp_path / FOLDER / name).write_bytes(b"of unknown origin")
+    wanted = [*NETWORKS, CHOSEN["Facenet512"]]
+    prepare_toys(
+        tmp_path / "unknown", index, wanted=wanted, deepface_home=tmp_path, make_networks=other_values
+    )
+    origin, digest = tmp_path / FOLDER, sha256(b"of unknown origin")
+    assert [line for line in capsys.readouterr().err.splitlines() if "warning" in line] == [
+        "prepare_models: warning: facenet's weights are not those that this project knows: "
+        f"{origin / 'facenet_weights.h5'}, sha256 {digest}",
+        f"prepare_models: warning: facenet512's weights cannot be checked here: "
+        f"{origin / 'facenet512_weights.h5'}, sha256 {digest}",
+    ]
 
 
 def test_a_chosen_network_is_made_beside_the_others(index: Index, tmp_path: Path) -> None:
