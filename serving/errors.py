@@ -106,6 +106,12 @@ class Overloaded(Failure):
     code = "overloaded"
 
 
+class DiskFull(Failure):
+    """A disk that is needed has no room left, or hardly any."""
+
+    code = "disk_full"
+
+
 STATUS: Mapping[type[Failure], int] = {
     InvalidRequest: 400,
     InvalidImage: 400,
@@ -121,6 +127,7 @@ STATUS: Mapping[type[Failure], int] = {
     RateLimited: 429,
     Overloaded: 429,
     ClientGone: 499,  # nginx's number for the same, in the log and the metrics
+    DiskFull: 503,
 }
 
 

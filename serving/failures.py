@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Annotated
@@ -15,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from serving.errors import (
     CrossOrigin,
+    DiskFull,
     Failure,
     Forbidden,
     InvalidRequest,
@@ -104,6 +106,13 @@ def register(app: Flask, routes: Iterable[Route], statuses: Mapping[type[Failure
     def wrongly_chunked(_: Exception) -> ResponseReturnValue:
         # gunicorn's, of a chunked body, while it is read. It quotes the body, so it is not logged.
         return _error(400, "invalid_request", "The body is wrongly chunked.")
+
+    @app.errorhandler(OSError)
+    def perhaps_full(e: OSError) -> ResponseReturnValue:
+        # What is received in a form, beyond 500 KB, and the file of an import lie in TMPDIR meanwhile.
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            return expected(DiskFull("The disk for temporary files is full."))
+        return unforeseen(e)
 
     @app.errorhandler(Exception)
     def unforeseen(e: Exception) -> ResponseReturnValue:

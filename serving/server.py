@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-from serving import logs, models, worker
+from serving import logs, master, metrics_files, models, worker
+from serving.notices import METRICS_APART, Notices
 from serving.settings import Common
 
 M_ARENA_MAX = -8  # from glibc's malloc.h; other C libraries have no mallopt
+NOTICES = Notices()  # the master's, which its workers share
+APART = "There is no room in TMPDIR: /metrics tells only of the worker that answers."
 
 
 def configuration(
@@ -21,6 +21,7 @@ def configuration(
     name: str,
     host: str,
     port: int,
+    check_settings: Callable[[], object],
     on_starting: Callable[[Any], None] = lambda server: None,
 ) -> dict[str, Any]:
     """Return gunicorn's settings of a service, and prepare this process for it.
@@ -29,27 +30,43 @@ def configuration(
         settings: of the service.
         name: of its package.
         host, port: where it listens.
+        check_settings: reads them as they are at a reload; raises SettingsError.
         on_starting: is called with gunicorn's master before there are workers.
     """
     # One heap for all threads of a worker: in heaps of their own each would keep the pictures it has freed.
     if hasattr(c_library := ctypes.CDLL(None), "mallopt"):
         c_library.mallopt(M_ARENA_MAX, 1)
-    folder = _metrics_folder(name)
+    folder = metrics_files.make_folder(name)
+    if folder is None:
+        NOTICES.put(METRICS_APART, APART)
 
     class Worker(worker.Worker):
         limit_s = settings.request_read_timeout_s
 
     def starting(server: Any) -> None:
+        master.take_over(server, check_settings, NOTICES)
         on_starting(server)
         models.prepare(settings.models_dir)  # once, before any worker needs them
 
-    def child_exit(_server: Any, gone: Any) -> None:
-        from prometheus_client.multiprocess import mark_process_dead  # reads where the folder is, once it is
+    def post_fork(_server: Any, worker: Any) -> None:
+        if folder is None:
+            return
+        try:
+            metrics_files.reserve(folder, worker.pid)
+        except OSError as e:
+            worker.log.error("this worker tells its own metrics only: %s", e.strerror)
+            NOTICES.put(METRICS_APART, APART)
+            del os.environ[metrics_files.FOLDER]
+        else:
+            NOTICES.put(METRICS_APART, "")
 
-        mark_process_dead(gone.pid, folder)  # type: ignore[no-untyped-call]  # what it counted stays
+    def child_exit(server: Any, gone: Any) -> None:
+        if folder is not None:
+            metrics_files.settle(folder, gone.pid)
+        server.worker_ended(gone)
 
     def on_exit(_server: Any) -> None:
-        shutil.rmtree(folder, ignore_errors=True)  # only the master, who is the last to go, comes here
+        metrics_files.remove(folder)  # only the master, who is the last to go, comes here
 
     return {
         "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
@@ -65,16 +82,9 @@ def configuration(
         "limit_request_line": 0,  # an id and a name in a query may be longer than the most it can be set to
         "logconfig_dict": logs.config(as_json=settings.log_format == "json"),
         "on_starting": starting,
+        "pre_fork": master.before_fork,
+        "post_fork": post_fork,
+        "post_worker_init": master.loaded,
         "child_exit": child_exit,
         "on_exit": on_exit,
     }
-
-
-@cache
-def _metrics_folder(name: str) -> str:
-    """Make the folder in which the workers' metrics meet; the same one when gunicorn reloads its settings.
-
-    prometheus_client reads where it is when it is imported.
-    """
-    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=f"{name}-metrics-")
-    return folder

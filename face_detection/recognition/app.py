@@ -25,6 +25,7 @@ from recognition.web import examples, metrics
 from recognition.web.handlers import Parts
 from recognition.web.routes import CLEAR_BY_GET, ROUTES, STATUS
 from serving import app, pictures
+from serving.notices import Notices
 from serving.rate import RateLimit
 from serving.sandbox import Decoder
 
@@ -40,10 +41,12 @@ def create_app(
     embedder: Embedder,
     gallery: Gallery,
     decode: Decode | None = None,
+    notices: Notices | None = None,
 ) -> Flask:
     """Build the application around the given parts. It holds no global state.
 
     decode: None decodes pictures in this process.
+    notices: what /ready shows beside; None: nothing.
     """
     measured = metrics.create(gallery)
     running, waiting = measured.gauges["running"], measured.gauges["waiting"]
@@ -68,7 +71,7 @@ def create_app(
     return app.create_app(
         "recognition",
         ROUTES if settings.allow_get_clear else [route for route in ROUTES if route is not CLEAR_BY_GET],
-        Parts(service, gallery, measured, authentication=bool(keys)),
+        Parts(service, gallery, measured, notices or Notices(), authentication=bool(keys)),
         measured,
         statuses=STATUS,
         max_body_bytes=settings.max_body_bytes,
@@ -123,7 +126,7 @@ def load_detector(settings: Settings) -> Detector:
         return load_deepface(
             settings.detector, settings.models_dir, deepface_home=settings.deepface_home, **limits
         )
-    except (DetectorUnavailable, FileNotFoundError, ValueError) as e:
+    except (DetectorUnavailable, OSError, ValueError) as e:
         stop(str(e))
 
 
@@ -157,7 +160,7 @@ def start_upkeep(gallery: Gallery) -> None:
     Thread(target=keep_up, args=(gallery, Event().wait), daemon=True, name="gallery upkeep").start()
 
 
-def production_app(settings: Settings) -> Flask:
+def production_app(settings: Settings, notices: Notices) -> Flask:
     """Build the application with the real detector, embedding service and database.
 
     Called in each worker, after the fork: ONNX sessions and database connections do not survive one.
@@ -176,4 +179,5 @@ def production_app(settings: Settings) -> Flask:
             secret=settings.embedding_secret.get_secret_value() if settings.embedding_secret else None,
         ),
         gallery=gallery,
+        notices=notices,
     )

@@ -30,12 +30,6 @@ class GalleryUnavailable(Failure):
     outcome_unknown = False  # True: the connection broke while a change was committed, which may be stored
 
 
-class DiskFull(Failure):
-    """The disk of the gallery has hardly any room left."""
-
-    code = "disk_full"
-
-
 class AuditUnavailable(Failure):
     """The audit log cannot be written; what would have stood in it is not done."""
 

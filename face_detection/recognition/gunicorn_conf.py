@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from recognition.config import from_environment
+from recognition.config import from_environment, read
 from serving import server
 
 settings = from_environment()
@@ -19,4 +19,4 @@ def warn(master: Any) -> None:
 
 
 place = settings.face_detection_host, settings.face_detection_port
-globals().update(server.configuration(settings, "recognition", *place, on_starting=warn))
+globals().update(server.configuration(settings, "recognition", *place, read, on_starting=warn))

@@ -2,5 +2,6 @@
 
 from recognition.app import production_app
 from recognition.config import from_environment
+from serving.server import NOTICES
 
-app = production_app(from_environment())
+app = production_app(from_environment(), NOTICES)

@@ -15,13 +15,21 @@ from embedding.routes import ROUTES, Parts, count_requests
 from embedding.service import Decode
 from serving import app, pictures
 from serving.keys import ADMIN, Key, digest
+from serving.notices import Notices
 from serving.sandbox import Decoder
 
 
-def create_app(settings: Settings, *, network: Network, decode: Decode | None = None) -> Flask:
+def create_app(
+    settings: Settings,
+    *,
+    network: Network,
+    decode: Decode | None = None,
+    notices: Notices | None = None,
+) -> Flask:
     """Build the application around a loaded network. It holds no global state.
 
     decode: None decodes uploaded pictures in this process.
+    notices: what /ready shows beside; None: nothing.
     """
     secret = settings.embedding_secret
     metrics = count_requests()
@@ -30,7 +38,7 @@ def create_app(settings: Settings, *, network: Network, decode: Decode | None = 
     return app.create_app(
         "embedding",
         ROUTES,
-        Parts(network, decode or in_this_process, metrics),
+        Parts(network, decode or in_this_process, metrics, notices or Notices()),
         metrics,
         statuses={},
         max_body_bytes=settings.max_body_bytes,
@@ -59,13 +67,14 @@ def load_network(settings: Settings) -> Network:
             gather_ms=settings.embedding_gather_ms,
             deepface_home=settings.deepface_home,
         )
-    except (ModelUnavailable, DeviceUnavailable) as e:
+    except (ModelUnavailable, DeviceUnavailable, OSError) as e:
         stop(str(e))
 
 
-def production_app(settings: Settings) -> Flask:
+def production_app(settings: Settings, notices: Notices) -> Flask:
     """Build the application with the real network. Called in each worker, after the fork."""
-    return create_app(settings, network=load_network(settings), decode=load_decoder(settings))
+    network, decode = load_network(settings), load_decoder(settings)
+    return create_app(settings, network=network, decode=decode, notices=notices)
 
 
 def load_decoder(settings: Settings) -> Decode | None:

@@ -14,10 +14,11 @@ from typing_extensions import TypedDict
 from embedding import service, wire
 from embedding.network import Network
 from serving import bodies
-from serving.errors import InvalidRequest, UnsupportedMediaType
+from serving.errors import DiskFull, InvalidRequest, UnsupportedMediaType
 from serving.keys import ANY
 from serving.metrics import Metrics
 from serving.model import Model
+from serving.notices import Notice, Notices
 from serving.routes import OCTETS, Route
 from serving.stages import count, stage
 from serving.version import VERSION
@@ -28,11 +29,15 @@ RUNNING = "<!doctype html><title>Feature extraction</title><p>Feature extraction
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the handlers work with. decode: of encoded pictures; see `service.embed_pictures`."""
+    """What the handlers work with.
+
+    decode: of encoded pictures; see `service.crops_of`. notices: what is wrong beside.
+    """
 
     network: Network
     decode: service.Decode
     metrics: Metrics
+    notices: Notices
 
 
 class Ready(TypedDict):
@@ -41,6 +46,7 @@ class Ready(TypedDict):
     status: Annotated[Literal["ready"], Field(description="Always `ready`; else the status is not 200.")]
     version: Annotated[str, Field(description="Of this service.")]
     model: Annotated[str, Field(description="Which model makes the vectors.")]
+    warnings: Annotated[list[Notice], Field(description="What is wrong though the service is ready.")]
 
 
 class FaceVector(TypedDict):
@@ -71,7 +77,13 @@ def ready(parts: Parts) -> ResponseReturnValue:
     """Put one crop through the network."""
     side = parts.network.model.input_size
     parts.network.embed(np.zeros((1, side, side, 3), dtype=np.uint8))
-    return jsonify(Ready(status="ready", version=VERSION, model=parts.network.model.name))
+    answer = Ready(
+        status="ready",
+        version=VERSION,
+        model=parts.network.model.name,
+        warnings=parts.notices.shown(),
+    )
+    return jsonify(answer)
 
 
 def model(parts: Parts) -> ResponseReturnValue:
@@ -115,7 +127,7 @@ DESCRIBED = {
     "distance_range": [0.0, 20.0],
     "fingerprint": "0123456789abcdef0123456789abcdef",
 }
-READY = {"status": "ready", "version": VERSION, "model": "Facenet"}
+READY = {"status": "ready", "version": VERSION, "model": "Facenet", "warnings": []}
 EMBEDDED = (list[FaceVector], [{"id": "a", "vector": [0.25, -1.5]}])
 BODY = (InvalidRequest, UnsupportedMediaType)
 FACES = {"image": "Pictures of one face each: JPEG, PNG, WebP, BMP, TIFF or GIF. Required."}
@@ -134,5 +146,15 @@ ROUTES = (
         files={"crops": "The .npy array. Required."},
         raises=BODY,
     ),
-    Route("POST", "/", uploads, ANY, EMBEDDED, files=FACES, several=True, form=wire.Upload, raises=BODY),
+    Route(
+        "POST",
+        "/",
+        uploads,
+        ANY,
+        EMBEDDED,
+        files=FACES,
+        several=True,
+        form=wire.Upload,
+        raises=(*BODY, DiskFull),
+    ),
 )

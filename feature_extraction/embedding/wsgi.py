@@ -2,5 +2,6 @@
 
 from embedding.app import production_app
 from embedding.config import from_environment
+from serving.server import NOTICES
 
-app = production_app(from_environment())
+app = production_app(from_environment(), NOTICES)

@@ -23,10 +23,11 @@ import sqlalchemy as sa
 
 from galleries import PostgreSQL, enrol, nearest_ids, running_postgresql
 from recognition.audit import Audit
-from recognition.errors import DiskFull, GalleryUnavailable
+from recognition.errors import GalleryUnavailable
 from recognition.gallery import LEAST_FREE_BYTES, Gallery, open_gallery
 from recognition.gallery.backup import backup
 from running import Pair, Service, free_port, wait_until, workers_of
+from serving.errors import DiskFull
 
 TIMEOUT_S = 60
 SMALL = 4096  # bytes: less than one transaction takes

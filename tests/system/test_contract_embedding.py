@@ -72,7 +72,7 @@ def test_ready_and_metrics(pair: Pair) -> None:
     ready = requests.get(f"{pair.extraction.url}/ready", timeout=TIMEOUT_S)
     assert (ready.status_code, ready.json()) == (
         200,
-        {"status": "ready", "version": VERSION, "model": "Facenet"},
+        {"status": "ready", "version": VERSION, "model": "Facenet", "warnings": []},
     )
     before = faces()
     for _ in range(4):  # whichever worker answers

@@ -86,6 +86,7 @@ def test_ready_tells_the_model_and_the_number_of_samples(
             "distance_range": [0.0, 20.0],
             "gallery": {"samples": samples, "damaged": 0},
             "authentication": False,
+            "warnings": [],
         }
         post(pair, "/update-samples", [sample("m", "madonna", as_base64(photographs["madonna"][0]))])
 

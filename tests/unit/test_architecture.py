@@ -173,7 +173,6 @@ def test_status_numbers_stand_at_the_edge_alone(package: str, room: str, path: P
 # Imports inside a function: what a start would pay for otherwise, though few need it.
 CLI = "face_detection/recognition/cli/"
 LAZY: dict[str, set[str]] = {
-    "serving/server.py": {"prometheus_client.multiprocess"},  # reads the environment when it is imported
     "serving/runtimes.py": {"onnxruntime", "openvino"},  # each takes 20 MB, and telemetry is off only by then
     "face_detection/recognition/detector/deepface_detectors.py": {"deepface.modules"},
     "feature_extraction/embedding/deepface_models.py": {

@@ -19,11 +19,12 @@ from PIL import Image
 
 from recognition.app import create_app, ready_picture
 from recognition.config import read
-from recognition.errors import DiskFull, EmbeddingUnavailable
+from recognition.errors import EmbeddingUnavailable
 from recognition.faces import Box, Face, Sample
 from recognition.gallery import Gallery, open_gallery
 from recognition.pictures.crops import VERSION as CROPS_VERSION
 from recognition.service import Detector
+from serving.errors import DiskFull
 from serving.model import Model
 from serving.version import VERSION
 
@@ -100,6 +101,7 @@ def test_ready_whatever_the_limit_of_pictures_is(gallery: Gallery) -> None:
             "distance_range": [0.0, 2.0],
             "gallery": {"samples": 0, "damaged": 0},
             "authentication": False,
+            "warnings": [],
         },
     )
 
@@ -154,6 +156,7 @@ def test_ready_follows_the_embedding_services_model(gallery: Gallery) -> None:
         "distance_range": [0.0, 2.0],
         "gallery": {"samples": 1, "damaged": 0},
         "authentication": False,
+        "warnings": [],
     }
 
 

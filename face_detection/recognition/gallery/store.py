@@ -22,12 +22,13 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from recognition.audit import Audit, Begin
-from recognition.errors import AuditUnavailable, DiskFull, GalleryModelMismatch, GalleryUnavailable
+from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Match, Sample
 from recognition.gallery import atrest, rows
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_names
 from recognition.gallery.tables import SAMPLE_COLUMNS, State, naive_utc, sample_of, samples, state
+from serving.errors import DiskFull
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field, JsonValue
 from typing_extensions import TypedDict
 
+from serving.notices import Notice
+
 SampleId = Annotated[str, Field(description="The sample's own id, as the caller chose it.")]
 PersonName = Annotated[str, Field(description="Whose face it is.")]
 Metadata = Annotated[JsonValue, Field(description="What was stored with the sample; null if nothing was.")]
@@ -155,7 +157,9 @@ class GallerySize(TypedDict):
     """How many samples are enrolled, and how many of them have a damaged vector and are found by nobody."""
 
     samples: Total
-    damaged: Annotated[Total, Field(description="How many of them have a damaged vector and are never found.")]
+    damaged: Annotated[
+        Total, Field(description="How many of them have a damaged vector and are never found.")
+    ]
 
 
 class Ready(TypedDict):
@@ -170,3 +174,4 @@ class Ready(TypedDict):
     ]
     gallery: Annotated[GallerySize, Field(description="What is enrolled.")]
     authentication: Annotated[bool, Field(description="Whether keys are asked for.")]
+    warnings: Annotated[list[Notice], Field(description="What is wrong though the service is ready.")]

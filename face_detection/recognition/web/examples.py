@@ -56,6 +56,7 @@ READY = {
     "distance_range": [0.0, 20.0],
     "gallery": {"samples": 92, "damaged": 0},
     "authentication": False,
+    "warnings": [],
 }
 REMOVED = {"success": "Samples have been removed successfully"}
 

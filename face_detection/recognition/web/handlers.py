@@ -14,6 +14,7 @@ from recognition.service import Service
 from recognition.web import answers, render, wire
 from serving import bodies
 from serving.metrics import Metrics
+from serving.notices import Notices
 from serving.routes import OCTETS, query
 from serving.version import VERSION
 
@@ -27,11 +28,15 @@ AS_FILE = {"Content-Disposition": 'attachment; filename="gallery.jsonl"'}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the handlers work with. authentication: whether keys are asked for."""
+    """What the handlers work with.
+
+    notices: what is wrong beside; authentication: whether keys are asked for.
+    """
 
     service: Service
     gallery: Gallery
     metrics: Metrics
+    notices: Notices
     authentication: bool
 
 
@@ -52,8 +57,11 @@ def running(_: Parts) -> ResponseReturnValue:
 
 def ready(parts: Parts) -> ResponseReturnValue:
     """Recognise a bundled face through both services and the gallery."""
-    readiness = parts.service.ready()
-    return jsonify(render.readiness_answer(readiness, authentication=parts.authentication, version=VERSION))
+    readiness, warnings = parts.service.ready(), parts.notices.shown()
+    answer = render.readiness_answer(
+        readiness, warnings, authentication=parts.authentication, version=VERSION
+    )
+    return jsonify(answer)
 
 
 def update_samples(parts: Parts) -> ResponseReturnValue:

@@ -17,6 +17,7 @@ from recognition.web.answers import (
     Verified,
 )
 from recognition.web.wire import RecogniseOptions
+from serving.notices import Notice
 
 
 def bbox(box: Box) -> str:
@@ -127,7 +128,9 @@ def sample_answer(sample: Sample) -> StoredSample:
     }
 
 
-def readiness_answer(readiness: Readiness, *, authentication: bool, version: str) -> Ready:
+def readiness_answer(
+    readiness: Readiness, warnings: list[Notice], *, authentication: bool, version: str
+) -> Ready:
     """Render the answer of /ready."""
     return {
         "status": "ready",
@@ -137,4 +140,5 @@ def readiness_answer(readiness: Readiness, *, authentication: bool, version: str
         "distance_range": readiness.model.distance_range,
         "gallery": {"samples": readiness.samples, "damaged": readiness.damaged},
         "authentication": authentication,
+        "warnings": warnings,
     }

@@ -10,6 +10,7 @@ from pydantic import Field
 from recognition import errors
 from recognition.web import answers, examples, handlers, wire
 from serving.errors import (
+    DiskFull,
     Failure,
     ImageTooLarge,
     InvalidImage,
@@ -28,7 +29,6 @@ STATUS: dict[type[Failure], int] = {
     errors.EmbeddingUnavailable: 503,
     errors.GalleryUnavailable: 503,
     errors.AuditUnavailable: 503,
-    errors.DiskFull: 503,
 }
 
 TEXT, HTML = "text/plain", "text/html"
@@ -57,7 +57,7 @@ PAGE_FILES = Literal[
 PAGE_FILE = Annotated[PAGE_FILES, Field(description="What the page asks for.", examples=["app.js"])]
 IMAGE_FILE = "The picture: JPEG, PNG, WebP, BMP, TIFF or GIF. Required."
 LEFT_OUT = {handlers.LEFT_OUT: "How many smaller faces there are beyond MAX_FACES; absent if none."}
-BODY = (InvalidRequest, UnsupportedMediaType, Overloaded)
+BODY = (InvalidRequest, UnsupportedMediaType, Overloaded, DiskFull)
 PICTURE = (*BODY, InvalidImage, ImageTooLarge)
 SAMPLES = (errors.GalleryUnavailable, errors.AuditUnavailable)
 QUERY = (InvalidRequest, *SAMPLES)
@@ -112,7 +112,7 @@ ROUTES = (
         handlers.ready,
         ANY,
         (answers.Ready, examples.READY),
-        raises=(errors.NoFace, errors.DiskFull, *VECTORS),
+        raises=(errors.NoFace, DiskFull, *VECTORS),
         failing=503,  # whatever the reason against it; the code tells which
     ),
     RECOGNISE_FACES,
@@ -215,6 +215,6 @@ ROUTES = (
         (answers.Imported, {"imported": 90, "unchanged": 2}),
         raw={handlers.NDJSON: examples.EXPORTED, OCTETS: None},
         files={"file": "What GET /export wrote. Required."},
-        raises=(errors.DamagedGallery, UnsupportedMediaType, *VECTORS),
+        raises=(errors.DamagedGallery, UnsupportedMediaType, DiskFull, *VECTORS),
     ),
 )
