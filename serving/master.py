@@ -68,14 +68,23 @@ class Master(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def reap_workers(self) -> None:
         """Take note of workers that have ended; once one has served, none of them ends the service."""
         if any(is_loaded(worker) for worker in self.WORKERS.values()):
-            self.WORKER_BOOT_ERROR = self.APP_LOAD_ERROR = NO_STATUS
+            self._outlive_workers()
         super().reap_workers()
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        """End the service, with this status even if another worker fails to start meanwhile."""
+        self._outlive_workers()
+        super().halt(reason, exit_status)
 
     def worker_ended(self, worker: Any) -> None:
         """Wait before the next try if a worker has ended before it served."""
         if is_loaded(worker) or not self.LISTENERS:  # without listeners all workers are being stopped
             return
         self._wait()
+
+    def _outlive_workers(self) -> None:
+        """Let no status with which a worker exits end the service."""
+        self.WORKER_BOOT_ERROR = self.APP_LOAD_ERROR = NO_STATUS
 
     def _start_worker(self) -> None:
         try:
