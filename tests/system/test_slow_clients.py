@@ -86,7 +86,7 @@ def everything(client: socket.socket) -> bytes:
 
 
 def answers(to: Service) -> bool:
-    return requests.get(f"{to.url}/health", timeout=TIMEOUT_S).json() == {"status": "ok"}
+    return requests.get(f"{to.url}/health", timeout=TIMEOUT_S).ok
 
 
 def test_more_unfinished_heads_than_threads_are_closed_in_time(impatient: Service) -> None:
