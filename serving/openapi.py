@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter
 
-from serving.errors import Failure, Forbidden, InvalidRequest, RateLimited, RequestTimeout, Unauthorized
+from serving.errors import (
+    Failure,
+    Forbidden,
+    InvalidRequest,
+    Overloaded,
+    RateLimited,
+    RequestTimeout,
+    Unauthorized,
+)
 from serving.failures import INTERNAL, SEE_THE_LOG, TOO_LARGE, Error, error_text, status_of
 from serving.keys import ANY, OPEN
 from serving.routes import Route
@@ -121,7 +129,7 @@ def _refusals(route: Route, statuses: Mapping[type[Failure], int]) -> Iterator[R
     if route.has_body:
         detail = "The body is larger than MAX_BODY_BYTES."
         yield Refusal(TOO_LARGE, error_text(TOO_LARGE), "body_too_large", detail)
-        failures += [InvalidRequest, RequestTimeout]  # if it is wrongly chunked, or slow
+        failures += [InvalidRequest, RequestTimeout, Overloaded]  # if it is wrongly chunked, or slow
     elif route.scope != OPEN:
         failures.append(InvalidRequest)  # an unknown parameter
     for failure in dict.fromkeys((*failures, *route.raises)):

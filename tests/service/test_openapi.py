@@ -146,7 +146,14 @@ def test_every_status_of_every_route_has_an_example_in_the_shape(client: FlaskCl
                     codes.add(code)
     table = embedding_routes.ROUTES if "embed" in client.application.name else routes.ROUTES
     raised = {kind.code for route in table for kind in route.raises}
-    always = {"body_too_large", "internal_error", "unauthorized", "rate_limited", "request_timeout"}
+    always = {
+        "body_too_large",
+        "internal_error",
+        "overloaded",
+        "rate_limited",
+        "request_timeout",
+        "unauthorized",
+    }
     assert codes - {"forbidden", "not_found"} == (raised | always) - {"not_found"}
 
 

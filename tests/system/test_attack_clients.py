@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from running import Service, free_port, workers_of
+from running import Service, free_port, wait_until, workers_of
 
 TIMEOUT_S = 30
 THREADS = 4
@@ -25,11 +25,13 @@ FILES = 220
 BODY = 100_000
 PIECES = 20
 FAST_PIECE_S = 0.1  # makes 50 KB/s
+LIMIT = 1_000_000  # bytes of one body
+LARGE = LIMIT - 1000
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[Service]:
-    """It has few threads, and waits ten minutes for a request, which no test does."""
+    """It has few threads and little room, and waits ten minutes for a request, which no test does."""
     with running(tmp_path_factory.mktemp("few"), models_dir) as few:
         yield few
 
@@ -44,6 +46,8 @@ def running(
         "WORKERS": "1",
         "THREADS": str(THREADS),
         "REQUEST_READ_TIMEOUT_S": "600",
+        "MAX_BODY_BYTES": str(LIMIT),
+        "MAX_BODIES_BYTES": str(2 * LIMIT),
     }
     started = Service("face_detection", settings | more, free_port(), folder / "log", python)
     try:
@@ -175,3 +179,37 @@ def test_a_stop_does_not_wait_for_idle_connections(tmp_path: Path, models_dir: P
         assert stopped.process is not None
         stopped.process.terminate()
         assert stopped.process.wait(TIMEOUT_S) == 0
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_bodies_are_bounded_together(service: Service, chunked: bool) -> None:
+    begun = head(LARGE) + bytes(LARGE - 1)
+    if chunked:
+        begun = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        begun += f"{LARGE:x}\r\n".encode() + bytes(LARGE - 1)
+
+    def refused() -> bool:
+        body = {"image": LIMIT // 2 * "x"}
+        answer = requests.post(f"{service.url}/detect", json=body, timeout=TIMEOUT_S)
+        return answer.status_code == 429 and answer.json()["code"] == "overloaded"
+
+    with connected(service) as oldest:
+        # Less than the body fits into the buffers between both, so once it is sent, the service is reading it.
+        oldest.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        oldest.sendall(begun)
+        wait_until(refused, service.process, service.log)
+        assert answers(service)
+        oldest.sendall(b"x\r\n0\r\n\r\n" if chunked else b"x")
+        assert oldest.recv(12) == b"HTTP/1.1 400"  # it had room, but is no JSON
+        assert not refused()
+
+
+def test_an_announced_body_takes_nobodys_room(service: Service) -> None:
+    announced = head(LARGE).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    body = {"image": LARGE * "x"}
+    with ExitStack() as stack:
+        for _ in range(THREADS - 1):
+            client = stack.enter_context(connected(service))
+            client.sendall(announced)
+            assert client.recv(12) == b"HTTP/1.1 100"
+        assert requests.post(f"{service.url}/detect", json=body, timeout=TIMEOUT_S).status_code == 400
