@@ -7,7 +7,19 @@ from typing import Any
 
 from flask import Flask
 
-from serving import access, bodies, browsers, documentation, errors, failures, health, hosts, observe, routes
+from serving import (
+    access,
+    bodies,
+    browsers,
+    documentation,
+    errors,
+    failures,
+    health,
+    hosts,
+    intake,
+    observe,
+    routes,
+)
 from serving.keys import Key
 from serving.metrics import Metrics
 from serving.rate import RateLimit
@@ -22,6 +34,7 @@ def create_app(
     *,
     statuses: Mapping[type[errors.Failure], int],
     max_body_bytes: int,
+    max_bodies_bytes: int,
     keys: Sequence[Key],
     ask: str,
     title: str,
@@ -40,6 +53,7 @@ def create_app(
         metrics: are told of every request.
         statuses: of the service's own failures.
         max_body_bytes: larger bodies are refused.
+        max_bodies_bytes: so much of all bodies together may be under way; see `intake.register`.
         keys, ask, limit: see `access.register`.
         title, samples: see `openapi.document`.
         allowed_hosts: further names that the service answers to; see `hosts.register`.
@@ -57,6 +71,7 @@ def create_app(
     browsers.register(app, origins, unsafe={route.name for route in table if route.unsafe})
     access.register(app, {route.name: route.scope for route in table}, keys, limit=limit, ask=ask)
     routes.register(app, table, parts, check_queue)
+    intake.register(app, max_bodies_bytes, max_body_bytes)
     failures.register(app, table, everything)
     documentation.register(app, table, everything, title=title, samples=samples, optional_keys=not keys)
     return app

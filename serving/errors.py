@@ -101,7 +101,7 @@ class UnsupportedMediaType(Failure):
 
 
 class Overloaded(Failure):
-    """More requests are waiting than the process can take on."""
+    """More requests, or bytes of their bodies, have come than the process can take on."""
 
     code = "overloaded"
 

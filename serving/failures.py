@@ -42,20 +42,29 @@ ERROR_TEXT = {
     408: "Too slow.",
     409: "The gallery belongs to another model.",
     413: "Too large.",
+    414: "Too long.",
     415: "Unsupported media type.",
+    417: "Expectation failed.",
     421: "Misdirected request.",
     429: "Too many requests.",
+    431: "Headers too large.",
     499: "The client has gone.",
+    501: "Not implemented.",
     503: "Service unavailable.",
 }
 
-# What Flask and Werkzeug themselves refuse.
+# What Flask, Werkzeug and gunicorn themselves refuse.
 HTTP_CODE = {
     400: "invalid_request",
     404: "not_found",
     405: "method_not_allowed",
     TOO_LARGE: "body_too_large",
+    414: "uri_too_long",
     415: "unsupported_media_type",
+    417: "expectation_failed",
+    431: "headers_too_large",
+    INTERNAL: "internal_error",
+    501: "unsupported_transfer_coding",
 }
 
 

@@ -23,22 +23,12 @@ class Lines:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         fields: dict[str, Any] = {"request_id": request_id.get() or None, **getattr(record, "fields", {})}
         trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
-        message = _message(record)
+        message = record.getMessage()
         if self.as_json:
             line = {"time": when, "level": record.levelname, "logger": record.name, "message": message}
             return json.dumps(line | fields | ({"traceback": trace} if trace else {}), ensure_ascii=False)
         pairs = [f"{name}={value}" for name, value in fields.items() if value is not None]
         return " ".join([when, record.levelname, message, *pairs]) + (f"\n{trace.rstrip()}" if trace else "")
-
-
-def _message(record: logging.LogRecord) -> str:
-    """Render the message, without what gunicorn quotes of a request: a path has ids, a body a picture."""
-    if record.name == "gunicorn.error":
-        if str(record.msg).startswith("Invalid request from ip="):
-            return str(record.msg).partition(": ")[0]
-        if str(record.msg).startswith("Error handling request"):
-            return "Error handling request"
-    return record.getMessage()
 
 
 def config(*, as_json: bool) -> dict[str, Any]:

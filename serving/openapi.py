@@ -20,6 +20,7 @@ from serving.errors import (
     InvalidRequest,
     Misdirected,
     NotLocal,
+    Overloaded,
     RateLimited,
     RequestTimeout,
     Unauthorized,
@@ -154,7 +155,7 @@ def _refusals(route: Route, statuses: Mapping[type[Failure], int]) -> Iterator[R
     if route.has_body:
         detail = "The body is larger than MAX_BODY_BYTES."
         yield Refusal(TOO_LARGE, error_text(TOO_LARGE), "body_too_large", detail)
-        failures += [InvalidRequest, RequestTimeout]  # if it is wrongly chunked, or slow
+        failures += [InvalidRequest, RequestTimeout, Overloaded]  # if it is wrongly chunked, or slow
     elif route.scope != OPEN:
         failures.append(InvalidRequest)  # an unknown parameter
     for failure in dict.fromkeys((*failures, *route.raises)):

@@ -79,7 +79,9 @@ def configuration(
         "graceful_timeout": 30,
         "keepalive": 75,  # seconds; longer than clients and proxies usually keep an idle connection
         "control_socket_disable": True,  # unused, and both services would share one path
-        "limit_request_line": 0,  # an id and a name in a query may be longer than the most it can be set to
+        "limit_request_line": 0,  # head.py bounds it: gunicorn's own bound cannot be large enough
+        "http_parser": "python",  # the one that head.py and worker.py know
+        "sendfile": False,  # answers go through pace.py, which bounds how long that takes
         "logconfig_dict": logs.config(as_json=settings.log_format == "json"),
         "on_starting": starting,
         "pre_fork": master.before_fork,

@@ -51,6 +51,7 @@ class Common(BaseSettings):
     models_dir: Place = HOME / "models"
     deepface_home: Place | None = None
     max_body_bytes: Positive = 64 * 1024 * 1024
+    max_bodies_bytes: Positive = 256 * 1024 * 1024
     max_image_pixels: Positive = 64_000_000
     decode_timeout_s: Seconds = 10.0
     request_read_timeout_s: Seconds = 30.0

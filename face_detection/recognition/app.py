@@ -75,6 +75,7 @@ def create_app(
         measured,
         statuses=STATUS,
         max_body_bytes=settings.max_body_bytes,
+        max_bodies_bytes=settings.max_bodies_bytes,
         keys=keys,
         ask="Send a valid key: Authorization: Bearer KEY, or x-api-key: KEY.",
         title="Face recognition",

@@ -42,6 +42,7 @@ def create_app(
         metrics,
         statuses={},
         max_body_bytes=settings.max_body_bytes,
+        max_bodies_bytes=settings.max_bodies_bytes,
         keys=[Key("secret", frozenset({ADMIN}), digest(secret.get_secret_value()))] if secret else [],
         ask="Send Authorization: Bearer EMBEDDING_SECRET.",
         title="Feature extraction",

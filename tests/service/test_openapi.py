@@ -148,7 +148,14 @@ def test_every_status_of_every_route_has_an_example_in_the_shape(client: FlaskCl
                     codes.add(code)
     table = embedding_routes.ROUTES if "embed" in client.application.name else routes.ROUTES
     raised = {kind.code for route in table for kind in route.raises}
-    always = {"body_too_large", "internal_error", "unauthorized", "rate_limited", "request_timeout"}
+    always = {
+        "body_too_large",
+        "internal_error",
+        "unauthorized",
+        "rate_limited",
+        "request_timeout",
+        "overloaded",
+    }
     always |= {"misdirected_request", "cross_origin"}
     some = {"forbidden", "not_local", "not_found"}
     assert codes - some == (raised | always) - some

@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -160,21 +159,3 @@ def test_what_is_logged_after_a_request_does_not_pass_for_its_own(app: Flask) ->
         app.test_client().get("/health", headers=headers("r-6"))
         logging.getLogger("gunicorn.error").warning("something else")
     assert json.loads(log.getvalue().splitlines()[-1])["request_id"] is None
-
-
-@pytest.mark.parametrize(
-    ("message", "arguments", "shown"),
-    [
-        ("Invalid request from ip=::1: Invalid HTTP request line: 'iVBORw0KGgo'", (), "from ip=::1"),
-        ("Error handling request %s %s", ("GET", "/samples/iVBORw0KGgo"), "Error handling request"),
-        ("Listening at: %s", ("http://127.0.0.1:80",), "Listening at: http://127.0.0.1:80"),
-    ],
-)
-def test_gunicorns_quotations_of_requests_are_left_out(
-    message: str, arguments: tuple[Any, ...], shown: str
-) -> None:
-    record = logging.LogRecord("gunicorn.error", logging.WARNING, "", 0, message, arguments, None)
-    for as_json in (True, False):
-        line = logs.Lines(as_json=as_json).format(record)
-        assert shown in line
-        assert "iVBORw0KGgo" not in line
