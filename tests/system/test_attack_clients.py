@@ -194,7 +194,7 @@ def test_bodies_are_bounded_together(service: Service, chunked: bool) -> None:
         return answer.status_code == 429 and answer.json()["code"] == "overloaded"
 
     with connected(service) as oldest:
-        # Less than the body fits into the buffers between both, so once it is sent, the service is reading it.
+        # Less than the body fits into the buffers between both: once it is sent, the service is reading it.
         oldest.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         oldest.sendall(begun)
         wait_until(refused, service.process, service.log)
