@@ -267,7 +267,6 @@ def load_through_deepface(models_dir: Path, environment: Mapping[str, str]) -> b
         name = environment.get(setting, "").strip()
         if name in ours or _is_known(models_dir, name):
             continue
-        say(f"warning: {name}'s weights, which deepface loads or downloads, cannot be checked here")
         with locked(models_dir / ".lock"):
             program = f"from {package} import app, config; app.{function}(config.from_environment())"
             settings = {**environment, "MODELS_DIR": str(models_dir)}
@@ -276,6 +275,7 @@ def load_through_deepface(models_dir: Path, environment: Mapping[str, str]) -> b
             manifest = read_manifest(models_dir) or {}
             known = manifest.get("deepface", {}) | {name: importlib.metadata.version("deepface")}
             write_manifest(models_dir, manifest | {"deepface": known})
+        say(f"warning: {name}'s weights, which deepface loads or downloads, cannot be checked here")
     return True
 
 
