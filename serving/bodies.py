@@ -17,9 +17,7 @@ from serving import validation
 from serving.errors import InvalidRequest, UnsupportedMediaType
 
 FORM = "multipart/form-data"
-MAX_PART_BYTES = (
-    1024 * 1024
-)  # of a form's field, and of the headers of a part; a file may be as large as the body
+MAX_PART_BYTES = 1024 * 1024  # of a form's field, or a part's headers; a file may be as large as the body
 MAX_PART_HEADERS = 16  # clients send three at most
 
 

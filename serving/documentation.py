@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -75,6 +76,7 @@ def register(
     app.extensions[EXTENSION] = json.dumps(described, sort_keys=False)
 
 
+@cache
 def _files() -> dict[str, Path]:
     """Find Swagger UI's files in the package that has them, which need not be imported."""
     spec = find_spec("flask_openapi_swagger")

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from serving import metrics_files
 from serving.stages import Notes
 from serving.version import VERSION
 
@@ -88,7 +89,7 @@ class Metrics:
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         everyone = self._registry
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        if metrics_files.FOLDER in os.environ:
             everyone = CollectorRegistry()
             MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
         momentary = CollectorRegistry()

@@ -61,6 +61,13 @@ def test_a_named_origin_may_ask_and_read() -> None:
     assert "Origin" in refused.vary
 
 
+def test_a_named_origin_reads_the_headers_that_the_routes_describe() -> None:
+    described = {name for route in routes.ROUTES for name in route.headers}
+    answer = client(CORS_ORIGINS=OURS).get("/health", headers={"Origin": OURS})
+    assert described
+    assert described | {"X-Request-Id", "Retry-After"} == set(answer.access_control_expose_headers)
+
+
 @pytest.mark.parametrize(
     "origin",
     ["null", "https://evil.example", f"{OURS}.evil.example", "http://door.example", f"{OURS}:444", ""],
