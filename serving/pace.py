@@ -25,9 +25,9 @@ NOT_NOW = (TimeoutError, BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWrite
 class Threads:
     """What the threads of a worker do: which connections they work on, and for which clients they wait.
 
-    A client that has been answered may linger: it takes the answer slowly, or does not hang up. Once no
-    thread is free, half of the threads at most wait for such clients, and those that have done nothing for
-    longest are dropped. So they leave threads to everybody else, however many they are.
+    A client that has been answered may linger: it takes the answer slowly, or does not hang up. While
+    others wait for a thread, half of the threads at most wait for such clients, and those that have done
+    nothing for longest are dropped. So they leave threads to everybody else, however many they are.
     """
 
     def __init__(self, number: int) -> None:
@@ -64,7 +64,7 @@ class Threads:
                 self._lingering.pop(client, None)
 
     def _drop_who_lingers(self) -> None:
-        while len(self._taken) >= self._number and len(self._lingering) > self._may_linger:
+        while self.are_short() and len(self._lingering) > self._may_linger:
             client = next(iter(self._lingering))
             del self._lingering[client]
             with suppress(OSError):
@@ -117,17 +117,15 @@ class Reader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
             RequestTimeout: the application reads, and the time is over.
             ConnectionResetError: gunicorn reads, and the time is over.
         """
+        if self.pace.left_s() >= 0:  # what is there already is not waited for
+            self.sock.settimeout(0)
+            with suppress(*NOT_NOW):
+                return self._received(size_hint)
         with self._threads.lingering(self.sock) if self._answered else nullcontext():
-            while (left_s := self.pace.left_s()) >= 0:
+            while (left_s := self.pace.left_s()) > 0:
                 self.sock.settimeout(min(left_s, LOOK_S))
-                try:
-                    data: bytes = super().chunk(size_hint)
-                except NOT_NOW:
-                    if left_s == 0:
-                        break
-                    continue
-                self.pace.moved(len(data))
-                return data
+                with suppress(*NOT_NOW):
+                    return self._received(size_hint)
         if self.answering:
             raise RequestTimeout(
                 f"It took longer than {self._limit_s:g} s to arrive."
@@ -135,6 +133,11 @@ class Reader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
                 else f"It arrived at less than {SLOWEST_BYTES_S} bytes a second while others waited."
             )
         raise too_slow()
+
+    def _received(self, size_hint: int | None) -> bytes:
+        data: bytes = super().chunk(size_hint)
+        self.pace.moved(len(data))
+        return data
 
 
 class Sender:
