@@ -102,7 +102,7 @@ def test_paging_misses_nothing_when_samples_go(gallery: Gallery) -> None:
 
 
 def test_samples_of_one_name_are_counted_paged_and_removed(gallery: Gallery, other: Gallery) -> None:
-    named = {"a": "x", "b": "y", "c": "x", "d": "X", "e": "x"}
+    named = {"a": "x", "b": "y", "c": "x", "d": "z", "e": "x"}
     new = [a_sample(sample_id, name=name) for sample_id, name in named.items()]
     gallery.upsert(new, vectors_of(*range(5)), MODEL)
     assert nearest_ids(other, 0) == ["a"]

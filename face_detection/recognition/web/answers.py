@@ -151,6 +151,11 @@ class Imported(TypedDict):
 
     imported: Annotated[Total, Field(description="How many were stored.")]
     unchanged: Annotated[Total, Field(description="How many stay as they were: the gallery's own are newer.")]
+    unnamed: NotRequired[
+        Annotated[
+            Total, Field(description="How many have a name that cannot be seen, and become `unnamed (ID)`.")
+        ]
+    ]
 
 
 class GallerySize(TypedDict):
