@@ -191,7 +191,7 @@ def vectors_of(paths: Sequence[Path], system: System, cache: Path | None) -> Vec
             keys.append(sha256([data]))
             if keys[-1] in known:
                 continue
-            known[keys[-1]] = system.represent(images.decode(data, MAX_PIXELS))
+            known[keys[-1]] = system.represent(images.decode(data, MAX_PIXELS).pixels)
             new += 1
             if new % SAVE_EVERY == 0:
                 write_cache(file, known)

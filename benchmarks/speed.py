@@ -114,7 +114,7 @@ def photographs(folder: Path | None) -> list[bytes]:
 
 def scaled(path: Path, height: int) -> Pixels:
     """Decode a picture and scale it to a height in pixels."""
-    pixels = images.decode(path.read_bytes(), MAX_PIXELS)
+    pixels = images.decode(path.read_bytes(), MAX_PIXELS).pixels
     width = round(pixels.shape[1] * height / pixels.shape[0])
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
@@ -129,7 +129,7 @@ def group(side_px: int = 180) -> Pixels:
     paths = sorted((MODELS / "demo" / "train").glob("*/*.jpg"))[:50]
     tiles = []
     for path in paths:
-        pixels = images.decode(path.read_bytes(), MAX_PIXELS)
+        pixels = images.decode(path.read_bytes(), MAX_PIXELS).pixels
         edge = min(pixels.shape[:2])
         tile = cv2.resize(pixels[:edge, (pixels.shape[1] - edge) // 2 :][:, :edge], (side_px, side_px))
         tiles.append(tile.astype(np.uint8))
@@ -187,7 +187,7 @@ def embedding_rows(rounds: int) -> list[Row]:
     detect = load_mtcnn(MODELS, threads=THREADS)
     cut = []
     for path in sorted((MODELS / "demo" / "train").glob("*/*.jpg"))[:32]:
-        pixels = images.decode(path.read_bytes(), MAX_PIXELS)
+        pixels = images.decode(path.read_bytes(), MAX_PIXELS).pixels
         cut.append(crops.crop_faces(pixels, detect(pixels)[:1], 160))
     faces = np.concatenate(cut)
     singles = [faces[i : i + 1] for i in range(16)]
@@ -225,7 +225,7 @@ def request_row(running: Running, pictures: Sequence[bytes], rounds: int) -> Row
         import face_recognition
 
         def encodings(data: bytes) -> None:
-            face_recognition.face_encodings(images.decode(data, MAX_PIXELS))
+            face_recognition.face_encodings(images.decode(data, MAX_PIXELS).pixels)
 
         systems["face_recognition (dlib)"] = encodings
     return alternate(f"one photograph among {SAMPLES} samples, over HTTP", systems, pictures, rounds)

@@ -44,7 +44,7 @@ def now(models: Path, threads: int, gallery: np.ndarray) -> Callable[[bytes, Ste
     def run(data: bytes, steps: Steps) -> None:
         text = base64.b64encode(data).decode("ascii")
         raw = _timed(steps, "base64", lambda: images.from_base64(text))
-        pixels = _timed(steps, "decode", lambda: images.decode(raw, MAX_PIXELS))
+        pixels = _timed(steps, "decode", lambda: images.decode(raw, MAX_PIXELS).pixels)
         faces = _timed(steps, "detect", lambda: detect(pixels))[:1]
         cut = _timed(steps, "crop", lambda: crops.crop_faces(pixels, faces, network.model.input_size))
         sent = _timed(steps, "pack", lambda: _npy(cut))

@@ -21,7 +21,7 @@ HEADERS = {
     "Cache-Control": "no-store",  # answers are about people
 }
 REQUEST_HEADERS = ("Authorization", "Content-Type", "X-Api-Key", "X-Request-Id")
-RESPONSE_HEADERS = ("X-Request-Id", "Retry-After", "X-Faces-Left-Out")
+RESPONSE_HEADERS = ("X-Request-Id", "Retry-After", "X-Faces-Left-Out", "X-Picture-Warnings")
 PREFLIGHT_VALID_S = 600
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # RFC 9110, section 9.2.1

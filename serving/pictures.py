@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.errors import ImageTooLarge, InvalidImage
+from serving.remarks import Picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
@@ -38,9 +39,7 @@ def _array(height: int, width: int) -> NDArray[np.uint8]:
     return np.empty((height, width, 3), dtype=np.uint8)
 
 
-def decode(
-    data: bytes, max_pixels: int, array: Callable[[int, int], NDArray[np.uint8]] = _array
-) -> NDArray[np.uint8]:
+def decode(data: bytes, max_pixels: int, array: Callable[[int, int], NDArray[np.uint8]] = _array) -> Picture:
     """Decode a picture (JPEG, PNG, WebP, BMP, TIFF, or a GIF's first frame) and stand it upright.
 
     Grey, palette, CMYK, 16-bit and alpha pictures become 8-bit RGB; transparent parts become white.
@@ -49,9 +48,6 @@ def decode(
         data: the encoded picture.
         max_pixels: width x height at most.
         array: makes the result's array of a height and a width: uint8 (height, width, 3), contiguous.
-
-    Returns:
-        uint8 (H, W, 3), RGB, contiguous.
 
     Raises:
         ImageTooLarge: its header claims more than `max_pixels` pixels; nothing has been decoded then.
@@ -71,7 +67,7 @@ def decode(
             if not (plain_jpeg and _read_jpeg(data, stored)):
                 for rows, columns, pixels in _rgb(image):
                     _set(stored[rows, columns], pixels)
-            return upright
+            return Picture(upright)
     except ImageTooLarge:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:

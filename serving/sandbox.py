@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serving import sandbox_process as program
 from serving.errors import ImageTooLarge, InvalidImage
 from serving.pictures import TOO_LARGE, UNREADABLE
+from serving.remarks import OF_DECODER, Picture
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +72,8 @@ class Decoder:
         """
         self._idle.append(self._started())
 
-    def __call__(self, data: bytes) -> NDArray[np.uint8]:
+    def __call__(self, data: bytes) -> Picture:
         """Decode a picture and stand it upright, as `images.decode` does.
-
-        Returns:
-            uint8 (H, W, 3), RGB, contiguous.
 
         Raises:
             ImageTooLarge: its header claims more than `max_pixels` pixels.
@@ -85,7 +82,7 @@ class Decoder:
         with self._turns:
             process = self._take() or self._started()
             try:
-                outcome, pixels = process.decode(data, self._timeout_s)
+                outcome, picture = process.decode(data, self._timeout_s)
             except BaseException as e:
                 process.kill()
                 if isinstance(e, TimeoutError):
@@ -100,7 +97,7 @@ class Decoder:
             raise ImageTooLarge(TOO_LARGE.format(self._max_pixels))
         if outcome != program.DECODED:
             raise InvalidImage(UNREADABLE)
-        return pixels
+        return picture
 
     def close(self) -> None:
         """Stop the processes that wait for a picture."""
@@ -167,8 +164,8 @@ class _Process:
         self._channel.close()
         self._shared.close()
 
-    def decode(self, data: bytes, timeout_s: float) -> tuple[int, NDArray[np.uint8]]:
-        """Return one of DECODED, INVALID and TOO_LARGE, and uint8 (H, W, 3), empty unless DECODED.
+    def decode(self, data: bytes, timeout_s: float) -> tuple[int, Picture]:
+        """Return one of DECODED, INVALID and TOO_LARGE, and the picture, empty unless DECODED.
 
         Raises:
             TimeoutError: it does not answer.
@@ -182,16 +179,17 @@ class _Process:
         answer = self._channel.recv(program.ANSWER.size)
         if len(answer) != program.ANSWER.size:
             raise ConnectionResetError
-        outcome, height, width = program.ANSWER.unpack(answer)
+        outcome, height, width, remarked = program.ANSWER.unpack(answer)
         if outcome in (program.INVALID, program.TOO_LARGE):
-            return outcome, np.empty((0, 0, 3), np.uint8)
+            return outcome, Picture(np.empty((0, 0, 3), np.uint8))
         size = 3 * height * width
         if outcome != program.DECODED or not 0 < size <= len(self._shared):
             raise ConnectionAbortedError
         pixels = np.frombuffer(self._shared, np.uint8, size).reshape(height, width, 3).copy()
         if size > KEPT_BYTES:
             self._shared.madvise(mmap.MADV_REMOVE, KEPT_BYTES, len(self._shared) - KEPT_BYTES)
-        return outcome, pixels
+        remarks = tuple(remark for bit, remark in enumerate(OF_DECODER) if remarked >> bit & 1)
+        return outcome, Picture(pixels, remarks)
 
     def wait_for_start(self) -> str:
         """Wait until it is ready for a picture. Returns what confines it less than it could.

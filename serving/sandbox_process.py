@@ -27,10 +27,11 @@ from PIL import Image, ImageCms
 from serving import pictures as images
 from serving import prison
 from serving.errors import ImageTooLarge, InvalidImage
+from serving.remarks import OF_DECODER, Picture
 
 READY = b"+"  # then what prison.py has found missing, and a line break
 REQUEST = struct.Struct("=Q")  # how many bytes of picture follow
-ANSWER = struct.Struct("=BQQ")  # which of the three below, height and width
+ANSWER = struct.Struct("=BQQB")  # which of the three below, height, width, and a bit for each of OF_DECODER
 DECODED, INVALID, TOO_LARGE = range(3)
 
 # The most that was measured, and more: 16 bytes a pixel for WebP, three copies of the encoded picture.
@@ -42,7 +43,7 @@ OTHER_BYTES = 64 * 2**20
 LOADED_EARLY = (copy, ImageCms)
 
 Array = Callable[[int, int], NDArray[np.uint8]]
-Decode = Callable[[bytes, int, Array], NDArray[np.uint8]]
+Decode = Callable[[bytes, int, Array], Picture]
 
 
 def main(decode: Decode = images.decode) -> None:
@@ -84,15 +85,16 @@ def _received(channel: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def _outcome(decode: Decode, data: bytes, max_pixels: int, array: Array) -> tuple[int, int, int]:
+def _outcome(decode: Decode, data: bytes, max_pixels: int, array: Array) -> tuple[int, int, int, int]:
     """Decode a picture into the array made by `array`. Returns what ANSWER packs."""
     try:
-        height, width, _ = decode(data, max_pixels, array).shape
+        picture = decode(data, max_pixels, array)
+        height, width, _ = picture.pixels.shape
     except ImageTooLarge:
-        return TOO_LARGE, 0, 0
+        return TOO_LARGE, 0, 0, 0
     except InvalidImage:
-        return INVALID, 0, 0
-    return DECODED, height, width
+        return INVALID, 0, 0, 0
+    return DECODED, height, width, sum(1 << OF_DECODER.index(remark) for remark in picture.remarks)
 
 
 def _give_up_rights(more_bytes: int) -> list[str]:

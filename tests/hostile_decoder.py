@@ -22,9 +22,16 @@ import numpy as np
 from serving import prison
 from serving import sandbox_process as decoding_process
 from serving.errors import InvalidImage
+from serving.remarks import TRUNCATED, Picture
 
 SERVICE = os.getppid()
 LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def claimed(height: int, width: int) -> SimpleNamespace:
+    """A picture of a size that there is no memory for."""
+    return SimpleNamespace(pixels=SimpleNamespace(shape=(height, width, 3)), remarks=())
+
 
 DEEDS: dict[str, Callable[[], Any]] = {
     "loops for ever": lambda: [None for _ in iter(int, 1)],
@@ -38,8 +45,8 @@ DEEDS: dict[str, Callable[[], Any]] = {
     "allocates at once": lambda: bytearray(2**40),
     "recurses without end": lambda: DEEDS["recurses without end"](),
     "raises": lambda: 1 / 0,
-    "claims more than there may be": lambda: SimpleNamespace(shape=(2**40, 2**20, 3)),
-    "claims an empty picture": lambda: SimpleNamespace(shape=(0, 2**40, 3)),
+    "claims more than there may be": lambda: claimed(2**40, 2**20),
+    "claims an empty picture": lambda: claimed(0, 2**40),
     "answers nonsense": lambda: os.write(0, b"nonsense"),
     "writes a file": lambda: os.write(os.open("/tmp", os.O_TMPFILE | os.O_WRONLY), b"x"),
     "knows a secret": lambda: os.environ["SECRET"],
@@ -126,10 +133,10 @@ def take_away(feature: str) -> None:
     done(LIBC.prctl(pr_set_seccomp, filter_mode, header))
 
 
-def decode(data: bytes, max_pixels: int, array: decoding_process.Array) -> np.ndarray:
+def decode(data: bytes, max_pixels: int, array: decoding_process.Array) -> Picture:
     """Do one of DEEDS, or of ATTACKS with a line break and a JSON object, and make a picture of the bytes.
 
-    The picture is 1 pixel wide. What this prints is nobody's business.
+    The picture is 1 pixel wide, and truncated if it says so. What this prints is nobody's business.
     """
     print("printed")
     print("complained", file=sys.stderr, flush=True)
@@ -145,7 +152,7 @@ def decode(data: bytes, max_pixels: int, array: decoding_process.Array) -> np.nd
         return outcome  # type: ignore[return-value]
     pixels = array(len(data), 1)
     pixels[:] = np.frombuffer(data, np.uint8)[:, None, None]
-    return pixels
+    return Picture(pixels, (TRUNCATED,) if data == b"truncated" else ())
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def create_app(
 
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
     """Read the bundled portrait, enlarged where its face would be below min_face_px: uint8 (S, S, 3), RGB."""
-    picture = pictures.decode(READY_PICTURE.read_bytes(), max_pixels=READY_SIDE_PX**2)
+    picture = pictures.decode(READY_PICTURE.read_bytes(), max_pixels=READY_SIDE_PX**2).pixels
     times = -(-min_face_px // READY_MIN_FACE_PX)
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 

@@ -102,7 +102,8 @@ class Client:
         """Enrol several in one request: each has `id`, `name`, `picture`, and what else `enrol` takes.
 
         Returns:
-            `success` and `fail`, lists of ids, and in `errors` a `code` and a `detail` for each id of `fail`.
+            `success` and `fail`, lists of ids; in `errors` a `code` and a `detail` for each id of `fail`; in
+            `samples` the `warnings` for each id of `success`.
         """
         body = [
             {

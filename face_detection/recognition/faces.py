@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.remarks import Picture as Picture
+from serving.remarks import Remark as Remark
+
 # An encoded picture: its bytes, or base64 text, with or without a data URI in front.
 Encoded = bytes | str
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from recognition.faces import Face, Match, Sample
+from recognition.faces import Face, Match, Remark, Sample
 from serving.errors import Failure
 from serving.model import Model
 
@@ -14,10 +14,24 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Largest(Generic[Item]):
-    """The largest faces of a picture, largest first. `left_out`: how many more there are than MAX_FACES."""
+    """The largest faces of a picture, largest first.
+
+    left_out: how many more there are than MAX_FACES.
+    remarks: on the picture.
+    """
 
     faces: list[Item]
     left_out: int
+    remarks: tuple[Remark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A picture with boxes and names drawn on it, as a JPEG; the rest as in `Largest`."""
+
+    jpeg: bytes
+    left_out: int
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +50,17 @@ class Recognition:
 
 
 @dataclass(frozen=True, slots=True)
-class EnrolmentReport:
-    """Ids in the order sent: each is in `enrolled` or a key of `failed`, never in both."""
+class EnrolledPicture:
+    """What was seen in the picture of a sample that is stored now."""
 
-    enrolled: list[str]
+    remarks: tuple[Remark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentReport:
+    """By id, in the order sent: each is a key of `enrolled` or of `failed`, never of both."""
+
+    enrolled: dict[str, EnrolledPicture]
     failed: dict[str, Failure]
 
 
@@ -48,12 +69,14 @@ class Verification:
     """The largest face of each of two pictures, and whether they are one person: distance < threshold.
 
     model: the scale of the distance.
+    remarks: on the two pictures.
     """
 
     faces: tuple[Face, Face]
     distance: float
     threshold: float
     model: Model
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

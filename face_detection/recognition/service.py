@@ -18,10 +18,19 @@ from numpy.typing import NDArray
 
 from recognition.admission import Admission, Shared
 from recognition.errors import GalleryModelMismatch, NoFace
-from recognition.faces import Encoded, Enrolment, Face, Match, Sample, Search
+from recognition.faces import Encoded, Enrolment, Face, Match, Picture, Remark, Sample, Search
 from recognition.pictures import crops, drawing
 from recognition.pictures.encoded import from_base64
-from recognition.results import EnrolmentReport, Largest, Readiness, Recognition, SamplePage, Verification
+from recognition.results import (
+    Drawing,
+    EnrolledPicture,
+    EnrolmentReport,
+    Largest,
+    Readiness,
+    Recognition,
+    SamplePage,
+    Verification,
+)
 from serving.errors import Failure, ImageTooLarge, InvalidImage, InvalidRequest, NotFound, at
 from serving.hangup import check_client
 from serving.model import Model
@@ -32,7 +41,7 @@ CROPS_PER_CALL = 32  # of the embedding service, between which others may go fir
 PICTURES_AHEAD = 8  # of an enrolment, that are begun before those before them are done
 PICTURES_PER_TURN = 8  # of an enrolment, after which those go first who wait
 
-Decode = Callable[[bytes], NDArray[np.uint8]]
+Decode = Callable[[bytes], Picture]
 Detector = Callable[[NDArray[np.uint8]], list[Face]]
 Outcome = TypeVar("Outcome")
 NOW = partial(datetime.now, UTC)
@@ -139,38 +148,36 @@ class Service:
         with self.admission():
             return self._recognised(self._decode(picture), search)
 
-    def draw(self, picture: Encoded, search: Search, *, unknown: bool) -> tuple[bytes, int]:
+    def draw(self, picture: Encoded, search: Search, *, unknown: bool) -> Drawing:
         """Recognise the faces of a picture, and draw boxes and names on it.
 
         unknown: faces like no sample's get a box, too.
-
-        Returns:
-            A JPEG, and how many faces were left out: see `Largest`.
 
         Raises:
             what `recognise` raises.
         """
         with self.admission():
-            pixels = self._decode(picture)
-            recognised = self._recognised(pixels, search)
+            decoded = self._decode(picture)
+            recognised = self._recognised(decoded, search)
             names = [
                 (each.face.box, each.matches[0].sample.name if each.matches else None)
                 for each in recognised.faces
                 if each.matches or unknown
             ]
             with stage("draw"):
-                return drawing.draw(pixels, names), recognised.left_out
+                jpeg = drawing.draw(decoded.pixels, names)
+            return Drawing(jpeg, recognised.left_out, recognised.remarks)
 
-    def _recognised(self, pixels: NDArray[np.uint8], search: Search) -> Largest[Recognition]:
-        """Do the work of `recognise` on a decoded picture: uint8 (H, W, 3), RGB."""
-        largest = self._largest(self._detect(pixels)[: search.limit or None])
+    def _recognised(self, picture: Picture, search: Search) -> Largest[Recognition]:
+        """Do the work of `recognise` on a decoded picture."""
+        largest = self._largest(picture, self._detect(picture)[: search.limit or None])
         faces = largest.faces
         if not faces:
             self.audit("search", [])
-            return Largest([], 0)
+            return Largest([], 0, largest.remarks)
         model = self._model()
         threshold = model.threshold if search.max_distance is None else search.max_distance
-        vectors = self._embed(self._cut(pixels, faces, model.input_size), model)
+        vectors = self._embed(self._cut(picture, faces, model.input_size), model)
         with stage("search"):
             nearest = self.gallery.nearest(
                 vectors, search.top_k, _fingerprint(model), max_distance=threshold, per_name=search.per_name
@@ -183,7 +190,7 @@ class Service:
         known = sum(bool(each.matches) for each in recognitions)
         count("matches", known)
         count("unknowns", len(recognitions) - known)
-        return Largest(recognitions, largest.left_out)
+        return Largest(recognitions, largest.left_out, largest.remarks)
 
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
         """Store the largest face of each picture as a sample; an id sent again replaces its sample.
@@ -206,23 +213,25 @@ class Service:
     def _enrol(self, enrolments: list[Enrolment]) -> EnrolmentReport:
         """Do the work of `enrol`; the ids differ from each other."""
         if not enrolments:
-            return EnrolmentReport([], {})
+            return EnrolmentReport({}, {})
         model = self._model()
         now = self.clock()
         new: list[Sample] = []
+        enrolled: dict[str, EnrolledPicture] = {}
         failed: dict[str, Failure] = {}
         vectors: list[NDArray[np.float32]] = []
         waiting: list[NDArray[np.uint8]] = []
         # Faces are found in threads of their own while this one waits for the vectors of those before.
         cut = partial(self._crop_of, side=model.input_size, now=now)
         with closing(_ahead(self.enrolment, cut, enrolments)) as outcomes:
-            for number, (enrolment, crop) in enumerate(zip(enrolments, outcomes, strict=True), 1):
+            for number, (enrolment, outcome) in enumerate(zip(enrolments, outcomes, strict=True), 1):
                 check_client()
                 if number % PICTURES_PER_TURN == 0:
                     self.admission.give_way()
-                if isinstance(crop, Failure):
-                    failed[enrolment.id] = crop
+                if isinstance(outcome, Failure):
+                    failed[enrolment.id] = outcome
                     continue
+                crop, enrolled[enrolment.id] = outcome
                 new.append(_sample(enrolment, now))
                 waiting.append(crop)
                 if len(waiting) == CROPS_PER_CALL:
@@ -233,7 +242,7 @@ class Service:
         if new:
             with stage("store"):
                 self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
-        return EnrolmentReport([sample.id for sample in new], failed)
+        return EnrolmentReport(enrolled, failed)
 
     def detect(self, picture: Encoded) -> Largest[Face]:
         """Find the faces of an encoded picture, largest first.
@@ -242,7 +251,8 @@ class Service:
             InvalidImage, ImageTooLarge, Overloaded, ClientGone.
         """
         with self.admission():
-            return self._largest(self._detect(self._decode(picture)))
+            decoded = self._decode(picture)
+            return self._largest(decoded, self._detect(decoded))
 
     def verify(self, image1: Encoded, image2: Encoded, *, max_distance: float | None = None) -> Verification:
         """Compare the largest faces of two encoded pictures.
@@ -256,14 +266,14 @@ class Service:
         with self.admission():
             model = self._model()
             with at("image1"):
-                face1, crop1 = self._largest_face(image1, model.input_size)
+                face1, crop1, remarks1 = self._largest_face(image1, model.input_size)
             with at("image2"):
-                face2, crop2 = self._largest_face(image2, model.input_size)
+                face2, crop2, remarks2 = self._largest_face(image2, model.input_size)
             vectors = self._embed(np.stack([crop1, crop2]), model)
         self.audit("verify", [])
         distance = float(np.linalg.norm(np.subtract(*vectors.astype(np.float64))))
         threshold = model.threshold if max_distance is None else max_distance
-        return Verification((face1, face2), distance, threshold, model)
+        return Verification((face1, face2), distance, threshold, model, remarks1 + remarks2)
 
     def ready(self) -> Readiness:
         """Recognise a bundled face, which shows whether detector, embedder and gallery work together.
@@ -327,46 +337,51 @@ class Service:
         if not self.gallery.delete(sample_id):
             raise NotFound("There is no sample with this id.")
 
-    def _crop_of(self, enrolment: Enrolment, side: int, now: datetime) -> NDArray[np.uint8] | Failure:
+    def _crop_of(
+        self, enrolment: Enrolment, side: int, now: datetime
+    ) -> tuple[NDArray[np.uint8], EnrolledPicture] | Failure:
         if enrolment.expires_at is not None and enrolment.expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
-            return self._largest_face(enrolment.image, side)[1]
+            _, crop, remarks = self._largest_face(enrolment.image, side)
+            return crop, EnrolledPicture(remarks)
         except (InvalidImage, ImageTooLarge, NoFace) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
 
-    def _largest_face(self, picture: Encoded, side: int) -> tuple[Face, NDArray[np.uint8]]:
-        pixels = self._decode(picture)
-        faces = self._detect(pixels)
+    def _largest_face(
+        self, picture: Encoded, side: int
+    ) -> tuple[Face, NDArray[np.uint8], tuple[Remark, ...]]:
+        decoded = self._decode(picture)
+        faces = self._detect(decoded)
         if not faces:
             raise NoFace("No face was found in the picture.")
-        crop: NDArray[np.uint8] = self._cut(pixels, faces[:1], side)[0]
-        return faces[0], crop
+        crop: NDArray[np.uint8] = self._cut(decoded, faces[:1], side)[0]
+        return faces[0], crop, decoded.remarks
 
     def _model(self) -> Model:
         model = self.embedder.model()
         used(model.name, model.fingerprint)
         return model
 
-    def _largest(self, faces: list[Face]) -> Largest[Face]:
-        return Largest(faces[: self.max_faces], max(0, len(faces) - self.max_faces))
+    def _largest(self, picture: Picture, faces: list[Face]) -> Largest[Face]:
+        return Largest(faces[: self.max_faces], max(0, len(faces) - self.max_faces), picture.remarks)
 
-    def _decode(self, picture: Encoded) -> NDArray[np.uint8]:
+    def _decode(self, picture: Encoded) -> Picture:
         check_client()
         with stage("decode"):
             return self.decode(from_base64(picture) if isinstance(picture, str) else picture)
 
-    def _detect(self, pixels: NDArray[np.uint8]) -> list[Face]:
+    def _detect(self, picture: Picture) -> list[Face]:
         """Find the faces, largest first."""
         check_client()
         with stage("detect"):
-            faces = by_size(self.detector(pixels))
+            faces = by_size(self.detector(picture.pixels))
         count("faces", len(faces))
         return faces
 
-    def _cut(self, pixels: NDArray[np.uint8], faces: Sequence[Face], side: int) -> NDArray[np.uint8]:
+    def _cut(self, picture: Picture, faces: Sequence[Face], side: int) -> NDArray[np.uint8]:
         with stage("crop"):
-            return crops.crop_faces(pixels, faces, side)
+            return crops.crop_faces(picture.pixels, faces, side)
 
     def _embed(self, cut: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn crops, one or more, into vectors: float32 (n, d)."""

@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 from embedding.network import Network
 from embedding.preprocess import resized
 from serving.errors import ImageTooLarge, InvalidImage
+from serving.remarks import Picture
 
-Decode = Callable[[bytes], NDArray[np.uint8]]
+Decode = Callable[[bytes], Picture]
 
 
 def crops_of(pictures: Sequence[bytes], decode: Decode, side: int) -> list[NDArray[np.uint8] | None]:
     """Decode pictures of one face each, and scale them to uint8 (side, side, 3), RGB; None: unreadable.
 
-    decode: encoded picture -> uint8 (H, W, 3), RGB, upright; raises InvalidImage or ImageTooLarge.
+    decode: raises InvalidImage or ImageTooLarge.
     """
 
     def crop_of(picture: bytes) -> NDArray[np.uint8] | None:
         try:
-            return resized(decode(picture), side)
+            return resized(decode(picture).pixels, side)
         except (InvalidImage, ImageTooLarge):
             return None
 

@@ -24,7 +24,7 @@ from recognition.app import create_app
 from recognition.audit import Audit
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Box, Face
+from recognition.faces import Box, Face, Picture
 from recognition.gallery import Gallery, open_gallery, portable, transfer
 from recognition.gallery.__main__ import cli
 from recognition.pictures.crops import VERSION as CROPS_VERSION
@@ -177,7 +177,7 @@ def client(gallery: Gallery) -> FlaskClient:
         detector=lambda _: [FACE],
         embedder=ConstantEmbedder(),
         gallery=gallery,
-        decode=lambda _: np.zeros((20, 20, 3), np.uint8),
+        decode=lambda _: Picture(np.zeros((20, 20, 3), np.uint8)),
     )
     return app.test_client()
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from recognition import config
 from recognition.app import create_app
-from recognition.faces import Box, Face
+from recognition.faces import Box, Face, Picture
 from recognition.gallery import Gallery, open_gallery
 from recognition.web.json_size import MAX_MARKS, check_size
 from serving.bodies import MAX_PART_BYTES, MAX_PART_HEADERS
@@ -83,11 +83,11 @@ def test_pictures_without_a_face_are_not_kept(gallery: Gallery) -> None:
     decoded: list[weakref.ref[np.ndarray]] = []
     kept: list[int] = []
 
-    def decode(_: bytes) -> np.ndarray:
+    def decode(_: bytes) -> Picture:
         kept.append(sum(each() is not None for each in decoded))
         pixels = np.zeros(PIXELS, np.uint8)
         decoded.append(weakref.ref(pixels))
-        return pixels
+        return Picture(pixels)
 
     answer = client_of(gallery, decode=decode).post("/update-samples", json=samples(60))
     assert answer.json is not None

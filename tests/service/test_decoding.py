@@ -107,8 +107,8 @@ def test_every_format_gives_the_pixels_of_images_decode(
 ) -> None:
     grey = Image.fromarray(NOISE).convert("L") if mode == "I;16" else Image.fromarray(NOISE)
     data = encoded(grey.convert(mode), form, **options)
-    pixels = decoder(data)
-    assert (pixels == images.decode(data, MAX_PIXELS)).all()
+    pixels = decoder(data).pixels
+    assert (pixels == images.decode(data, MAX_PIXELS).pixels).all()
     assert (pixels.dtype, pixels.flags.c_contiguous, pixels.flags.writeable) == (np.uint8, True, True)
 
 
@@ -117,7 +117,7 @@ def test_orientation_is_applied(decoder: Decoder, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(NOISE, "JPEG", exif=exif)
-    assert (decoder(data) == images.decode(data, MAX_PIXELS)).all()
+    assert (decoder(data).pixels == images.decode(data, MAX_PIXELS).pixels).all()
 
 
 def test_what_is_too_large_or_no_picture_is_told_apart(decoder: Decoder) -> None:
@@ -129,7 +129,7 @@ def test_what_is_too_large_or_no_picture_is_told_apart(decoder: Decoder) -> None
 
 
 def test_a_picture_keeps_its_pixels_when_others_follow(decoder: Decoder) -> None:
-    first = decoder(encoded(np.full((50, 50, 3), 10, np.uint8)))
+    first = decoder(encoded(np.full((50, 50, 3), 10, np.uint8))).pixels
     decoder(encoded(np.full((50, 50, 3), 20, np.uint8)))
     assert (first == 10).all()
 
@@ -137,7 +137,8 @@ def test_a_picture_keeps_its_pixels_when_others_follow(decoder: Decoder) -> None
 def test_many_at_once_do_not_mix(decoder: Decoder) -> None:
     shades = [encoded(np.full((40 + shade, 30, 3), shade, np.uint8)) for shade in range(60)]
     with ThreadPoolExecutor(4) as pool:
-        for shade, pixels in enumerate(pool.map(decoder, shades)):
+        for shade, picture in enumerate(pool.map(decoder, shades)):
+            pixels = picture.pixels
             assert pixels.shape == (40 + shade, 30, 3)
             assert (pixels == shade).all()
 
@@ -149,7 +150,7 @@ def test_a_process_is_small_and_stays_small_after_a_large_picture() -> None:
         (pid,) = children().keys() - before.keys()
         decoder(encoded(NOISE, "JPEG"))
         assert status(pid, "VmRSS") < MEMORY_LIMIT_KB
-        assert decoder(encoded(np.full((5000, 6000), 7, np.uint8), compress_level=1)).max() == 7
+        assert decoder(encoded(np.full((5000, 6000), 7, np.uint8), compress_level=1)).pixels.max() == 7
         assert status(pid, "RssShmem") <= KEPT_BYTES // 1024
         assert status(pid, "VmRSS") < MEMORY_LIMIT_AFTER_KB
 
@@ -179,7 +180,7 @@ def test_whatever_a_decoder_does_the_next_picture_is_fine(
     monkeypatch.setenv("SECRET", "x")
     with pytest.raises(InvalidImage):
         hostile(deed.encode())
-    assert hostile(FINE).tobytes() == bytes(np.repeat(np.frombuffer(FINE, np.uint8), 3))
+    assert hostile(FINE).pixels.tobytes() == bytes(np.repeat(np.frombuffer(FINE, np.uint8), 3))
     output = capfd.readouterr()
     assert (output.out, output.err) == ("", "")
 
@@ -207,7 +208,7 @@ def test_others_go_on_while_one_hangs() -> None:
         decoder.start()
         hanging = pool.submit(decoder, b"sleeps")
         while len(children()) < len(before) + 2:  # until it has been taken, and the others need another one
-            assert decoder(FINE).shape == (len(FINE), 1, 3)
+            assert decoder(FINE).pixels.shape == (len(FINE), 1, 3)
         assert not hanging.done()
         for pid in children().keys() - before.keys():
             os.kill(pid, signal.SIGKILL)
@@ -222,7 +223,7 @@ def test_there_are_no_more_processes_than_allowed() -> None:
         ThreadPoolExecutor(8) as pool,
     ):
         assert children() == before  # none before the first picture
-        shapes = list(pool.map(lambda length: decoder(b"a" * length).shape, range(1, 50)))
+        shapes = list(pool.map(lambda length: decoder(b"a" * length).pixels.shape, range(1, 50)))
         assert shapes == [(length, 1, 3) for length in range(1, 50)]
         assert len(children()) == len(before) + 1
 
@@ -233,7 +234,7 @@ def test_a_process_that_died_in_its_sleep_costs_no_picture(hostile: Decoder) -> 
         if "hostile_decoder" in Path(f"/proc/{pid}/cmdline").read_text():
             os.kill(pid, signal.SIGKILL)
             wait_until_gone([pid])
-    assert hostile(FINE).shape == (len(FINE), 1, 3)
+    assert hostile(FINE).pixels.shape == (len(FINE), 1, 3)
 
 
 def test_a_program_that_does_not_start_is_an_error_of_ours() -> None:

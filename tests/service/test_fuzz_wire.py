@@ -307,6 +307,7 @@ def test_the_good_ones_are_among_them(recognition: FlaskClient, embedding: Flask
         "success": ["1"],
         "fail": [],
         "errors": {},
+        "samples": {"1": {"warnings": []}},
     }
     form = multipart({"top_k": "2"}, [("file", PNG, "x.png")])
     answer = recognition.post(

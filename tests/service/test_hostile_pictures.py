@@ -60,7 +60,7 @@ def test_refusing_costs_no_memory() -> None:
 @pytest.mark.parametrize("name", READABLE)
 def test_what_is_only_odd(decoder: Decoder, name: str) -> None:
     data, shape = READABLE[name]
-    assert decoder(data).shape == (*shape, 3)
+    assert decoder(data).pixels.shape == (*shape, 3)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -89,7 +89,7 @@ def test_the_same_face_in_every_orientation(demo: Path, decoder: Decoder, form: 
         exif = Image.Exif()
         exif[0x0112] = orientation
         stored = upright if turn is None else upright.transpose(turn)
-        pixels = decoder(encoded(stored, form, exif=exif, **options))
+        pixels = decoder(encoded(stored, form, exif=exif, **options)).pixels
         print(
             form,
             orientation,

@@ -83,7 +83,12 @@ def clients(gallery: Gallery) -> dict[str, FlaskClient]:
     network = Network(MODEL, lambda crops: np.full((len(crops), 4), 0.5, np.float32))
     embedding: Flask = create_embedding_app(embedding_config.read({}), network=network)
     enrolled = recognition.post("/update-samples", json=[{"id": "there", "name": "n", "image": base64_png()}])
-    assert enrolled.json == {"success": ["there"], "fail": [], "errors": {}}
+    assert enrolled.json == {
+        "success": ["there"],
+        "fail": [],
+        "errors": {},
+        "samples": {"there": {"warnings": []}},
+    }
     return {"recognition": recognition, "embedding": embedding.test_client()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, with_config
 from typing_extensions import TypedDict
 
 from serving.notices import Notice
@@ -33,12 +33,31 @@ class Fault(TypedDict):
     detail: Annotated[str, Field(description="For people.")]
 
 
+@with_config(ConfigDict(extra="allow"))  # what goes with a code
+class PictureWarning(TypedDict):
+    """Something worth knowing of a picture that was processed nevertheless."""
+
+    code: Annotated[str, Field(description="For programs: `truncated`, ...")]
+    detail: Annotated[str, Field(description="For people.")]
+
+
+class SampleSeen(TypedDict):
+    """What was seen in the picture of a sample that is stored now."""
+
+    warnings: Annotated[
+        list[PictureWarning], Field(description="What is worth knowing of it; usually nothing.")
+    ]
+
+
 class Enrolled(TypedDict):
-    """Each id sent is in `success` or in `fail`, and then also in `errors`."""
+    """Each id sent is in `success`, and then also in `samples`, or in `fail`, and then also in `errors`."""
 
     success: Annotated[list[str], Field(description="Ids of the samples that are stored now.")]
     fail: Annotated[list[str], Field(description="Ids for which nothing was stored or changed.")]
     errors: Annotated[dict[str, Fault], Field(description="Why, for each id in `fail`.")]
+    samples: Annotated[
+        dict[str, SampleSeen], Field(description="What was seen in the picture, for each id in `success`.")
+    ]
 
 
 class Candidate(TypedDict):

@@ -39,6 +39,7 @@ ENROLLED = {
     "success": ["astronaut/1"],
     "fail": ["2"],
     "errors": {"2": {"code": "no_face", "detail": "No face was found in the picture."}},
+    "samples": {"astronaut/1": {"warnings": []}},
 }
 VERIFIED = {
     "verified": True,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flask import Response, jsonify, request, send_from_directory
 from flask.typing import ResponseReturnValue
 
-from recognition.faces import Encoded
+from recognition.faces import Encoded, Remark
 from recognition.gallery import Gallery, transfer
 from recognition.service import Service
 from recognition.web import answers, render, wire
@@ -22,7 +23,7 @@ STATIC = Path(__file__).parents[1] / "static"
 JSON, JPEG, NDJSON = "application/json", "image/jpeg", "application/x-ndjson"
 RUNNING = "Face detection server is running."
 CLEARED = "Samples have been removed successfully"
-LEFT_OUT = "X-Faces-Left-Out"
+LEFT_OUT, WARNINGS = "X-Faces-Left-Out", "X-Picture-Warnings"
 AS_FILE = {"Content-Disposition": 'attachment; filename="gallery.jsonl"'}
 
 
@@ -85,7 +86,8 @@ def face_recognition(parts: Parts) -> ResponseReturnValue:
     with parts.service.admission():
         picture, options = _picture_and_options(data)
         recognised = parts.service.recognise(picture, options.search())
-    return _all_told(jsonify(render.recognition_answer(recognised.faces, options)), recognised.left_out)
+    answer = jsonify(render.recognition_answer(recognised.faces, options))
+    return _all_told(answer, recognised.left_out, recognised.remarks)
 
 
 def draw(parts: Parts) -> ResponseReturnValue:
@@ -93,8 +95,8 @@ def draw(parts: Parts) -> ResponseReturnValue:
     data = _file_or_json()
     with parts.service.admission():
         picture, options = _picture_and_options(data)
-        jpeg, left_out = parts.service.draw(picture, options.search(), unknown=options.include_unknown)
-    return _all_told(Response(jpeg, mimetype=JPEG), left_out)
+        drawing = parts.service.draw(picture, options.search(), unknown=options.include_unknown)
+    return _all_told(Response(drawing.jpeg, mimetype=JPEG), drawing.left_out, drawing.remarks)
 
 
 def detect(parts: Parts) -> ResponseReturnValue:
@@ -103,7 +105,8 @@ def detect(parts: Parts) -> ResponseReturnValue:
     with parts.service.admission():
         picture: Encoded = data if bodies.is_form() else wire.parse_detect(data)
         detected = parts.service.detect(picture)
-    return _all_told(jsonify(render.detection_answer(detected.faces)), detected.left_out)
+    answer = jsonify(render.detection_answer(detected.faces))
+    return _all_told(answer, detected.left_out, detected.remarks)
 
 
 def verify(parts: Parts) -> ResponseReturnValue:
@@ -118,7 +121,7 @@ def verify(parts: Parts) -> ResponseReturnValue:
         else:
             first, second, max_distance = wire.parse_verify(*data)
         verification = parts.service.verify(first, second, max_distance=max_distance)
-    return jsonify(render.verification_answer(verification))
+    return _all_told(jsonify(render.verification_answer(verification)), 0, verification.remarks)
 
 
 def clear_samples(parts: Parts) -> ResponseReturnValue:
@@ -184,10 +187,12 @@ def _picture_and_options(data: bytes) -> tuple[Encoded, wire.RecogniseOptions]:
     return wire.parse_recognise(data)
 
 
-def _all_told(response: Response, left_out: int) -> Response:
-    """Say in a header, because the answers are arrays, how many faces were left out, if any."""
+def _all_told(response: Response, left_out: int, remarks: Sequence[Remark]) -> Response:
+    """Say in headers, because the answers are arrays, how many faces were left out, and what was remarked."""
     if left_out:
         response.headers[LEFT_OUT] = str(left_out)
+    if remarks:
+        response.headers[WARNINGS] = render.warning_codes(remarks)
     return response
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-from recognition.faces import Box, Face, Sample
+from recognition.faces import Box, Face, Remark, Sample
 from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
 from recognition.web.answers import (
     DetectedFace,
     Enrolled,
     Imported,
     Landmarks,
+    PictureWarning,
     Ready,
     RecognisedFace,
     Samples,
@@ -31,10 +33,23 @@ def bbox(box: Box) -> str:
 def enrolment_answer(report: EnrolmentReport) -> Enrolled:
     """Render the answer of /update-samples."""
     return {
-        "success": report.enrolled,
+        "success": list(report.enrolled),
         "fail": list(report.failed),
         "errors": {sample_id: {"code": e.code, "detail": e.detail} for sample_id, e in report.failed.items()},
+        "samples": {
+            sample_id: {"warnings": [_warning(remark) for remark in picture.remarks]}
+            for sample_id, picture in report.enrolled.items()
+        },
     }
+
+
+def _warning(remark: Remark) -> PictureWarning:
+    return {"code": remark.code, "detail": remark.detail, **remark.values}  # type: ignore[typeddict-item]
+
+
+def warning_codes(remarks: Iterable[Remark]) -> str:
+    """Render the header X-Picture-Warnings: each code once; empty if there are none."""
+    return ", ".join(dict.fromkeys(remark.code for remark in remarks))
 
 
 def recognition_answer(recognitions: list[Recognition], options: RecogniseOptions) -> list[RecognisedFace]:

@@ -57,6 +57,9 @@ PAGE_FILES = Literal[
 PAGE_FILE = Annotated[PAGE_FILES, Field(description="What the page asks for.", examples=["app.js"])]
 IMAGE_FILE = "The picture: JPEG, PNG, WebP, BMP, TIFF or GIF. Required."
 LEFT_OUT = {handlers.LEFT_OUT: "How many smaller faces there are beyond MAX_FACES; absent if none."}
+WARNINGS = {
+    handlers.WARNINGS: "What is worth knowing of the picture: codes, as in /update-samples; absent if none."
+}
 BODY = (InvalidRequest, UnsupportedMediaType, Overloaded, DiskFull)
 PICTURE = (*BODY, InvalidImage, ImageTooLarge)
 SAMPLES = (errors.GalleryUnavailable, errors.AuditUnavailable)
@@ -71,7 +74,7 @@ RECOGNISE_FACES = Route(
     RECOGNISE,
     (list[answers.RecognisedFace], [examples.FACE | {"candidates": [examples.MATCH]}]),
     others=(handlers.JPEG,),
-    headers=LEFT_OUT,
+    headers=LEFT_OUT | WARNINGS,
     queued=True,
     json=(wire.RecogniseRequest, {"image": examples.PICTURE, "include_unknown": True, "top_k": 3}),
     files={"file": IMAGE_FILE},
@@ -123,7 +126,7 @@ ROUTES = (
         handlers.detect,
         RECOGNISE,
         (list[answers.DetectedFace], [examples.DETECTED]),
-        headers=LEFT_OUT,
+        headers=LEFT_OUT | WARNINGS,
         queued=True,
         json=(wire.DetectRequest, {"image": examples.PICTURE}),
         files={"file": IMAGE_FILE},
@@ -135,6 +138,7 @@ ROUTES = (
         handlers.verify,
         RECOGNISE,
         (answers.Verified, examples.VERIFIED),
+        headers=WARNINGS,
         queued=True,
         json=(wire.VerifyRequest, {"image1": examples.PICTURE, "image2": examples.PICTURE}),
         files=dict.fromkeys(("image1", "image2"), IMAGE_FILE),
