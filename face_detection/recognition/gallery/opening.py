@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from recognition.audit import Audit
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import atrest
+from recognition.gallery.clock import Clock, SystemClock
 from recognition.gallery.database import open_postgresql, open_sqlite, reason, transaction
 from recognition.gallery.migrations import bring_up_to_date
 from recognition.gallery.search import Search
 from recognition.gallery.search_database import DatabaseSearch
 from recognition.gallery.search_memory import MemorySearch
-from recognition.gallery.store import NOW, Clock, Gallery
+from recognition.gallery.store import Gallery
 from recognition.gallery.tables import state
 
 SECRETS = ("password", "secret")  # in the names of query parameters of a URL
@@ -29,7 +30,7 @@ def open_gallery(
     *,
     create: bool = True,
     key: bytes | None = None,
-    clock: Clock = NOW,
+    clock: Clock = SystemClock(),  # noqa: B008  it has no state
     audit: Audit = Audit(None),  # noqa: B008  it has no state
 ) -> Gallery:
     """Open the gallery at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
@@ -40,7 +41,7 @@ def open_gallery(
         ef_search: see `DatabaseSearch`; 1 to 1,000, of no effect on SQLite.
         create: make a new gallery where there is none; otherwise that is an error, and nothing is made.
         key: 32 bytes that the vectors are encrypted with, for SQLite alone; a new gallery keeps to it.
-        clock: returns the time, in UTC; tells which samples have expired.
+        clock: tells which samples have expired.
         audit: gets the lines of every change: what cannot be written there is not done.
 
     Raises:

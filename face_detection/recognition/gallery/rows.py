@@ -9,6 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from recognition.faces import Sample
+from recognition.gallery import tables
+from recognition.gallery.clock import Trust
 from recognition.gallery.database import portions
 from recognition.gallery.tables import SAMPLE_COLUMNS, STATE, State, sample_of, samples, state, tombstones
 
@@ -32,7 +34,7 @@ REPLACED = (
 
 def state_of(connection: sa.Connection) -> State:
     """Return the state of the gallery."""
-    return State(*connection.execute(STATE).one())
+    return tables.state_of(connection.execute(STATE).one())
 
 
 def next_revision(connection: sa.Connection) -> int:
@@ -40,6 +42,12 @@ def next_revision(connection: sa.Connection) -> int:
     raised = state.update().values(revision=state.c.revision + 1).returning(state.c.revision)
     revision: int = connection.execute(raised).scalar_one()
     return revision
+
+
+def note(connection: sa.Connection, trust: Trust) -> None:
+    """Store what is known of the time."""
+    known = {"clock_seen": trust.seen, "clock_claimed": trust.claimed}
+    connection.execute(state.update().values(**known, clock_held_s=trust.held.total_seconds()))
 
 
 def unexpired(query: sa.Select[Any], expired_by: datetime | None) -> sa.Select[Any]:
