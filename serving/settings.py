@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from serving.credentials import without_credentials
 from serving.home import HOME
 from serving.variables import SettingsError, variables, why
 
@@ -128,5 +129,5 @@ def stop(service: str, reason: str) -> NoReturn:
     Raises:
         SystemExit: with the status at which gunicorn's master stops instead of starting workers for ever.
     """
-    print(f"{service} cannot start: {reason}", file=sys.stderr)
+    print(f"{service} cannot start: {without_credentials(reason)}", file=sys.stderr)
     sys.exit(3)

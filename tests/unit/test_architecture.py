@@ -34,7 +34,18 @@ ROOMS = {
     "web": {"service", "gallery"},
 }
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.
-INNER = {"errors", "stages", "hangup", "validation", "request_id", "model", "runtimes", "deepface", "remarks"}
+INNER = {
+    "errors",
+    "stages",
+    "hangup",
+    "validation",
+    "request_id",
+    "model",
+    "runtimes",
+    "deepface",
+    "credentials",
+    "remarks",
+}
 EDGE = {"app", "cli", "web", "config", "wsgi", "gunicorn_conf", "__main__", "keys"}  # see the rest, too
 EMBEDDING_EDGE = {"app", "routes", "config", "wsgi", "gunicorn_conf"}
 

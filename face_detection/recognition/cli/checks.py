@@ -19,6 +19,7 @@ from recognition.cli.addresses import embedding_url, local_url, obstacle
 from recognition.client import Client, ServiceError
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import LEAST_FREE_BYTES, open_gallery, shown
+from serving.credentials import without_credentials
 from serving.runtimes import import_openvino
 from serving.variables import SettingsError, settings_file
 from serving.version import VERSION
@@ -127,7 +128,7 @@ def _gallery(settings: config.Settings) -> Check:
         count = opened.count()
         opened.close()
     except (GalleryUnavailable, OSError) as e:
-        cause = str(e.__cause__ or "").partition("\n")[0]
+        cause = without_credentials(str(e.__cause__ or "").partition("\n")[0])
         return Check("gallery", False, f"{url}: {e} {cause}".strip(), ADVICE["gallery_unavailable"])
     return Check("gallery", True, f"{count} samples in {url}")
 
@@ -158,6 +159,7 @@ def _service(name: str, url: str, key: str | None, place: tuple[str, int] | None
     place: host and port where it would listen on this machine, which must be free if it does not run; None:
         it must run.
     """
+    shown_url = without_credentials(url)
     with Client(url, key=key, timeout_s=READY_LIMIT_S, retries=0) as client:
         try:
             health = client.health()
@@ -178,10 +180,10 @@ def _service(name: str, url: str, key: str | None, place: tuple[str, int] | None
             is_ours = False
         if not is_ours:
             advice = f"stop it, or set {name.upper()}_PORT to another port" if place else ""
-            return Check(name, False, f"another program answers at {url}", advice)
+            return Check(name, False, f"another program answers at {shown_url}", advice)
         try:
             ready = client.ready()
         except ServiceError as e:
             return Check(name, False, f"{e.code}: {e.detail}", ADVICE.get(e.code, ""))
     samples = f", {ready['gallery']['samples']} samples" if "gallery" in ready else ""
-    return Check(name, True, f"ready at {url}: {ready['model']}{samples}")
+    return Check(name, True, f"ready at {shown_url}: {ready['model']}{samples}")

@@ -19,7 +19,9 @@ from recognition.gallery.search_database import DatabaseSearch
 from recognition.gallery.search_memory import MemorySearch
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import state
+from serving.credentials import without_credentials
 
+NO_URL = "It is no URL of a database: what of user and password is not a letter or digit is percent-encoded."
 SECRETS = ("password", "secret")  # in the names of query parameters of a URL
 
 
@@ -86,13 +88,22 @@ def open_gallery(
 
 def shown(url: str) -> str:
     """Return the URL of a gallery as it may be shown: without its password and other secrets."""
-    parsed = _parsed(url)
+    try:
+        parsed = _parsed(url)
+    except GalleryUnavailable:
+        return without_credentials(url)
     secrets = [name for name in parsed.query if any(word in name.lower() for word in SECRETS)]
     return parsed.difference_update_query(secrets).render_as_string(hide_password=True)
 
 
 def _parsed(url: str) -> sa.URL:
-    parsed = sa.make_url(url)
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise GalleryUnavailable(NO_URL) from None  # the error quotes it, with its password
+    # Of a password with an @ in it the rest would be shown as the host.
+    if parsed.drivername != "sqlite" and url.partition("?")[0].count("@") > 1:
+        raise GalleryUnavailable(NO_URL)
     # As Heroku and others still write it; SQLAlchemy has dropped it.
     return parsed.set(drivername="postgresql") if parsed.drivername == "postgres" else parsed
 
