@@ -195,3 +195,79 @@ def test_a_service_and_doctor_show_no_password(
         service.terminate()
         service.wait(TIMEOUT_S)
     assert SECRET not in log.read_text()
+
+
+# --- a processor that cannot run the libraries
+
+
+def on_processor(folder: Path, without: tuple[str, ...]) -> tuple[str, ...]:
+    """What runs a command where /proc/cpuinfo lacks these flags."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    if not any(line.startswith("flags") for line in lines):
+        pytest.skip("this is no x86")
+    told = (
+        " ".join(word for word in line.split(" ") if word not in without)
+        if line.startswith("flags")
+        else line
+        for line in lines
+    )
+    (folder / "cpuinfo").write_text("\n".join([*told, ""]))
+    script = 'mount --bind "$0" /proc/cpuinfo && exec "$@"'
+    under = ("unshare", "--mount", "sh", "-c", script, str(folder / "cpuinfo"))
+    if subprocess.run([*under, "true"], capture_output=True).returncode != 0:
+        pytest.skip("this user may not mount anything")
+    return under
+
+
+LACKS = "this processor, or the virtual machine's model of it, lacks instructions that are needed: sse4_2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("doctor",), 1),
+        (("doctor", "--host", "http://127.0.0.1:9"), 1),
+        (("serve",), 3),
+        (("detect", "picture"), 3),
+        (("enrol", "picture"), 3),
+        (("watch", "0"), 3),
+        (("gallery", "count"), 3),
+        (("keys", "new", "door", "recognise"), 0),
+        (("--help",), 0),
+    ],
+)
+def test_a_command_says_what_the_processor_lacks(
+    arguments: tuple[str, ...], status: int, tmp_path: Path
+) -> None:
+    under = on_processor(tmp_path, ("sse4_2",))
+    (tmp_path / "picture").touch()
+    given = [str(tmp_path / part) if part == "picture" else part for part in arguments]
+    done = recognition(*given, under=under)
+    assert done.returncode == status, done.stderr
+    assert ((done.stdout + done.stderr).count(LACKS) == 1) == bool(status)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["face_detection", "feature_extraction"])
+def test_a_service_says_what_the_processor_lacks(folder: str, tmp_path: Path) -> None:
+    under = on_processor(tmp_path, ("sse4_2",))
+    command = [*under, sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{free_port()}", "wsgi:app"]
+    done = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"{folder} cannot start: {LACKS}; ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_models_cannot_be_prepared_without_avx(tmp_path: Path) -> None:
+    """TensorFlow would be killed; with prepared models nothing is missed."""
+    under = on_processor(tmp_path, ("avx",))
+    command = [
+        *under,
+        sys.executable,
+        str(ROOT / "prepare_models.py"),
+        "--models-dir",
+        str(tmp_path / "models"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "lacks instructions that are needed: avx; prepare the models on another machine" in done.stderr

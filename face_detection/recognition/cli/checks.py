@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from preparation.manifest import is_as_made, read_manifest
 from recognition import config
 from recognition.audit import Audit
 from recognition.cli.addresses import embedding_url, local_url, obstacle
+from recognition.cli.check import Check
 from recognition.client import Client, ServiceError
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import LEAST_FREE_BYTES, open_gallery, shown
+from serving import processor
 from serving.credentials import without_credentials
 from serving.runtimes import import_openvino
 from serving.variables import SettingsError, settings_file
@@ -35,22 +36,6 @@ ADVICE = {
     "overloaded": "it is busy: try again later",
     "rate_limited": "try again later, or raise RATE_LIMIT_PER_MINUTE",
 }
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check. advice: what to do, where something is or may be wrong."""
-
-    name: str
-    ok: bool
-    detail: str
-    advice: str = ""
-
-    def lines(self) -> Iterator[str]:
-        """Render it as text."""
-        yield f"{'ok   ' if self.ok else 'FAULT'} {self.name}: {self.detail}"
-        if self.advice:
-            yield f"      {self.advice}"
 
 
 def checks(host: str | None, key: str | None) -> Iterator[Check]:
@@ -108,6 +93,8 @@ def _processor(workers: int) -> Check:
     capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     cores = os.cpu_count() or 1
     kind = "bfloat16" if "BF16" in capabilities else "no bfloat16, which makes embedding slower"
+    if processor.lacking(processor.PREPARING):
+        kind = "no AVX, which makes all slower; models have to be prepared on another machine"
     advice = f"WORKERS={cores} would use all of them" if cores > workers else ""
     return Check("processor", True, f"{cores} cores, {kind}", advice)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recognition.client import ServiceError
+from serving import processor
 from serving.credentials import without_credentials
 from serving.variables import SettingsError
 
@@ -78,6 +79,16 @@ def read_settings(**fixed: Any) -> Settings:
         return config.read(**FREE_ACCESS, **fixed)
     except SettingsError as e:
         fail(UNAVAILABLE, {"code": "settings", "detail": str(e)})
+
+
+def check_processor() -> None:
+    """Make sure that the processor can run what a command is about to import.
+
+    Raises:
+        SystemExit: with UNAVAILABLE, where it cannot: it would be killed without a word.
+    """
+    if reason := processor.lacking(processor.SERVING):
+        fail(UNAVAILABLE, {"code": "processor", "detail": f"{reason}; {processor.ADVICE}"})
 
 
 def error_of(error: ServiceError | OSError) -> dict[str, str]:

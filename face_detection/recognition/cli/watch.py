@@ -16,7 +16,7 @@ import click
 
 from recognition.cli.recognise import MIN_DISTANCE
 from recognition.cli.service import service_command
-from recognition.cli.session import FAILED, fail, printable, show
+from recognition.cli.session import FAILED, check_processor, fail, printable, show
 from recognition.client import Client
 
 if TYPE_CHECKING:  # NumPy takes a tenth of a second to import, which --help has no use for
@@ -73,6 +73,7 @@ def cell(text: str) -> str:
 
 
 def _open_source(source: str) -> Any:
+    check_processor()
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # AV_LOG_QUIET: it quotes addresses with their passwords
     import cv2  # with NumPy a quarter of a second, which --help has no use for
 
