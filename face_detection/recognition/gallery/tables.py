@@ -87,8 +87,12 @@ state = sa.Table(
 
 
 class State(NamedTuple):
-    """What `gallery_state` says, and what of the samples has expired."""
+    """What `gallery_state` says, and what of the samples has expired.
 
+    version: of the tables; another than VERSION where a newer program has changed them under this one.
+    """
+
+    version: str
     revision: int
     complete_since: int
     fingerprint: str | None
@@ -99,6 +103,7 @@ class State(NamedTuple):
 
 # One row; the moment is read from the index above alone.
 STATE = sa.select(
+    sa.select(sa.column("version_num")).select_from(sa.table("alembic_version")).scalar_subquery(),
     state.c.revision,
     state.c.complete_since,
     state.c.fingerprint,
