@@ -31,7 +31,7 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "GIF"])
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "GIF", "JPEG2000"])
 def test_every_format_decodes_to_the_same_rgb(form: str) -> None:
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(form, {})
     decoded = images.decode(encoded(Image.fromarray(PIXELS), form, **options), LIMIT).pixels
@@ -117,7 +117,7 @@ def test_a_picture_too_large_is_refused_by_its_header(size: tuple[int, int]) -> 
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"P6 2 2 255 aaaaaaaaaaaa",
         png_that_claims(10, 10),
-        encoded(Image.fromarray(PIXELS), "PNG")[:-30],
+        encoded(Image.fromarray(PIXELS), "PNG")[:50],
         encoded(Image.fromarray(PIXELS), "JPEG")[:200],
         bytes(1000),
     ],
