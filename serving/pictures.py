@@ -166,6 +166,10 @@ def _read_jpeg(data: bytes, stored: NDArray[np.uint8]) -> str:
 
 # --- other formats
 
+# ISO 23008-12, 6.5.10 and 6.5.12: how a HEIF is turned, which libheif does, and then EXIF has no say. Programs
+# that just copy EXIF forget these; what it says is right then.
+TURNING_BOXES = b"irot", b"imir"
+
 
 def _loaded(
     data: bytes, image: ImageFile.ImageFile, tried: tuple[str, ...]
@@ -182,6 +186,8 @@ def _loaded(
             raise
         return truncated.load(data, image.tell(), tried), (TRUNCATED,)
     remarks = (TRUNCATED,) if share < 1 else ()
+    if image.format == "HEIF" and not any(box in data for box in TURNING_BOXES):
+        image.getexif()[ORIENTATION_TAG] = image.info.get("original_orientation") or 1
     return depth.spread_colour(image, raw, data, tried) if raw else image, remarks
 
 
