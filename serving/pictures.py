@@ -166,7 +166,7 @@ def _read_jpeg(data: bytes, stored: NDArray[np.uint8]) -> str:
 
 # --- other formats
 
-# ISO 23008-12, 6.5.10 and 6.5.12: how a HEIF is turned, which libheif does, and then EXIF has no say. Programs
+# ISO 23008-12, 6.5.10 and 6.5.12: how a HEIF is turned, which libheif does; EXIF has no say then. Programs
 # that just copy EXIF forget these; what it says is right then.
 TURNING_BOXES = b"irot", b"imir"
 
