@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -72,12 +73,18 @@ def is_form() -> bool:
 def json() -> bytes:
     """Return it, if it says that it is JSON.
 
+    A byte order mark in front of it is left out: RFC 8259, section 8.1, lets readers ignore one.
+
     Raises:
         UnsupportedMediaType: it is something else.
+        InvalidRequest: it is not UTF-8, but UTF-16 or UTF-32.
     """
     if not request.is_json:
         raise UnsupportedMediaType(f"Send application/json or {FORM}.")
-    return whole()
+    body = whole()
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in body[:4]:
+        raise InvalidRequest("body: JSON must be UTF-8; this is UTF-16 or UTF-32, or begins with NUL")
+    return body.removeprefix(codecs.BOM_UTF8)
 
 
 def of_type(media: str) -> bytes:

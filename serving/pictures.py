@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
+from serving import depth, formats, readers, truncated
 from serving.errors import ImageTooLarge, InvalidImage
-from serving.remarks import Picture
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+from serving.remarks import DAMAGED, TRUNCATED, Picture, Remark
 
 # EXIF 2.32, tag 0x0112: how the upright picture is to be turned so that it lies as it is stored.
 ORIENTATION_TAG = 0x0112
@@ -30,19 +29,27 @@ STORED: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 TURNED = (5, 6, 7, 8)  # the longer side upright is not the longer side stored
 
 TOO_LARGE = "The picture has more than {} pixels."
-UNREADABLE = "The picture cannot be read."
+CUT_SHORT = "The picture cannot be read: its data ends too early, and less than half of it is there."
+CAMERA_RAW = "The picture cannot be read: it is a camera's raw picture (DNG, NEF, ARW or the like)."
+REFUSALS = (CUT_SHORT, CAMERA_RAW)  # that only the decoder can tell; formats.unreadable has the others
 
-PIXELS_AT_ONCE = 1 << 20  # are converted to RGB, so that no format needs several copies of a large picture
+# TIFF 6.0 and DNG 1.7: a raw picture begins with its thumbnail.
+SUBFILE_TYPE, REDUCED, SUB_IFDS, DNG_VERSION = 254, 1, 330, 50706
+MAX_PAGES = 16  # in which the first is looked for that is no thumbnail
+
+Array = Callable[[int, int], NDArray[np.uint8]]
 
 
 def _array(height: int, width: int) -> NDArray[np.uint8]:
     return np.empty((height, width, 3), dtype=np.uint8)
 
 
-def decode(data: bytes, max_pixels: int, array: Callable[[int, int], NDArray[np.uint8]] = _array) -> Picture:
-    """Decode a picture (JPEG, PNG, WebP, BMP, TIFF, or a GIF's first frame) and stand it upright.
+def decode(data: bytes, max_pixels: int, array: Array = _array) -> Picture:
+    """Decode a picture and stand it upright.
 
-    Grey, palette, CMYK, 16-bit and alpha pictures become 8-bit RGB; transparent parts become white.
+    JPEG, PNG, WebP, BMP, TIFF, JPEG 2000, JPEG XL where its extra is installed, and the first or primary
+    picture of a GIF, AVIF or HEIF. Grey, palette, CMYK, deep and alpha pictures become 8-bit RGB; transparent
+    parts become white. What ends too early is decoded and remarked if half of it is there.
 
     Args:
         data: the encoded picture.
@@ -54,44 +61,145 @@ def decode(data: bytes, max_pixels: int, array: Callable[[int, int], NDArray[np.
         InvalidImage: it cannot be read.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if math.prod(image.size) > max_pixels:
-                raise ImageTooLarge(TOO_LARGE.format(max_pixels))
-            plain_jpeg = image.format in ("JPEG", "MPO") and image.mode == "RGB"
-            if not plain_jpeg:
-                image.load()
-            orientation = _orientation(image)
-            width, height = reversed(image.size) if orientation in TURNED else image.size
-            upright = array(height, width)
-            stored = STORED[orientation](upright) if orientation in STORED else upright
-            if not (plain_jpeg and _read_jpeg(data, stored)):
-                for rows, columns, pixels in _rgb(image):
-                    _set(stored[rows, columns], pixels)
-            return Picture(upright)
-    except ImageTooLarge:
+        return _decode(data, max_pixels, array)
+    except (ImageTooLarge, InvalidImage):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise ImageTooLarge(TOO_LARGE.format(max_pixels)) from e
+    except truncated.TooLittle as e:
+        raise InvalidImage(CUT_SHORT) from e
     except Exception as e:
         # Decoders raise whatever hostile bytes provoke: OSError, SyntaxError, struct.error, ...
-        raise InvalidImage(UNREADABLE) from e
+        raise InvalidImage(formats.unreadable(data)) from e
 
 
-def _read_jpeg(data: bytes, stored: NDArray[np.uint8]) -> bool:
-    """Decode a plain colour JPEG into `stored`: the same pixels as Pillow, in a third of the time.
+def _decode(data: bytes, max_pixels: int, array: Array) -> Picture:
+    tried = readers.formats_for(data)
+    with Image.open(io.BytesIO(data), formats=tried) as image:
+        if image.format == "TIFF":
+            _skip_thumbnail(image, data)
+        _check_size(image, max_pixels)
+        if image.format in ("JPEG", "MPO"):
+            return _decode_jpeg(data, image, array)
+        loaded, remarks = _loaded(data, image, tried)
+        _check_size(loaded, max_pixels)  # that of a HEIF may have been a lie
+        upright, stored = _frame(loaded, array)
+        _fill(stored, loaded)
+        return Picture(upright, remarks)
 
-    Returns whether it could; simplejpeg is stricter than Pillow, which has the last word.
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if math.prod(image.size) > max_pixels:
+        raise ImageTooLarge(TOO_LARGE.format(max_pixels))
+
+
+def _skip_thumbnail(image: Image.Image, data: bytes) -> None:
+    """Turn to the first page of a TIFF that is no thumbnail.
+
+    Raises:
+        InvalidImage: it is a camera's raw picture, of which only the thumbnail can be read.
+    """
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if formats.picture_format(data) is None:
+        raise InvalidImage(formats.unreadable(data))
+    is_raw = DNG_VERSION in tags or SUB_IFDS in tags
+    page = 0
+    while not is_raw and tags.get(SUBFILE_TYPE, 0) & REDUCED and page < MAX_PAGES:
+        page += 1
+        try:
+            image.seek(page)
+        except EOFError:  # all are said to be thumbnails, which cannot be
+            image.seek(0)
+            return
+    if is_raw and (DNG_VERSION in tags or tags.get(SUBFILE_TYPE, 0) & REDUCED):
+        raise InvalidImage(CAMERA_RAW)
+
+
+def _frame(image: Image.Image, array: Array) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Make the result's array, and a view of it that is turned as the picture is stored."""
+    orientation = _orientation(image)
+    width, height = reversed(image.size) if orientation in TURNED else image.size
+    upright = array(height, width)
+    return upright, STORED[orientation](upright) if orientation in STORED else upright
+
+
+# --- JPEG
+
+# What libjpeg warns of, in its words.
+MISSING, CORRUPT, HARMLESS = "remature end", "Corrupt JPEG data", "extraneous bytes"
+NOT_PLAIN = "not plain"
+
+
+def _decode_jpeg(data: bytes, image: Image.Image, array: Array) -> Picture:
+    upright, stored = _frame(image, array)
+    fault = _read_jpeg(data, stored) if image.mode in ("RGB", "L") else NOT_PLAIN
+    if not fault:
+        return Picture(upright)
+    remarks = (DAMAGED,) if fault.startswith(CORRUPT) and HARMLESS not in fault else ()
+    try:
+        if MISSING in fault:
+            raise OSError(fault)
+        image.load()
+    except OSError:  # it ends too early
+        image = Image.open(io.BytesIO(truncated.whole_jpeg(data)), formats=readers.JPEG)
+        remarks = (TRUNCATED,)
+    _fill(stored, image)
+    return Picture(upright, remarks)
+
+
+def _read_jpeg(data: bytes, stored: NDArray[np.uint8]) -> str:
+    """Decode a plain JPEG into `stored`: the same pixels as Pillow, in a third of the time.
+
+    Returns why it could not, or an empty text; simplejpeg is stricter than Pillow, which has the last word.
     """
     buffer = stored if stored.flags.c_contiguous else np.empty(stored.shape, dtype=np.uint8)
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer)
-    except ValueError:
-        return False
+    except ValueError as e:
+        return str(e) or NOT_PLAIN
     if pixels.shape != stored.shape:
-        return False
+        return NOT_PLAIN
     if buffer is not stored:
         _set(stored, buffer)
-    return True
+    return ""
+
+
+# --- other formats
+
+# ISO 23008-12, 6.5.10 and 6.5.12: how a HEIF is turned, which libheif does; EXIF has no say then. Programs
+# that just copy EXIF forget these; what it says is right then.
+TURNING_BOXES = b"irot", b"imir"
+
+
+def _loaded(
+    data: bytes, image: ImageFile.ImageFile, tried: tuple[str, ...]
+) -> tuple[Image.Image, tuple[Remark, ...]]:
+    """Decode an opened picture that is no JPEG."""
+    raw = depth.deep_colour(image)
+    share = truncated.share_of_boxes(data) if image.format == "HEIF" else 1.0
+    if share < truncated.ENOUGH:
+        raise truncated.TooLittle
+    try:
+        image.load()
+    except OSError as e:
+        if not str(e).startswith("image file is truncated"):
+            raise
+        return truncated.load(data, image.tell(), tried), (TRUNCATED,)
+    remarks = (TRUNCATED,) if share < 1 else ()
+    if image.format == "HEIF" and not any(box in data for box in TURNING_BOXES):
+        image.getexif()[ORIENTATION_TAG] = image.info.get("original_orientation") or 1
+    return depth.spread_colour(image, raw, data, tried) if raw else image, remarks
+
+
+def _fill(stored: NDArray[np.uint8], image: Image.Image) -> None:
+    """Convert a loaded picture to RGB, part by part, so that none needs several copies of a large picture."""
+    if depth.is_deep_grey(image):
+        for (left, top, right, bottom), grey in depth.grey_parts(image):
+            _set(stored[top:bottom, left:right], np.repeat(grey[:, :, np.newaxis], 3, axis=2))
+        return
+    for part in depth.parts(image.size):
+        left, top, right, bottom = part
+        _set(stored[top:bottom, left:right], _rgb(image.crop(part)))
 
 
 def _set(target: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
@@ -107,29 +215,7 @@ def _orientation(image: Image.Image) -> int | None:
     return orientation if isinstance(orientation, int) else None
 
 
-def _rgb(image: Image.Image) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
-    """Convert a picture to RGB in pieces: which rows and columns they are, and uint8 (h, w, 3)."""
-    width, height = image.size
-    columns = min(width, PIXELS_AT_ONCE)
-    rows = max(1, PIXELS_AT_ONCE // columns)
-    corners = [(left, top) for top in range(0, height, rows) for left in range(0, width, columns)]
-    boxes = [(left, top, min(left + columns, width), min(top + rows, height)) for left, top in corners]
-    white = 255.0
-    if _is_deep(image) and any((np.asarray(image.crop(box)) > 255).any() for box in boxes):
-        white = 65535.0
-    for box in boxes:
-        left, top, right, bottom = box
-        yield slice(top, bottom), slice(left, right), _eight_bit_rgb(image.crop(box), white)
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith(("I", "F"))  # 16 and 32 bits a pixel: Pillow would clip at 255
-
-
-def _eight_bit_rgb(image: Image.Image, white: float) -> NDArray[np.uint8]:
-    if _is_deep(image):
-        grey = np.nan_to_num(np.asarray(image).astype(np.float64) * (255.0 / white)).clip(0, 255)
-        return np.repeat(grey.astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

@@ -32,11 +32,11 @@ LANDLOCK_CREATE_RULESET_VERSION = 1
 LANDLOCK_ATTRIBUTES = struct.Struct("=QQQ")  # handled_access_fs, handled_access_net, scoped
 
 # linux/seccomp.h, linux/bpf_common.h, linux/audit.h
-SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_SET_MODE_FILTER, SECCOMP_GET_ACTION_AVAIL = 1, 2
 # All threads. Without the second flag, kernels before 5.16 slow the process down, to protect secrets in its
 # own memory from code that runs there: it has none.
 SECCOMP_FLAGS = 1 | 4
-ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM
+ALLOW, KILL, REFUSE, MISSING = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 LOAD, EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06  # LD|W|ABS, JMP|JEQ|K, JMP|JSET|K, RET|K
 INSTRUCTION = struct.Struct("=HBBI")  # code, lines to skip if true, and if false, operand
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; an argument has 8 bytes
@@ -66,15 +66,22 @@ ALLOWED = {
     "rt_sigreturn": (15, 139),
     "sigaltstack": (131, 132),
     "restart_syscall": (219, 128),
+    "rseq": (334, 293),  # glibc begins a thread with these two
+    "set_robust_list": (273, 99),
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
 # Allowed unless the memory becomes executable.
 MAPPING = {"mmap": (9, 222), "mprotect": (10, 226)}
+# Allowed for a thread, which libde265, the reader of HEIC, cannot do without, but not for a process. What
+# clone3 asks for cannot be seen here; it is said to be missing, and then libraries take clone.
+CLONE, CLONE3 = (56, 220), (435, 435)
+CLONE_THREAD, CLONE_NEW = 0x00010000, 0x7E020000  # linux/sched.h: a thread; any namespace of its own
+MAX_THREADS = 4096  # of all processes of this user; where seccomp cannot tell threads from processes, none
 # Allowed for its own limit of processor time, which each picture renews.
 PRLIMIT = (302, 261)
 # What no decoder tries by accident: the kernel ends the process. Any other call fails, so that a library that
-# would like to open a file or start a thread can do without, and abort() ends it with another signal.
+# would like to open a file can do without, and abort() ends it with another signal.
 FATAL = {
     "execve": (59, 221),
     "execveat": (322, 281),
@@ -154,8 +161,20 @@ def _leave_files_and_network() -> None:
 
 
 def _forbid_new_files_and_processes() -> None:
-    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE):
+    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
         resource.setrlimit(limit, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NPROC)
+    threads = MAX_THREADS if _has_seccomp() else 0
+    threads = threads if most == resource.RLIM_INFINITY else min(threads, most)
+    resource.setrlimit(resource.RLIMIT_NPROC, (threads, threads))
+
+
+def _has_seccomp() -> bool:
+    machine = os.uname().machine
+    action = ctypes.c_uint32(KILL)
+    return machine in PROCESSORS and not _libc().syscall(
+        PROCESSORS[machine][2], SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(action)
+    )
 
 
 def _allow_few_calls() -> None:
@@ -183,6 +202,9 @@ def calls_filter(architecture: int, column: int) -> list[Line]:
         lines += [(EQUAL, 0, 1, numbers[column]), allow]
     for numbers in MAPPING.values():
         lines += [(EQUAL, 0, 4, numbers[column]), argument(2), (ANY_BIT, 0, 1, PROT_EXEC), refuse, allow]
+    lines += [(EQUAL, 0, 5, CLONE[column]), argument(0), (ANY_BIT, 2, 0, CLONE_NEW)]
+    lines += [(ANY_BIT, 0, 1, CLONE_THREAD), allow, refuse]
+    lines += [(EQUAL, 0, 1, CLONE3[column]), (RETURN, 0, 0, MISSING)]
     lines += [(EQUAL, 0, 6, PRLIMIT[column]), argument(0), (EQUAL, 0, 3, 0)]
     lines += [argument(1), (EQUAL, 0, 1, resource.RLIMIT_CPU), allow, refuse]
     for numbers in FATAL.values():

@@ -31,5 +31,6 @@ class Picture:
 
 
 # What a decoder may remark. It tells by their places here, as no text leaves the process that it runs in.
-TRUNCATED = Remark("truncated", "The picture's data ends too early; what is missing is blank.")
-OF_DECODER = (TRUNCATED,)
+TRUNCATED = Remark("truncated", "Some of the picture's data is missing; what it showed is blank.")
+DAMAGED = Remark("damaged", "Some of the picture's data is damaged; what it showed may look wrong.")
+OF_DECODER = (TRUNCATED, DAMAGED)

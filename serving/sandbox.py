@@ -19,7 +19,8 @@ import numpy as np
 
 from serving import sandbox_process as program
 from serving.errors import ImageTooLarge, InvalidImage
-from serving.pictures import TOO_LARGE, UNREADABLE
+from serving.formats import unreadable
+from serving.pictures import REFUSALS, TOO_LARGE
 from serving.remarks import OF_DECODER, Picture
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Decoder:
         with self._turns:
             process = self._take() or self._started()
             try:
-                outcome, picture = process.decode(data, self._timeout_s)
+                outcome, picture, refusal = process.decode(data, self._timeout_s)
             except BaseException as e:
                 process.kill()
                 if isinstance(e, TimeoutError):
@@ -90,13 +91,13 @@ class Decoder:
                         f"The picture takes longer than {self._timeout_s:g} s to decode."
                     ) from e
                 if isinstance(e, ConnectionError):
-                    raise InvalidImage(UNREADABLE) from e
+                    raise InvalidImage(unreadable(data)) from e
                 raise
             self._idle.append(process)
         if outcome == program.TOO_LARGE:
             raise ImageTooLarge(TOO_LARGE.format(self._max_pixels))
         if outcome != program.DECODED:
-            raise InvalidImage(UNREADABLE)
+            raise InvalidImage(REFUSALS[refusal - 1] if refusal else unreadable(data))
         return picture
 
     def close(self) -> None:
@@ -145,7 +146,11 @@ class _Process:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[file],
                 # Where its modules are; nothing else of an environment that may hold secrets.
-                env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
+                env={
+                    "PYTHONPATH": os.pathsep.join(sys.path),
+                    "OPENBLAS_NUM_THREADS": "1",
+                    "MALLOC_ARENA_MAX": "1",  # a reader's thread needs no heap of its own
+                },
                 start_new_session=True,  # Ctrl-C lets it finish its picture
             )
         finally:
@@ -164,8 +169,9 @@ class _Process:
         self._channel.close()
         self._shared.close()
 
-    def decode(self, data: bytes, timeout_s: float) -> tuple[int, Picture]:
-        """Return one of DECODED, INVALID and TOO_LARGE, and the picture, empty unless DECODED.
+    def decode(self, data: bytes, timeout_s: float) -> tuple[int, Picture, int]:
+        """Return one of DECODED, INVALID and TOO_LARGE; the picture, empty unless DECODED; and for INVALID
+        the number of one of REFUSALS, from 1, or 0.
 
         Raises:
             TimeoutError: it does not answer.
@@ -179,17 +185,17 @@ class _Process:
         answer = self._channel.recv(program.ANSWER.size)
         if len(answer) != program.ANSWER.size:
             raise ConnectionResetError
-        outcome, height, width, remarked = program.ANSWER.unpack(answer)
+        outcome, height, width, more = program.ANSWER.unpack(answer)
         if outcome in (program.INVALID, program.TOO_LARGE):
-            return outcome, Picture(np.empty((0, 0, 3), np.uint8))
+            return outcome, Picture(np.empty((0, 0, 3), np.uint8)), min(more, len(REFUSALS))
         size = 3 * height * width
         if outcome != program.DECODED or not 0 < size <= len(self._shared):
             raise ConnectionAbortedError
         pixels = np.frombuffer(self._shared, np.uint8, size).reshape(height, width, 3).copy()
         if size > KEPT_BYTES:
             self._shared.madvise(mmap.MADV_REMOVE, KEPT_BYTES, len(self._shared) - KEPT_BYTES)
-        remarks = tuple(remark for bit, remark in enumerate(OF_DECODER) if remarked >> bit & 1)
-        return outcome, Picture(pixels, remarks)
+        remarks = tuple(remark for bit, remark in enumerate(OF_DECODER) if more >> bit & 1)
+        return outcome, Picture(pixels, remarks), 0
 
     def wait_for_start(self) -> str:
         """Wait until it is ready for a picture. Returns what confines it less than it could.

@@ -25,13 +25,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from serving import pictures as images
-from serving import prison
+from serving import prison, readers
 from serving.errors import ImageTooLarge, InvalidImage
 from serving.remarks import OF_DECODER, Picture
 
 READY = b"+"  # then what prison.py has found missing, and a line break
 REQUEST = struct.Struct("=Q")  # how many bytes of picture follow
-ANSWER = struct.Struct("=BQQB")  # which of the three below, height, width, and a bit for each of OF_DECODER
+# Which of the three below, height and width; then for DECODED a bit for each of OF_DECODER, for INVALID the
+# number of one of REFUSALS, from 1, or 0.
+ANSWER = struct.Struct("=BQQB")
 DECODED, INVALID, TOO_LARGE = range(3)
 
 # The most that was measured, and more: 16 bytes a pixel for WebP, three copies of the encoded picture.
@@ -60,7 +62,7 @@ def main(decode: Decode = images.decode) -> None:
     Image.MAX_IMAGE_PIXELS = (
         max_pixels  # Pillow checks sizes that show only later against twice its own limit
     )
-    Image.init()  # loads the readers of all formats, before the first picture needs them
+    readers.every_format()  # loads them before the first picture needs them
     missing = _give_up_rights(BYTES_PER_BYTE * max_bytes + BYTES_PER_PIXEL * max_pixels + OTHER_BYTES)
     channel.sendall(READY + "; ".join(missing).encode() + b"\n")
 
@@ -92,8 +94,8 @@ def _outcome(decode: Decode, data: bytes, max_pixels: int, array: Array) -> tupl
         height, width, _ = picture.pixels.shape
     except ImageTooLarge:
         return TOO_LARGE, 0, 0, 0
-    except InvalidImage:
-        return INVALID, 0, 0, 0
+    except InvalidImage as e:
+        return INVALID, 0, 0, images.REFUSALS.index(e.detail) + 1 if e.detail in images.REFUSALS else 0
     return DECODED, height, width, sum(1 << OF_DECODER.index(remark) for remark in picture.remarks)
 
 

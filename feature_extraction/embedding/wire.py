@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from serving.errors import InvalidRequest
 from serving.validation import faults_told
 
+BYTE_ORDER_MARK = "\ufeff"
+
 
 class Face(BaseModel):
     """One of the pictures that follow. Other fields mean nothing here, and historical clients send some."""
@@ -86,7 +88,7 @@ def parse_face_ids(form: Mapping[str, str]) -> list[str | int | float]:
     with faults_told():
         upload = Upload.model_validate(dict(form))
     try:
-        return [face.id for face in _FACES.validate_json(upload.face_data)]
+        return [face.id for face in _FACES.validate_json(upload.face_data.removeprefix(BYTE_ORDER_MARK))]
     except ValidationError as e:
         raise InvalidRequest('face_data must be a JSON array of {"id": "..."}.') from e
 

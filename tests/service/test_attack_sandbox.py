@@ -151,7 +151,7 @@ def test_a_process_has_nothing_but_its_own(monkeypatch: pytest.MonkeyPatch) -> N
         files = sorted(path.readlink().name.partition(":")[0] for path in Path(f"/proc/{pid}/fd").iterdir())
         assert files == ["memfd", "null", "null", "socket"]
         names = {line.partition("=")[0] for line in Path(f"/proc/{pid}/environ").read_text().split("\0")}
-        assert names == {"PYTHONPATH", "OPENBLAS_NUM_THREADS", ""}
+        assert names == {"PYTHONPATH", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX", ""}
         assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
         for name, value in {"Uid": 65534, "Gid": 65534, "NoNewPrivs": 1, "CapPrm": 0, "Threads": 1}.items():
             assert status(pid, name) == value, name

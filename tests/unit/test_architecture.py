@@ -71,6 +71,8 @@ ONLY = {
     "onnxruntime": {"serving"},
     "openvino": {"serving"},
     "PIL": {"fonts", "serving"},
+    "pillow_heif": {"serving"},
+    "imagecodecs": {"serving"},
     "logging": {"gallery", "audit", "cli", "serving"},
     "os": {"config", "audit", "cli", "serving", "deepface_models", "detector"},
     "subprocess": {"cli", "serving"},
@@ -185,6 +187,7 @@ def test_status_numbers_stand_at_the_edge_alone(package: str, room: str, path: P
 # Imports inside a function: what a start would pay for otherwise, though few need it.
 CLI = "face_detection/recognition/cli/"
 LAZY: dict[str, set[str]] = {
+    "serving/readers.py": {"pillow_heif", "serving"},  # 10 MB, and only the process that decodes needs them
     "serving/runtimes.py": {"onnxruntime", "openvino"},  # each takes 20 MB, and telemetry is off only by then
     "face_detection/recognition/detector/deepface_detectors.py": {"deepface.modules"},
     "feature_extraction/embedding/deepface_models.py": {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+from contextlib import suppress
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "GIF"])
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "GIF", "JPEG2000"])
 def test_every_format_decodes_to_the_same_rgb(form: str) -> None:
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(form, {})
     decoded = images.decode(encoded(Image.fromarray(PIXELS), form, **options), LIMIT).pixels
@@ -115,7 +117,7 @@ def test_a_picture_too_large_is_refused_by_its_header(size: tuple[int, int]) -> 
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"P6 2 2 255 aaaaaaaaaaaa",
         png_that_claims(10, 10),
-        encoded(Image.fromarray(PIXELS), "PNG")[:-30],
+        encoded(Image.fromarray(PIXELS), "PNG")[:50],
         encoded(Image.fromarray(PIXELS), "JPEG")[:200],
         bytes(1000),
     ],
@@ -125,21 +127,76 @@ def test_what_is_no_picture_is_refused(data: bytes) -> None:
         images.decode(data, LIMIT)
 
 
-def test_base64_in_all_its_dresses() -> None:
-    data = bytes(range(256))
-    bare = base64.b64encode(data).decode()
-    for text in (
-        bare,
-        f"data:image/jpeg;base64,{bare}",
-        f"data:image/svg+xml;charset=utf-8;base64,{bare}",
-        f"DATA:IMAGE/PNG;BASE64,{bare}",
-        base64.encodebytes(data).decode(),
-        base64.encodebytes(data).decode().replace("\n", "\r\n"),
-    ):
-        assert from_base64(text) == data
+DATA = bytes(range(256))  # has + and / in base64, and padding
+BARE = base64.b64encode(DATA).decode()
+LINES = base64.encodebytes(DATA).decode()
+URL_SAFE = base64.urlsafe_b64encode(DATA).decode()
 
 
-@pytest.mark.parametrize("text", ["a", "ab=c", "****", "data:text/plain;base64,aGk=", "äöü", "aGk", "\ud800"])
-def test_what_is_no_base64_is_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        BARE,
+        f"data:image/jpeg;base64,{BARE}",
+        f"data:image/svg+xml;charset=utf-8;base64,{BARE}",
+        f"DATA:IMAGE/PNG;BASE64,{BARE}",
+        f'data:image/png; charset="utf-8"; name=a.png ;base64, {BARE}',
+        f"data:;base64,{BARE}",
+        f"data:application/octet-stream;base64,{BARE}",
+        f"image/jpeg;base64,{BARE}",
+        f"\ufeff{BARE}",
+        f"  {BARE}\n",
+        LINES,
+        LINES.replace("\n", "\r\n"),
+        LINES.replace("\n", " \n"),
+        LINES.replace("\n", "\n    "),
+        LINES.replace("\n", " "),  # as YAML and HTML fold lines
+        URL_SAFE,
+        URL_SAFE.rstrip("="),
+        URL_SAFE.replace("-", "+"),
+        BARE.rstrip("="),
+        BARE.removesuffix("="),
+        BARE + "=",
+        f"data:image/jpeg;base64,{URL_SAFE.rstrip('=')}",
+        quote(BARE, safe=""),
+        quote(LINES, safe=""),
+        BARE.replace("+", "%2b"),
+        f"data:image/jpeg;base64,{quote(BARE)}",
+    ],
+)
+def test_base64_in_all_its_dresses(text: str) -> None:
+    assert from_base64(text) == DATA
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a",
+        "abcde",
+        "ab=c",
+        "aGk=aGk=",
+        "****",
+        "a,b.",
+        "data:text/plain;base64,aGk=",
+        "data:image/png,aGk=",
+        "äöü",
+        "\ud800",
+        "%",
+        "%zz",
+        "aGk%C3%A4",
+        BARE.replace("+", " "),
+        BARE.replace("+", " ").rstrip("="),
+        "ab cde f",
+    ],
+)
+def test_what_is_no_base64_or_in_doubt_is_refused(text: str) -> None:
     with pytest.raises(InvalidImage):
         from_base64(text)
+
+
+@pytest.mark.parametrize(
+    "part", [" ", " a", "a ", "a\n", "a \n", "\n ", "%41", "%20", "=", "-", "data:", ";a=a"]
+)
+def test_hostile_base64_takes_no_longer_than_its_length(part: str) -> None:
+    with suppress(InvalidImage):
+        from_base64(part * 2_000_000)

@@ -12,16 +12,20 @@ if sys.platform != "linux":
 
 import mmap
 import resource
+import signal
 
 from serving.prison import (
     ALLOW,
     ALLOWED,
     ANY_BIT,
+    CLONE,
+    CLONE3,
     EQUAL,
     FATAL,
     KILL,
     LOAD,
     MAPPING,
+    MISSING,
     PRLIMIT,
     PROCESSORS,
     REFUSE,
@@ -79,6 +83,18 @@ def test_no_memory_becomes_executable(architecture: int, column: int, call: str)
     assert verdict(architecture, column, number, 0, 4096, data) == ALLOW
     for executable in (mmap.PROT_EXEC, mmap.PROT_EXEC | data):
         assert verdict(architecture, column, number, 0, 4096, executable) == REFUSE
+
+
+@each_processor
+def test_it_may_start_a_thread_and_no_process(architecture: int, column: int) -> None:
+    thread = 0x003D0F00  # what glibc asks for: CLONE_VM, CLONE_THREAD, ...
+    assert verdict(architecture, column, CLONE[column], thread) == ALLOW
+    for more in (0, HIGH):
+        assert verdict(architecture, column, CLONE[column], more | signal.SIGCHLD) == REFUSE  # fork
+        assert verdict(architecture, column, CLONE[column], more | 0x4111) == REFUSE  # vfork
+    for namespace in (0x00020000, 0x02000000, 0x10000000, 0x20000000, 0x40000000):
+        assert verdict(architecture, column, CLONE[column], thread | namespace) == REFUSE
+    assert verdict(architecture, column, CLONE3[column]) == MISSING
 
 
 @each_processor

@@ -8,11 +8,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from recognition.errors import GalleryUnavailable
 from recognition.faces import Sample
 from recognition.gallery import tables
 from recognition.gallery.clock import Trust
 from recognition.gallery.database import portions
-from recognition.gallery.tables import SAMPLE_COLUMNS, STATE, State, sample_of, samples, state, tombstones
+from recognition.gallery.tables import (
+    SAMPLE_COLUMNS,
+    STATE,
+    VERSION,
+    State,
+    sample_of,
+    samples,
+    state,
+    tombstones,
+)
 
 # Revisions whose tombstones are kept. A worker looks at least once a minute, in which fewer changes can be
 # synced to disk; one that missed some reads all vectors anew.
@@ -33,8 +43,17 @@ REPLACED = (
 
 
 def state_of(connection: sa.Connection) -> State:
-    """Return the state of the gallery."""
-    return tables.state_of(connection.execute(STATE).one())
+    """Return the state of the gallery.
+
+    Raises:
+        GalleryUnavailable: the tables are not those that this version of the program knows.
+    """
+    current = tables.state_of(connection.execute(STATE).one())
+    if current.version != VERSION:
+        raise GalleryUnavailable(
+            "Another version of this program has changed the gallery's tables; update this one, too."
+        )
+    return current
 
 
 def next_revision(connection: sa.Connection) -> int:

@@ -92,8 +92,12 @@ state = sa.Table(
 
 
 class State(NamedTuple):
-    """What `gallery_state` says, and what of the samples has expired."""
+    """What `gallery_state` says, and what of the samples has expired.
 
+    version: of the tables; another than VERSION where a newer program has changed them under this one.
+    """
+
+    version: str
     revision: int
     complete_since: int
     fingerprint: str | None
@@ -105,6 +109,10 @@ class State(NamedTuple):
 
 # One row; the moment is read from the index above alone.
 STATE = sa.select(
+    sa.select(sa.column("version_num"))
+    .select_from(sa.table("alembic_version"))
+    .scalar_subquery()
+    .label("version"),
     state.c.revision,
     state.c.complete_since,
     state.c.fingerprint,
@@ -139,7 +147,9 @@ def sample_of(row: Any) -> Sample:
 def state_of(row: Any) -> State:
     """Turn the row of STATE into a state."""
     trust = Trust(row.clock_seen, row.clock_claimed, timedelta(seconds=row.clock_held_s))
-    return State(row.revision, row.complete_since, row.fingerprint, row.key_check, trust, row.next_expiry)
+    return State(
+        row.version, row.revision, row.complete_since, row.fingerprint, row.key_check, trust, row.next_expiry
+    )
 
 
 def naive_utc(moment: datetime) -> datetime:
