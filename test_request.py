@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 import importlib.util
 import os
 import sys
@@ -94,7 +95,7 @@ def name_of(path: Path, folder: Path) -> str:
 def enrol(host: str, folder: Path) -> int:
     """Enrol the pictures below a folder, some at a time, and list what was refused."""
     pictures = pictures_in(folder)
-    ids: dict[str, str] = {}  # of what is enrolled already, by person and path
+    ids: dict[tuple[str, str], str] = {}  # of what is enrolled already
     for name in sorted({name_of(path, folder) for path in pictures}):
         ids |= enrolled(host, name)
     refused: dict[str, Any] = {}
@@ -112,28 +113,32 @@ def enrol(host: str, folder: Path) -> int:
     return 1 if refused else 0
 
 
-def enrolled(host: str, name: str) -> dict[str, str]:
-    """Return the ids of a person's samples by `NAME PATH`, so that the same picture keeps its id."""
-    ids: dict[str, str] = {}
+def enrolled(host: str, name: str) -> dict[tuple[str, str], str]:
+    """Return the ids of a person's samples by name and SHA-256, or path where a sample has none, as old ones.
+
+    So the same picture keeps its id, wherever it lies now, and another one of the same path gets its own.
+    """
+    ids: dict[tuple[str, str], str] = {}
     after = None
     while True:
         page = ask(host, "GET", "/samples", params={"name": name, "after": after, "limit": 1000})
         for sample in page["samples"]:
-            if isinstance(sample["metadata"], dict) and "path" in sample["metadata"]:
-                ids[f"{name} {sample['metadata']['path']}"] = sample["id"]
+            metadata = sample["metadata"] if isinstance(sample["metadata"], dict) else {}
+            ids[name, str(metadata.get("sha256") or metadata.get("path"))] = sample["id"]
         after = page["next"]
         if after is None:
             return ids
 
 
-def sample_of(path: Path, folder: Path, ids: dict[str, str]) -> dict[str, Any]:
+def sample_of(path: Path, folder: Path, ids: dict[tuple[str, str], str]) -> dict[str, Any]:
     """Return a picture as /update-samples takes it. A new id is random: ids stand in logs, names do not."""
-    name, place = name_of(path, folder), path.relative_to(folder).as_posix()
+    name, place, data = name_of(path, folder), path.relative_to(folder).as_posix(), path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
     return {
-        "id": ids.get(f"{name} {place}") or str(uuid.uuid4()),
+        "id": ids.get((name, digest)) or ids.pop((name, place), None) or str(uuid.uuid4()),
         "name": name,
-        "image": base64.b64encode(path.read_bytes()).decode("ascii"),
-        "metadata": {"path": place},
+        "image": base64.b64encode(data).decode("ascii"),
+        "metadata": {"path": place, "sha256": digest},
     }
 
 

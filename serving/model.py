@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
+
+# Said without `prefixItems`, which generators of clients and of requests stumble over.
+Range = Annotated[
+    tuple[float, float],
+    WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +24,7 @@ class Model:
     threshold: Annotated[
         float, Field(description="The largest distance, exclusive, that still counts as the same person.")
     ]
-    distance_range: Annotated[
-        tuple[float, float], Field(description="The smallest and the largest possible distance.")
-    ]
+    distance_range: Annotated[Range, Field(description="The smallest and the largest possible distance.")]
     fingerprint: Annotated[
         str,
         Field(

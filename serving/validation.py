@@ -34,21 +34,21 @@ def unknown(name: str, known: tuple[str, ...]) -> str:
 
 def unknown_field(name: str | None, known: tuple[str, ...] = ()) -> InvalidRequest:
     """Say the same as an error, of a field that may be without a name."""
-    return InvalidRequest(f"{name[:NAME_SHOWN] if name else '(no name)'}: {unknown(name or '', known)}")
+    return InvalidRequest(f"{_shown(name)}: {unknown(name or '', known)}")
 
 
-def check_once(pairs: Iterable[tuple[str, object]]) -> None:
+def check_once(pairs: Iterable[tuple[str | None, object]]) -> None:
     """Refuse parameters or fields of which one comes several times: only one of the values would count.
 
-    pairs: name and value of each, in the order sent.
+    pairs: name and value of each, in the order sent; a part of a form may be without a name.
 
     Raises:
         InvalidRequest: a name comes again.
     """
-    names: set[str] = set()
+    names: set[str | None] = set()
     for name, _ in pairs:
         if name in names:
-            raise InvalidRequest(f"{name[:NAME_SHOWN]}: sent several times")
+            raise InvalidRequest(f"{_shown(name)}: sent several times")
         names.add(name)
 
 
@@ -68,6 +68,10 @@ def _message(fault: Any, known: tuple[str, ...]) -> str:
     if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return unknown(str(fault["loc"][-1]), known)
     return str(fault["msg"])
+
+
+def _shown(name: str | None) -> str:
+    return name[:NAME_SHOWN] if name else "(no name)"
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

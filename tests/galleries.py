@@ -87,6 +87,16 @@ class PostgreSQL:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
+    def copy_to(self, folder: Path) -> None:
+        """Make the folder of a standby."""
+        user = self._server.system_user  # root is not allowed to run a server
+        shutil.chown(folder.parent, user or os.getuid())
+        host = sa.make_url(self.url()).query["host"]
+        options = ["--write-recovery-conf", "--checkpoint=fast", "--username=postgres"]
+        command = [self._server.bin_path / "pg_basebackup", f"--host={host}", f"--pgdata={folder}", *options]
+        subprocess.run(command, check=True, user=user, stderr=subprocess.DEVNULL)
+        (folder / ".s.PGSQL.5432.lock").unlink()  # copied along: the socket lies in the same folder
+
     @contextmanager
     def database(self) -> Iterator[str]:
         """Make a database, name it, and remove it."""
@@ -103,6 +113,21 @@ def running_postgresql() -> Iterator[PostgreSQL]:
     # Not below pytest's own folder, which only its owner may enter: as root the server is another user.
     with tempfile.TemporaryDirectory() as folder:
         server = PostgreSQL(Path(folder) / "data")
+        try:
+            yield server
+        finally:
+            server.remove()
+
+
+@contextmanager
+def running_standby(primary: PostgreSQL) -> Iterator[PostgreSQL]:
+    """A server that has all that this one acknowledges from now on, and may take its place."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        primary.copy_to(data)
+        server = PostgreSQL(data)
+        primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.execute("SELECT pg_reload_conf()")
         try:
             yield server
         finally:

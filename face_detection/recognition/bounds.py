@@ -8,6 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
+from recognition import names
+
+DOTS = (".", "..")
+MAX_NAME = 1000
 MAX_METADATA_BYTES = 64 * 1024  # as compact JSON in UTF-8
 MAX_METADATA_DEPTH = 32
 
@@ -30,6 +34,20 @@ def _bounded(value: JsonValue) -> JsonValue:
     return value
 
 
+def _name(text: str) -> str:
+    name = names.normalised(text)
+    if len(name) > MAX_NAME:  # a few characters of NFC are several
+        raise ValueError(f"more than {MAX_NAME} characters in NFC")
+    return name
+
+
+def _reachable(sample_id: str) -> str:
+    # Clients take `.` and `..` out of a path (RFC 3986, 5.2.4), percent-encoded, too (WHATWG's URL, 4.4).
+    if sample_id in DOTS:
+        raise ValueError("no client could ask for it: paths lose a part that is . or ..")
+    return sample_id
+
+
 def _moment(value: Any) -> datetime:
     # pydantic's own reading takes numbers, too, for seconds since 1970.
     try:
@@ -44,7 +62,10 @@ def _moment(value: Any) -> datetime:
 # Databases bound what an index entry may hold (PostgreSQL 2,704 bytes), and PostgreSQL's text takes no NUL.
 NO_NUL = r"^[^\x00]*$"
 Id = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
-Name = Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_NUL)]
+NewId = Annotated[Id, AfterValidator(_reachable)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NO_NUL), AfterValidator(_name)]
+# Of what was stored when any text was a name; NFC is at most three times as long, says UAX #15, section 12.
+StoredName = Annotated[str, Field(min_length=1, max_length=3 * MAX_NAME, pattern=NO_NUL)]
 Action = Annotated[str, Field(max_length=1000, pattern=NO_NUL)]
 Metadata = Annotated[JsonValue, AfterValidator(_bounded)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]  # becomes UTC

@@ -142,7 +142,7 @@ def test_an_export_leaves_out_what_is_damaged_and_says_so(
         data = b"".join(transfer.export(gallery))
         (tmp_path / "file").write_bytes(data)
         with (tmp_path / "file").open("rb") as exported:
-            assert transfer.import_file(another, exported) == (2, 0)
+            assert transfer.import_file(another, exported) == (2, 0, 0)
         assert "sample 'b' is not exported: its vector has another length" in caplog.text
 
 

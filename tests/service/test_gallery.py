@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galleries import MODEL, NOW, a_sample, database_url, enrol, nearest_ids, vectors_of
-from recognition.errors import GalleryModelMismatch
+from recognition.errors import GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Match
 from recognition.gallery import Gallery, open_gallery
 from recognition.gallery.database import transaction
 from recognition.gallery.rows import DELETIONS_KEPT
-from recognition.gallery.tables import state, tombstones
+from recognition.gallery.tables import VERSION, state, tombstones
 
 
 def test_an_empty_gallery_finds_nothing(gallery: Gallery) -> None:
@@ -102,7 +102,7 @@ def test_paging_misses_nothing_when_samples_go(gallery: Gallery) -> None:
 
 
 def test_samples_of_one_name_are_counted_paged_and_removed(gallery: Gallery, other: Gallery) -> None:
-    named = {"a": "x", "b": "y", "c": "x", "d": "X", "e": "x"}
+    named = {"a": "x", "b": "y", "c": "x", "d": "z", "e": "x"}
     new = [a_sample(sample_id, name=name) for sample_id, name in named.items()]
     gallery.upsert(new, vectors_of(*range(5)), MODEL)
     assert nearest_ids(other, 0) == ["a"]
@@ -189,6 +189,27 @@ def test_another_models_vectors_are_refused(gallery: Gallery, other: Gallery) ->
     gallery.clear()
     enrol(gallery, ["b"], [2], fingerprint="model-b")
     assert gallery.nearest(vectors_of(2), 1, "model-b")[0][0].sample.id == "b"
+
+
+def test_tables_that_a_newer_version_has_changed_are_neither_read_nor_written(gallery: Gallery) -> None:
+    enrol(gallery, ["a"], [1])
+
+    def set_version(number: str) -> None:
+        with gallery.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{number}'")
+
+    set_version("9999")
+    for use in (
+        lambda: enrol(gallery, ["b"], [2]),
+        lambda: gallery.delete("a"),
+        gallery.clear,
+        gallery.count,
+        lambda: nearest_ids(gallery, 1),
+    ):
+        with pytest.raises(GalleryUnavailable, match="Another version of this program"):
+            use()
+    set_version(VERSION)
+    assert nearest_ids(gallery, 1) == ["a"]
 
 
 def test_an_emptied_gallery_takes_a_model_of_another_dimension(gallery: Gallery) -> None:

@@ -99,7 +99,7 @@ def test_what_is_enrolled_just_before_an_import_would_store_it_stays(url, galler
     importing = open_gallery(url, 5)
     sa.event.listen(importing.engine, "before_cursor_execute", enrol_first)
     with (tmp_path / "a").open("rb") as file:
-        assert transfer.import_file(importing, file) == (2, 1)
+        assert transfer.import_file(importing, file) == (2, 1, 0)
     importing.close()
     assert [gallery.get(f"id-000{n}") for n in range(3)] == [sample(0), later, sample(2)]
 

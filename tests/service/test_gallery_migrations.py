@@ -90,12 +90,18 @@ def test_a_gallery_from_before_the_versions_is_brought_up_to_date(tmp_path: Path
         gallery.close()
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(VERSION,)]
-        plan = connection.execute("EXPLAIN QUERY PLAN SELECT count(*) FROM samples WHERE name = 'x'")
-        assert "samples_by_name" in str(plan.fetchall())
+        plan = connection.execute("EXPLAIN QUERY PLAN SELECT count(*) FROM samples WHERE name_key = 'x'")
+        assert "samples_by_name_key" in str(plan.fetchall())
 
 
+TO_THE_FOURTH = (
+    "DROP INDEX samples_by_name_key",
+    "ALTER TABLE samples DROP COLUMN name_key",
+    "CREATE INDEX samples_by_name ON samples (name)",
+    "UPDATE alembic_version SET version_num = '0004'",
+)
 TO_THE_FIRST = (
-    "DROP INDEX samples_by_name",
+    *TO_THE_FOURTH[:2],
     "DROP INDEX samples_by_expiry",
     "ALTER TABLE samples DROP COLUMN expires_at",
     "ALTER TABLE gallery_state DROP COLUMN key_check",
@@ -112,7 +118,61 @@ def test_the_first_version_is_brought_up_to_date(url: str) -> None:
     assert nearest_ids(gallery, 2, k=2) == ["b", "a"]
     gallery.close()
     engine = sa.create_engine(url)
-    assert "samples_by_name" in {index["name"] for index in sa.inspect(engine).get_indexes("samples")}
+    assert "samples_by_name_key" in {index["name"] for index in sa.inspect(engine).get_indexes("samples")}
+    engine.dispose()
+
+
+BLANK = ("   ", "\u200b", "\u3164\ufe0f")
+
+
+def test_names_of_before_are_normalised_and_none_is_lost(url: str) -> None:
+    """Eight spellings of one name, three that cannot be seen, and others."""
+    spellings = ["José", "Jose\u0301", "José ", " JOSÉ", "jose\u0301", "Jo\u200bsé", "José\n", "\ufeffJosé"]
+    others = ["Jose", "Ann  Lee", "ann lee", "می\u200cخواهم"]
+    names = [*spellings, *BLANK, *others]
+    gallery = open_gallery(url, lock_timeout_s=5)
+    ids = [f"{number:02}" for number in range(len(names))]
+    gallery.upsert([a_sample(sample_id) for sample_id in ids], vectors_of(*range(len(names))), MODEL)
+    gallery.close()
+    execute(url, *TO_THE_FOURTH)
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for sample_id, name in zip(ids, names, strict=True):
+            connection.execute(
+                sa.text("UPDATE samples SET name = :name WHERE sample_id = :id"),
+                {"name": name, "id": sample_id},
+            )
+    engine.dispose()
+    gallery = open_gallery(url, lock_timeout_s=5)
+    assert [sample.name for sample in gallery.page(limit=99)] == [
+        *8 * ["José"],
+        *(f"unnamed ({number:02})" for number in (8, 9, 10)),
+        *["Jose", "Ann Lee", "Ann Lee", "می\u200cخواهم"],
+    ]
+    assert [gallery.count(name) for name in ("José", "JOSE\u0301", "ANN LEE", "unnamed (09)")] == [8, 8, 2, 1]
+    assert nearest_ids(gallery, 5) == ["05"]
+    assert gallery.delete_named("josÉ") == 8
+    gallery.close()
+
+
+def test_the_index_of_vectors_outlives_a_change_of_every_row(url: str) -> None:
+    gallery = open_gallery(url, lock_timeout_s=5)
+    enrol(gallery, ["a", "b"], [1, 2])
+    gallery.close()
+    engine = sa.create_engine(url)
+    indexes = "SELECT indexdef FROM pg_indexes WHERE indexname = 'samples_by_vector'"
+
+    def of_vectors() -> list[str]:
+        if engine.name == "sqlite":
+            return []
+        with engine.connect() as connection:
+            return list(connection.exec_driver_sql(indexes).scalars())
+
+    before = of_vectors()
+    execute(url, *TO_THE_FOURTH)
+    open_gallery(url, lock_timeout_s=5).close()
+    assert of_vectors() == before
+    assert len(before) == (engine.name == "postgresql")
     engine.dispose()
 
 

@@ -154,24 +154,66 @@ def test_files_are_named_for_themselves_or_as_objects(run: Run, folder: Path) ->
     assert re.fullmatch(r"[0-9a-f-]{36}  Mindy  20\S+", line)
 
 
-def test_a_picture_is_replaced_under_its_id(
+def test_a_picture_that_has_changed_is_replaced_under_its_id(
     run: Run, folder: Path, photographs: dict[str, list[Path]]
 ) -> None:
     objects(run("enrol", folder, "--json"), 1)
     before = {s["id"]: s for s in objects(run("samples", "list", "--json"))}
     shutil.copy(photographs["madonna"][2], folder / "madonna" / "0.jpg")
     (folder / "madonna" / "again.JPG").unlink()
-    assert objects(run("enrol", folder / "madonna", "--name", "madonna", "--json"))[0]["enrolled"] == [
-        "0.jpg",
-        "1.jpg",
-    ]  # other paths, since they lie below another folder
     (report,) = objects(run("enrol", folder, "--replace", "--json"), 1)
     assert report["enrolled"] == REPORT["enrolled"]
     after = {s["id"]: s for s in objects(run("samples", "list", "--json"))}
-    assert len(after) == len(before) + 2
+    assert list(after) == list(before)
     for sample_id, sample in before.items():
-        assert after[sample_id]["metadata"] == sample["metadata"]
+        path = sample["metadata"]["path"]
+        assert after[sample_id]["metadata"]["path"] == path
+        assert (after[sample_id]["metadata"] == sample["metadata"]) == (path != "madonna/0.jpg")
         assert after[sample_id]["modified"] > sample["modified"]
+
+
+def test_a_folder_that_was_moved_or_is_named_otherwise_is_there_already(run: Run, folder: Path) -> None:
+    objects(run("enrol", folder, "--json"), 1)
+    moved = folder.rename(folder.parent / "moved")
+    (moved / "madonna" / "again.JPG").unlink()
+    (report,) = objects(run("enrol", moved, "--json"), 1)
+    assert (report["enrolled"], report["already"]) == ([], REPORT["enrolled"])
+    (report,) = objects(run("enrol", moved / "madonna", "--name", "MADONNA", "--json"))
+    assert (report["enrolled"], report["already"]) == ([], ["0.jpg", "1.jpg"])
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_two_cities_with_people_of_one_name_are_two_folders(
+    run: Run, folder: Path, photographs: dict[str, list[Path]], together: bool
+) -> None:
+    """Their pictures have the same path below the folder that is named."""
+    cities = [folder / "london", folder / "paris"]
+    for city, photograph in zip(cities, photographs["elton_john"], strict=False):
+        (city / "John Smith").mkdir(parents=True)
+        shutil.copy(photograph, city / "John Smith" / "1.jpg")
+    for _ in range(2):
+        for some in [cities] if together else [[city] for city in cities]:
+            objects(run("enrol", *some, "--json"))
+        listed = objects(run("samples", "list", "--name", "John Smith", "--json"))
+        assert [s["metadata"]["path"] for s in listed] == 2 * ["John Smith/1.jpg"]
+        assert len({s["metadata"]["sha256"] for s in listed}) == 2
+    (report,) = objects(run("enrol", *cities, "--replace", "--json"))
+    assert report["enrolled"] == ["John Smith/1.jpg", str(folder / "paris" / "John Smith" / "1.jpg")]
+    assert len(objects(run("samples", "list", "--json"))) == 2
+
+
+def test_pictures_that_change_their_paths_do_not_replace_each_other(
+    run: Run, tmp_path: Path, photographs: dict[str, list[Path]]
+) -> None:
+    first, second = tmp_path / "people" / "a" / "1.jpg", tmp_path / "people" / "a" / "2.jpg"
+    first.parent.mkdir(parents=True)
+    shutil.copy(photographs["madonna"][0], first)
+    objects(run("enrol", tmp_path / "people", "--json"))
+    first.rename(second)
+    shutil.copy(photographs["madonna"][1], first)
+    (report,) = objects(run("enrol", tmp_path / "people", "--replace", "--json"))
+    assert report["enrolled"] == ["a/1.jpg", "a/2.jpg"]
+    assert len(objects(run("samples", "list", "--json"))) == 2
 
 
 def test_a_sample_of_an_earlier_version_is_not_enrolled_again(pair: Pair, run: Run, folder: Path) -> None:
@@ -179,8 +221,14 @@ def test_a_sample_of_an_earlier_version_is_not_enrolled_again(pair: Pair, run: R
     with Client(pair.url) as client:
         client.enrol("madonna/1.jpg", "madonna", folder / "madonna" / "1.jpg")
     (report,) = objects(run("enrol", folder, "--json"), 1)
-    assert report["already"] == ["madonna/1.jpg"]
+    assert report["already"] == report["already_by_path"] == ["madonna/1.jpg"]
     assert count(pair) == 5
+    (folder / "broken.jpg").unlink()
+    assert "  madonna/1.jpg: already there, by its path alone" in text(run("enrol", folder))
+    objects(run("enrol", folder, "--replace", "--json"))
+    assert count(pair) == 5
+    (report,) = objects(run("enrol", folder, "--json"))
+    assert "already_by_path" not in report and len(report["already"]) == 5
 
 
 @pytest.mark.parametrize("written", ["Zo\u00eb_Kravitz", "Zoe\u0308_Kravitz", " Zo\u00eb_Kravitz "])
@@ -195,11 +243,11 @@ def test_a_person_has_the_folders_name(run: Run, folder: Path, written: str) -> 
     assert unicodedata.normalize("NFC", written) == written or f"{written}/1.jpg" in again["already"]
 
 
-def test_two_pictures_of_one_path_are_refused_before_anything_is_sent(run: Run, folder: Path) -> None:
-    result = run("enrol", folder / "madonna" / "0.jpg", folder / "ben_afflek" / "0.jpg")
-    assert result.exit_code == 2
-    assert "the path 0.jpg" in result.stderr
-    assert text(run("samples", "list")) == ""
+def test_pictures_of_one_path_are_told_apart_in_the_report(run: Run, folder: Path) -> None:
+    one, other = folder / "madonna" / "0.jpg", folder / "ben_afflek" / "0.jpg"
+    (report,) = objects(run("enrol", one, other, one, "--json"))
+    assert report["enrolled"] == ["0.jpg", str(other)]
+    assert report["duplicates"] == {str(one): "0.jpg"}
 
 
 def test_one_pictures_name_does_not_stop_the_others(run: Run, folder: Path) -> None:
@@ -360,9 +408,10 @@ def test_the_nearest_people_are_listed(run: Run, folder: Path) -> None:
     assert len(objects(run(*arguments, "--json"))[0]["faces"][0]["candidates"]) == 2
 
 
-def test_names_cannot_command_the_terminal(run: Run, folder: Path) -> None:
-    text(run("enrol", folder / "Mindy.jpg", "--name", "M\x1b[2J\nx"))
-    assert "M\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}x" in text(run("samples", "list"))
+def test_names_and_ids_cannot_command_the_terminal(pair: Pair, run: Run, folder: Path) -> None:
+    with Client(pair.url) as client:
+        client.enrol("M\x1b[2J\nx", "N\x1b[2J\nx", folder / "Mindy.jpg")
+    assert "M\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}x  N[2J x" in text(run("samples", "list"))
     assert "\x1b" not in text(run("recognise", folder / "Mindy.jpg"))
 
 

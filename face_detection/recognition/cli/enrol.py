@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -31,28 +31,59 @@ class Picture:
     """A picture to enrol.
 
     path: below the folder that was named, in POSIX form, or the file's name if the file itself was named.
-        With the person's name it tells whether the picture is enrolled already.
+    shown: the same, or the file as it was named where another picture has this path.
     """
 
     path: str
+    shown: str
     person: str
     file: Path
 
 
+@dataclass(frozen=True)
+class Known:
+    """A person's samples: ids by the SHA-256 of the file, and by its path where no two have the same.
+
+    undigested: paths of samples that lack a SHA-256, as those of earlier versions and of the web page do.
+    """
+
+    by_digest: dict[str, str]
+    by_path: dict[str, str]
+    undigested: set[str]
+
+
+@dataclass(frozen=True)
+class Sending:
+    """A sample to be sent, and what is shown of its file."""
+
+    shown: str
+    sample: Sample
+
+
 @dataclass
 class Report:
-    """What became of each picture, by path."""
+    """What became of each picture, by path.
+
+    already_by_path: those of `already` of which only the path says so; see `Known`.
+    """
 
     enrolled: list[str] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
+    already_by_path: list[str] = field(default_factory=list)
     duplicates: dict[str, str] = field(default_factory=dict)  # and of which
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def value(self) -> dict[str, Any]:
+        """Render it for programs; what only paths tell is the exception."""
+        return {name: found for name, found in vars(self).items() if found or name != "already_by_path"}
 
     def lines(self) -> Iterator[str]:
         """Render it as text."""
         yield f"{len(self.enrolled)} enrolled, {len(self.already)} already there, " + (
             f"{len(self.duplicates)} duplicates, {len(self.refused)} refused."
         )
+        for path in self.already_by_path:
+            yield f"  {path}: already there, by its path alone; --replace sends it if it is another picture"
         for path, original in self.duplicates.items():
             yield f"  {path}: the same bytes as {original}"
         for path, error in self.refused.items():
@@ -62,15 +93,22 @@ class Report:
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--name", help="The name of the person in all of them.")
-@click.option("--replace", is_flag=True, help="Send pictures again that are enrolled already.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Send pictures again that are enrolled already; one that has changed replaces that of its path.",
+)
 @service_command(gallery="new")
 def enrol(service: Client, as_json: bool, paths: tuple[Path, ...], name: str | None, replace: bool) -> bool:
     """Enrol the pictures of folders and files.
 
-    A person is named after the folder of the picture, exactly as the folder is written, or after the file if
-    it lies in no folder below the one that you name. Ids are random; the path stands in the sample's
-    metadata. Pictures that are enrolled already are skipped, so an interrupted enrolment can be started
-    again. Of several files with the same bytes only the first is enrolled.
+    A person is named after the folder of the picture, or after the file if it lies in no folder below the one
+    that you name. Ids are random; the path and the SHA-256 of the file stand in the sample's metadata.
+
+    Files are skipped whose bytes are enrolled under this name already, wherever they lay: an interrupted
+    enrolment can be started again, and a folder can be moved. Samples without a SHA-256, of earlier versions
+    and of the web page, are told by their paths. Of several files with the same bytes only the first is
+    enrolled.
 
     Exit status 1: some were refused; the report says which, and why.
     """
@@ -82,9 +120,11 @@ def enrol(service: Client, as_json: bool, paths: tuple[Path, ...], name: str | N
                 _send(service, batch, report)
                 advance(len(batch))
     except KeyboardInterrupt:
-        show(as_json, vars(report), [*report.lines(), "Interrupted: start the same command again to go on."])
+        show(
+            as_json, report.value(), [*report.lines(), "Interrupted: start the same command again to go on."]
+        )
         raise SystemExit(INTERRUPTED) from None
-    show(as_json, vars(report), report.lines())
+    show(as_json, report.value(), report.lines())
     return not report.refused
 
 
@@ -100,17 +140,15 @@ def _pictures(
         for file in files:
             alone = file.parent == named or file == named
             path = file.name if file == named else file.relative_to(named).as_posix()
-            if path in seen:
-                raise click.BadParameter(
-                    f"two pictures have the path {path}; enrol the folders that they lie in one by one."
-                )
-            seen.add(path)
+            shown = file.as_posix() if path in seen else path
+            if shown in seen:
+                continue
+            seen.add(shown)
             person = name or (file.stem if alone else file.parent.name)
             if _is_text(path) and _is_text(person):
-                # File systems write the same name in several ways: macOS takes letters and accents apart.
-                yield Picture(path, unicodedata.normalize("NFC", person).strip(), file)
+                yield Picture(path, shown, person, file)
             else:
-                refused[path] = {"code": "file", "detail": "The name is not valid UTF-8."}
+                refused[shown] = {"code": "file", "detail": "The name is not valid UTF-8."}
 
 
 def _is_text(name: str) -> bool:
@@ -127,81 +165,115 @@ def _files_below(folder: Path, refused: dict[str, dict[str, str]]) -> Iterator[P
 
 def _samples(
     service: Client,
-    pictures: Iterable[Picture],
+    pictures: Sequence[Picture],
     replace: bool,
     report: Report,
     advance: Callable[[int], None],
-) -> Iterator[Sample]:
+) -> Iterator[Sending]:
     """Read the pictures that are to be sent; the report has the others."""
-    enrolled = cache(lambda person: _enrolled(service, person))
-    seen: dict[bytes, str] = {}
+    known_of = cache(lambda person: _known(service, person))
+    seen: dict[str, str] = {}  # what is shown of the first file, by digest
+    sent: set[str] = set()  # ids
+    alike = Counter((picture.person, picture.path) for picture in pictures)
     for picture in pictures:
         try:
             data = picture.file.read_bytes()
         except OSError as e:
-            report.refused[picture.path] = error_of(e)
+            report.refused[picture.shown] = error_of(e)
             advance(1)
             continue
-        first = seen.setdefault(hashlib.sha256(data).digest(), picture.path)
-        sample_id = enrolled(picture.person).get(picture.path)
-        if sample_id and not replace:
-            report.already.append(picture.path)
-        elif first != picture.path:
-            report.duplicates[picture.path] = first
+        digest = hashlib.sha256(data).hexdigest()
+        first = seen.setdefault(digest, picture.shown)
+        known = known_of(picture.person)
+        if not replace and digest not in known.by_digest and picture.path in known.undigested:
+            report.already.append(picture.shown)
+            report.already_by_path.append(picture.shown)
+        elif first != picture.shown:
+            report.duplicates[picture.shown] = first
+        elif not replace and digest in known.by_digest:
+            report.already.append(picture.shown)
         else:
-            yield {
-                "id": sample_id or str(uuid.uuid4()),
-                "name": picture.person,
-                "picture": data,
-                "metadata": {"path": picture.path},
-            }
+            sample_id = known.by_digest.get(digest)
+            # Of several pictures with one path nobody knows which of them the sample was made of.
+            if not sample_id and replace and alike[picture.person, picture.path] == 1:
+                sample_id = known.by_path.get(picture.path)
+            if not sample_id or sample_id in sent:
+                sample_id = str(uuid.uuid4())
+            sent.add(sample_id)
+            yield Sending(
+                picture.shown,
+                {
+                    "id": sample_id,
+                    "name": picture.person,
+                    "picture": data,
+                    "metadata": {"path": picture.path, "sha256": digest},
+                },
+            )
             continue
         advance(1)
 
 
-def _enrolled(service: Client, person: str) -> dict[str, str]:
-    """Return the ids of a person's samples by path."""
+def _known(service: Client, person: str) -> Known:
+    """Look up the samples of a person."""
     try:
         samples = list(service.samples(name=person))
     except ServiceError as e:
         if e.code in ONE_PICTURES_FAULT:
-            return {}  # it is refused as a name, and so will its pictures be
+            return Known({}, {}, set())  # it is refused as a name, and so will its pictures be
         raise
-    return {_path(sample): sample["id"] for sample in samples}
+    by_digest, by_path, undigested = {}, {}, set()
+    alike = Counter(map(_path, samples))
+    for sample in samples:
+        if (digest := _digest(sample)) is not None:
+            by_digest[digest] = sample["id"]
+        else:
+            undigested.add(_path(sample))
+        if alike[_path(sample)] == 1:
+            by_path[_path(sample)] = sample["id"]
+    return Known(by_digest, by_path, undigested)
 
 
 def _path(sample: Sample) -> str:
     """Return where a sample came from; before 1.0.0 that was its id."""
-    metadata = sample["metadata"]
-    path = metadata.get("path") if isinstance(metadata, dict) else None
+    path = _metadata(sample).get("path")
     return path if isinstance(path, str) else sample["id"]
 
 
-def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    batch: list[Sample] = []
-    for sample in samples:
-        size = sum(len(other["picture"]) for other in [*batch, sample])
+def _digest(sample: Sample) -> str | None:
+    digest = _metadata(sample).get("sha256")
+    return digest if isinstance(digest, str) else None
+
+
+def _metadata(sample: Sample) -> dict[str, Any]:
+    metadata = sample["metadata"]
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _batches(sendings: Iterable[Sending]) -> Iterator[list[Sending]]:
+    batch: list[Sending] = []
+    for sending in sendings:
+        size = sum(len(other.sample["picture"]) for other in [*batch, sending])
         if batch and (len(batch) == BATCH or size > BATCH_BYTES):
             yield batch
             batch = []
-        batch.append(sample)
+        batch.append(sending)
     if batch:
         yield batch
 
 
-def _send(service: Client, batch: list[Sample], report: Report) -> None:
+def _send(service: Client, batch: list[Sending], report: Report) -> None:
     """Enrol a batch. If one picture makes the service refuse all of them, each is sent alone."""
-    path_of = {sample["id"]: sample["metadata"]["path"] for sample in batch}
+    shown = {sending.sample["id"]: sending.shown for sending in batch}
     try:
-        answer = service.enrol_all(batch)
+        answer = service.enrol_all([sending.sample for sending in batch])
     except ServiceError as e:
         if e.code not in ONE_PICTURES_FAULT:
             raise
         if len(batch) == 1:
-            report.refused[batch[0]["metadata"]["path"]] = error_of(e)
+            report.refused[batch[0].shown] = error_of(e)
         else:
-            for sample in batch:
-                _send(service, [sample], report)
+            for sending in batch:
+                _send(service, [sending], report)
         return
-    report.enrolled += [path_of[sample_id] for sample_id in answer["success"]]
-    report.refused |= {path_of[sample_id]: error for sample_id, error in answer["errors"].items()}
+    report.enrolled += [shown[sample_id] for sample_id in answer["success"]]
+    report.refused |= {shown[sample_id]: error for sample_id, error in answer["errors"].items()}

@@ -19,6 +19,7 @@ from recognition.cli.session import (
     progress,
     read_settings,
     show,
+    without_name,
 )
 from recognition.errors import GalleryModelMismatch
 from serving.errors import Failure
@@ -71,11 +72,14 @@ def import_(database: str | None, file: Path, as_json: bool) -> None:
     from recognition.gallery.transfer import import_file
 
     with _opened(database, create=True) as opened, file.open("rb") as stream:
-        imported, unchanged = import_file(opened, stream, _check_prepared, progress)
+        imported, unchanged, unnamed = import_file(opened, stream, _check_prepared, progress)
     show(
         as_json,
-        {"imported": imported, "unchanged": unchanged},
-        [f"{imported} of {imported + unchanged} samples imported; the others were there already."],
+        {"imported": imported, "unchanged": unchanged, **({"unnamed": unnamed} if unnamed else {})},
+        [
+            f"{imported} of {imported + unchanged} samples imported; the others were there already.",
+            *without_name(unnamed),
+        ],
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from recognition.cli.service import service_command
-from recognition.cli.session import FAILED, OrderedGroup, error_of, fail, show
+from recognition.cli.session import FAILED, OrderedGroup, error_of, fail, show, without_name
 from recognition.client import Client, ServiceError
 
 # What is wrong with an exported file, and not with the service.
@@ -104,5 +104,6 @@ def import_(service: Client, as_json: bool, file: Path) -> bool:
             raise
         fail(FAILED, error_of(e))
     count, unchanged = answer["imported"], answer["unchanged"]
-    show(as_json, answer, [f"{count} samples imported, {unchanged} were there already."])
+    lines = [f"{count} samples imported, {unchanged} were there already."]
+    show(as_json, answer, [*lines, *without_name(answer.get("unnamed", 0))])
     return True

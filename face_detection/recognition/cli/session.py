@@ -80,6 +80,11 @@ def show(as_json: bool, value: object, lines: Iterable[str]) -> None:
             click.echo(printable(line))
 
 
+def without_name(count: int) -> list[str]:
+    """Tell how many samples of an imported file have a name that cannot be seen."""
+    return [f"{count} have no name that can be seen, and are called `unnamed (ID)`."] if count else []
+
+
 def printable(text: str) -> str:
     """Replace what a terminal would obey instead of showing it: names and ids come from anywhere."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

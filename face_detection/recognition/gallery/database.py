@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 VALUES_PER_QUERY = 500  # SQLite takes 999 bound parameters in its oldest builds
 LOG_WAIT_MS = 100  # a search among a million samples reads for 30
-DISK_FULL, OTHER_DIMENSION = "53100", "22000"  # PostgreSQL, appendix A; the latter is pgvector's choice
+# PostgreSQL, appendix A; the dimension's is pgvector's choice.
+DISK_FULL, OTHER_DIMENSION, READ_ONLY = "53100", "22000", "25006"
 # What a request stores is less than its body, of at most 64 MiB (MAX_BODY_BYTES); for a while it lies on the
 # disk twice: in SQLite's write-ahead log, and in the file.
 LEAST_FREE_BYTES = 128 * 2**20
@@ -182,6 +183,9 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int) -> sa.Engine:
     that begins it. Statements are prepared in the server, which spares it a fifth of a small search, only
     where no pooler stands in between, or where the URL has `prepare_threshold=n`: after so many runs of each.
 
+    Of several servers that the URL names (`host=a&host=b`) it is the primary that is connected to. A server
+    that turns out to be a standby is left, for its name may stand for another one by then.
+
     Args:
         url: its driver does not matter.
         timeout_s: how long a connection, a lock, a statement, and a client that has died within a transaction
@@ -210,6 +214,8 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int) -> sa.Engine:
         "tcp_user_timeout": str(timeout_ms),
         **url.query,
     }
+    if isinstance(query.get("host"), tuple):
+        query.setdefault("target_session_attrs", "read-write")
     asked = query.pop("prepare_threshold", None)
     engine = sa.create_engine(
         url.set(drivername="postgresql+psycopg", query=query),
@@ -232,6 +238,11 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int) -> sa.Engine:
         connection.exec_driver_sql(write if connection.get_execution_options().get("write") else read)
         driver.prepare_threshold = connection.info["prepare_threshold"]
 
+    def leave(context: sa.engine.ExceptionContext) -> None:
+        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+            context.is_disconnect = True  # and so are the others of the pool
+
     sa.event.listen(engine, "connect", configure)
     sa.event.listen(engine, "begin", begin)
+    sa.event.listen(engine, "handle_error", leave)
     return engine

@@ -23,7 +23,8 @@ import pydantic_core
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from recognition.bounds import Action, Id, Metadata, Moment, Name
+from recognition import names
+from recognition.bounds import Action, Id, Metadata, Moment, StoredName
 from recognition.errors import DamagedGallery
 from recognition.faces import Sample
 from serving.validation import faults_of
@@ -58,7 +59,7 @@ class _First(BaseModel):
 
 class _Line(BaseModel):
     id: Id
-    name: Name
+    name: StoredName
     metadata: Metadata
     action: Action | None
     created: Moment
@@ -249,5 +250,6 @@ def _sample(line: _Line, header: Header, number: int) -> Record:
         raise DamagedGallery(f"line {number}: the vector is not base64 of float32") from e
     if vector.shape != (header.dimension,) or not (np.abs(vector) < LARGEST).all():
         raise DamagedGallery(f"line {number}: not a vector of {header.dimension} finite numbers")
-    about = (line.id, line.name, line.metadata, line.action, line.created, line.modified, line.expires_at)
+    name = names.stored(line.name, line.id)
+    about = (line.id, name, line.metadata, line.action, line.created, line.modified, line.expires_at)
     return Sample(*about), vector

@@ -8,21 +8,50 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from recognition.errors import GalleryUnavailable
 from recognition.faces import Sample
 from recognition.gallery.database import portions
-from recognition.gallery.tables import SAMPLE_COLUMNS, STATE, State, sample_of, samples, state, tombstones
+from recognition.gallery.tables import (
+    SAMPLE_COLUMNS,
+    STATE,
+    VERSION,
+    State,
+    sample_of,
+    samples,
+    state,
+    tombstones,
+)
 
 # Revisions whose tombstones are kept. A worker looks at least once a minute, in which fewer changes can be
 # synced to disk; one that missed some reads all vectors anew.
 DELETIONS_KEPT = 100_000
 
 # What a sample that comes again replaces; it keeps its key, its id and `created`.
-REPLACED = ("name", "metadata", "action", "vector", "fingerprint", "modified", "revision", "expires_at")
+REPLACED = (
+    "name",
+    "name_key",
+    "metadata",
+    "action",
+    "vector",
+    "fingerprint",
+    "modified",
+    "revision",
+    "expires_at",
+)
 
 
 def state_of(connection: sa.Connection) -> State:
-    """Return the state of the gallery."""
-    return State(*connection.execute(STATE).one())
+    """Return the state of the gallery.
+
+    Raises:
+        GalleryUnavailable: the tables are not those that this version of the program knows.
+    """
+    current = State(*connection.execute(STATE).one())
+    if current.version != VERSION:
+        raise GalleryUnavailable(
+            "Another version of this program has changed the gallery's tables; update this one, too."
+        )
+    return current
 
 
 def next_revision(connection: sa.Connection) -> int:
@@ -103,6 +132,20 @@ def store(
         by_key = samples.update().where(samples.c.key == sa.bindparam("known_key"))
         connection.execute(by_key.values(columns), replaced)
     return len(new), len(replaced)
+
+
+def keep_spellings(connection: sa.Connection, revision: int) -> None:
+    """Spell the names that were stored in this revision as the oldest sample of the same name does."""
+    older = samples.alias()
+    first = (
+        sa.select(older.c.name)
+        .where(older.c.name_key == samples.c.name_key, older.c.revision < revision)
+        .order_by(older.c.key + 0)  # which no index has: PostgreSQL would go through all samples by key
+        .limit(1)
+        .scalar_subquery()
+    )
+    which = samples.c.revision == revision, samples.c.name != first
+    connection.execute(samples.update().where(*which).values(name=first))
 
 
 def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:

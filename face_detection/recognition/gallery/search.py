@@ -70,15 +70,15 @@ def nearest_names(
 
     Looks at more and more samples until they have k names, or reach max_distance, or are all there are.
     """
-    names: dict[int, str] = {}  # by key
+    names: dict[int, str] = {}  # their keys, by the keys of samples
 
     def nearest_names_of(probe: NDArray[np.float32]) -> Neighbours:
         take = MORE_FOR_NAMES * k
         while True:
             ((keys, distances),) = search.nearest(connection, state, probe[np.newaxis], take)
             for some in portions([int(key) for key in keys if int(key) not in names]):
-                query = sa.select(samples.c.key, samples.c.name).where(samples.c.key.in_(some))
-                names.update((row.key, row.name) for row in connection.execute(query))
+                query = sa.select(samples.c.key, samples.c.name_key).where(samples.c.key.in_(some))
+                names.update((row.key, row.name_key) for row in connection.execute(query))
             firsts: dict[str, int] = {}  # the place of each name's nearest sample, nearest first
             for place, key in enumerate(keys):
                 firsts.setdefault(names[int(key)], place)

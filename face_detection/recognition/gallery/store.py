@@ -28,6 +28,7 @@ from recognition.gallery import atrest, rows
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_names
 from recognition.gallery.tables import SAMPLE_COLUMNS, State, naive_utc, sample_of, samples, state
+from recognition.names import key_of
 from serving.errors import DiskFull
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,9 @@ class Gallery:
     ) -> int:
         """Store samples, all or none; an id that is already there is replaced and keeps its `created`.
 
+        A name that is there already, in another case perhaps, keeps its first spelling, unless all samples
+        of that name are replaced.
+
         Args:
             new: n samples with n different ids.
             vectors: float32 (n, d), row i for sample i.
@@ -137,10 +141,13 @@ class Gallery:
                 new, vectors = [new[place] for place in places], vectors[places]
             revision = rows.next_revision(connection)
             self._adopt(connection, fingerprint, vectors.shape[1], revision)
+            keys = [key_of(sample.name) for sample in new]
+            first: dict[str, str] = {}  # spelling in this request
             values = [
                 {
                     "sample_id": sample.id,
-                    "name": sample.name,
+                    "name": first.setdefault(key, sample.name),
+                    "name_key": key,
                     "metadata": json.dumps(sample.metadata, ensure_ascii=False),
                     "action": sample.action,
                     "vector": self._search.encoded(connection, vector, sample.id, fingerprint),
@@ -150,9 +157,10 @@ class Gallery:
                     "revision": revision,
                     "expires_at": sample.expires_at and naive_utc(sample.expires_at),
                 }
-                for sample, vector in zip(new, vectors, strict=True)
+                for sample, key, vector in zip(new, keys, vectors, strict=True)
             ]
             _, replaced = rows.store(connection, values, known)
+            rows.keep_spellings(connection, revision)
             begin("enrol", [sample.id for sample in new])
         if replaced:
             empty_log(self.engine)
@@ -172,7 +180,7 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        return len(self._remove(samples.c.name == name))
+        return len(self._remove(samples.c.name_key == key_of(name)))
 
     def clear(self) -> None:
         """Remove every sample.
@@ -203,7 +211,7 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        which = None if name is None else samples.c.name == name
+        which = None if name is None else samples.c.name_key == key_of(name)
         with self._reading() as (connection, current):
             return rows.count(connection, which, current.expired_by)
 
@@ -223,7 +231,7 @@ class Gallery:
         if after is not None:
             query = query.where(samples.c.sample_id > after)
         if name is not None:
-            query = query.where(samples.c.name == name)
+            query = query.where(samples.c.name_key == key_of(name))
         with self._reading() as (connection, current):
             found = connection.execute(rows.unexpired(query, current.expired_by))
             return [sample_of(row) for row in found]

@@ -12,7 +12,7 @@ from pgvector.sqlalchemy import VECTOR
 
 from recognition.faces import Sample
 
-VERSION = "0004"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0005"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -50,6 +50,7 @@ samples = sa.Table(
     sa.Column("key", Key, primary_key=True, autoincrement=True),
     sa.Column("sample_id", Id, nullable=False, unique=True),
     sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name_key", sa.Text, nullable=False),  # of `key_of`: two names with the same one are the same
     sa.Column("metadata", sa.Text, nullable=False),  # JSON
     sa.Column("action", sa.Text),
     sa.Column("vector", Vector, nullable=False),
@@ -59,7 +60,7 @@ samples = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False, index=True),
     sa.Column("expires_at", sa.DateTime),  # UTC; null: never
     # In PostgreSQL a hash: an entry of a b-tree has at most 2,704 bytes there, and a name has no limit.
-    sa.Index("samples_by_name", "name", postgresql_using="hash"),
+    sa.Index("samples_by_name_key", "name_key", postgresql_using="hash"),
     sqlite_autoincrement=True,
 )
 
@@ -86,8 +87,12 @@ state = sa.Table(
 
 
 class State(NamedTuple):
-    """What `gallery_state` says, and what of the samples has expired."""
+    """What `gallery_state` says, and what of the samples has expired.
 
+    version: of the tables; another than VERSION where a newer program has changed them under this one.
+    """
+
+    version: str
     revision: int
     complete_since: int
     fingerprint: str | None
@@ -98,6 +103,7 @@ class State(NamedTuple):
 
 # One row; the moment is read from the index above alone.
 STATE = sa.select(
+    sa.select(sa.column("version_num")).select_from(sa.table("alembic_version")).scalar_subquery(),
     state.c.revision,
     state.c.complete_since,
     state.c.fingerprint,

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ from recognition.gallery.database import transaction
 from recognition.gallery.rows import state_of, unexpired
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, tombstones
+from recognition.names import unnamed
 from serving.errors import NotFound
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,17 @@ ROWS_AT_ONCE = 1000
 
 # Opens the progress bar of one part of the work: its name, and how many samples it has, None if not known.
 Progress = Callable[[str, int | None], AbstractContextManager[portable.Advance]]
+
+
+class Imported(NamedTuple):
+    """How many samples of a file were stored, how many were there already, and how many have no name.
+
+    Of these the name could not be seen; they are called `unnamed (ID)`.
+    """
+
+    imported: int
+    unchanged: int
+    unnamed: int
 
 
 def unseen(part: str, total: int | None) -> AbstractContextManager[portable.Advance]:
@@ -91,7 +103,7 @@ def import_file(
     file: IO[bytes],
     check_comparable: Callable[[str, int], None] = lambda fingerprint, dimension: None,
     progress: Progress = unseen,
-) -> tuple[int, int]:
+) -> Imported:
     """Store the samples of a portable file, once all of it is checked, a thousand in one transaction.
 
     A sample that is there in the same or a newer state stays as it is, so what was broken off can simply be
@@ -102,9 +114,6 @@ def import_file(
         file: that can be read from its beginning.
         check_comparable: raises where vectors of this fingerprint and dimension cannot be used here.
         progress: shows it.
-
-    Returns:
-        How many were stored, and how many were there already.
 
     Raises:
         DamagedGallery: the file is not whole, or was changed; nothing is stored.
@@ -119,15 +128,16 @@ def import_file(
     check_comparable(of.fingerprint, of.dimension)
     if _header(gallery.engine) not in (None, of):
         raise GalleryModelMismatch("The gallery was made with another embedding model than the file.")
-    imported = 0
+    imported = without_name = 0
     with gallery.audit.outcomes() as begin, progress("importing", count) as advance:
         begin("import", count)  # each step has its own lines of what is stored
         checked = portable.read(file)
         while records := list(islice(checked, ROWS_AT_ONCE)):
+            without_name += sum(sample.name == unnamed(sample.id) for sample, _ in records)
             new, vectors = [sample for sample, _ in records], np.stack([vector for _, vector in records])
             imported += gallery.upsert(new, vectors, of.fingerprint, only_newer=True)
             advance(len(records))
-    return imported, count - imported
+    return Imported(imported, count - imported, without_name)
 
 
 def header(engine: sa.Engine) -> portable.Header:

@@ -158,9 +158,11 @@ export async function samplesOf(name) {
   }
 }
 
-export const deleteSample = (id) => json(`samples/${encodeURIComponent(id)}`, { method: "DELETE" });
-
 export const deleteSamples = (query) => json(`samples?${new URLSearchParams(query)}`, { method: "DELETE" });
+
+/** Delete one sample. Browsers take `.` and `..`, ids of older services, out of every path. */
+export const deleteSample = (id) =>
+  [".", ".."].includes(id) ? deleteSamples({ id }) : json(`samples/${encodeURIComponent(id)}`, { method: "DELETE" });
 
 export const exported = async () => (await call("export")).blob();
 

@@ -117,7 +117,7 @@ async function load(file) {
   byId("gallery-summary").textContent = "Importing …";
   try {
     const report = await imported(file);
-    done.textContent = `${count(report.imported, "sample", "samples")} imported, ${report.unchanged} already there.`;
+    done.textContent = `${count(report.imported, "sample", "samples")} imported, ${report.unchanged} already there${report.unnamed ? `, ${report.unnamed} without a name` : ""}.`;
   } finally {
     await list();
   }

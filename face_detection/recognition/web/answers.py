@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import ConfigDict, Field, JsonValue, with_config
 from typing_extensions import TypedDict
 
+from serving.model import Range
 from serving.notices import Notice
 
 SampleId = Annotated[str, Field(description="The sample's own id, as the caller chose it.")]
@@ -170,6 +171,11 @@ class Imported(TypedDict):
 
     imported: Annotated[Total, Field(description="How many were stored.")]
     unchanged: Annotated[Total, Field(description="How many stay as they were: the gallery's own are newer.")]
+    unnamed: NotRequired[
+        Annotated[
+            Total, Field(description="How many have a name that cannot be seen, and become `unnamed (ID)`.")
+        ]
+    ]
 
 
 class GallerySize(TypedDict):
@@ -188,9 +194,7 @@ class Ready(TypedDict):
     version: Annotated[str, Field(description="Of this service.")]
     model: Annotated[str, Field(description="The embedding model.")]
     threshold: Annotated[float, Field(description="What `min_distance` is if it is not sent.")]
-    distance_range: Annotated[
-        tuple[float, float], Field(description="The smallest and the largest distance there can be.")
-    ]
+    distance_range: Annotated[Range, Field(description="The smallest and the largest distance there can be.")]
     gallery: Annotated[GallerySize, Field(description="What is enrolled.")]
     authentication: Annotated[bool, Field(description="Whether keys are asked for.")]
     warnings: Annotated[list[Notice], Field(description="What is wrong though the service is ready.")]

@@ -131,11 +131,14 @@ def clear_samples(parts: Parts) -> ResponseReturnValue:
 
 
 def delete_samples(parts: Parts) -> ResponseReturnValue:
-    """Remove every sample, or those of a name."""
-    name = wire.parse_name_query(query())
-    if name is None:
-        return clear_samples(parts)
-    return jsonify(answers.Cleared(success=CLEARED, deleted=parts.gallery.delete_named(name)))
+    """Remove every sample, those of a name, or the one of an id, whatever it is."""
+    asked = wire.parse_delete_query(query())
+    if asked.id is not None:
+        parts.service.delete(asked.id)
+        return jsonify(answers.Cleared(success=CLEARED, deleted=1))
+    if asked.name is not None:
+        return jsonify(answers.Cleared(success=CLEARED, deleted=parts.gallery.delete_named(asked.name)))
+    return clear_samples(parts)
 
 
 def list_samples(parts: Parts) -> ResponseReturnValue:
@@ -169,8 +172,8 @@ def export_samples(parts: Parts) -> ResponseReturnValue:
 def import_samples(parts: Parts) -> ResponseReturnValue:
     """Store the samples of such a file, unless newer ones are there."""
     with bodies.as_file("file", NDJSON, OCTETS) as file:
-        imported, unchanged = transfer.import_file(parts.gallery, file, parts.service.check_comparable)
-    return jsonify(answers.Imported(imported=imported, unchanged=unchanged))
+        outcome = transfer.import_file(parts.gallery, file, parts.service.check_comparable)
+    return jsonify(render.import_answer(*outcome))
 
 
 def _file_or_json() -> bytes:

@@ -10,6 +10,7 @@ from recognition.results import EnrolmentReport, Readiness, Recognition, SampleP
 from recognition.web.answers import (
     DetectedFace,
     Enrolled,
+    Imported,
     Landmarks,
     PictureWarning,
     Ready,
@@ -141,6 +142,12 @@ def sample_answer(sample: Sample) -> StoredSample:
         "modified": sample.modified.isoformat(),
         "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
     }
+
+
+def import_answer(imported: int, unchanged: int, unnamed: int) -> Imported:
+    """Render the answer of /import; samples without a name are the exception."""
+    answer: Imported = {"imported": imported, "unchanged": unchanged}
+    return answer | {"unnamed": unnamed} if unnamed else answer
 
 
 def readiness_answer(

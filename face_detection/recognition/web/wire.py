@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewId
 from recognition.faces import Encoded, Enrolment, Search
 from recognition.web.json_size import check_size
 from serving.errors import NotFound
@@ -59,8 +59,19 @@ class _Lax(BaseModel):
 class NewSample(_Strict):
     """One sample to enrol: the largest face of the picture counts."""
 
-    id: Annotated[Id, Field(description="The caller's own; sent again it replaces the sample. Required.")]
-    name: Annotated[Name, Field(description="Whose face it is. Required.")]
+    id: Annotated[
+        NewId,
+        Field(
+            description="The caller's own, but not `.` or `..`; sent again it replaces the sample. Required."
+        ),
+    ]
+    name: Annotated[
+        Name,
+        Field(
+            description="Whose face it is. White space at the ends, and what cannot be seen, is left out; "
+            "something must be left. Required."
+        ),
+    ]
     image: Image
     metadata: Annotated[
         Metadata, Field(description="Any JSON of up to 64 KiB, given back with a match. Default: null.")
@@ -154,8 +165,28 @@ class NameQuery(_Lax):
     """Whose samples are meant."""
 
     name: Annotated[
-        Name | None, Field(description="Only the samples of this name, exactly. Default: all samples.")
+        Name | None,
+        Field(description="Only the samples of this name, in whatever case. Default: all samples."),
     ] = None
+
+
+class DeleteQuery(NameQuery):
+    """Which samples to remove."""
+
+    id: Annotated[
+        Id | None,
+        Field(
+            description="Only the sample of this id, which may be `.` or `..`: paths lose these. "
+            "Default: all samples."
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def refuse_both(self) -> DeleteQuery:
+        """Refuse an id and a name together: nobody knows which was meant."""
+        if self.id is not None and self.name is not None:
+            raise ValueError("id, name: send one of them")
+        return self
 
 
 class SamplesQuery(NameQuery):
@@ -275,6 +306,16 @@ def parse_samples_query(query: Mapping[str, str]) -> SamplesQuery:
     """
     with faults_told(*SamplesQuery.model_fields):
         return SamplesQuery.model_validate(dict(query))
+
+
+def parse_delete_query(query: Mapping[str, str]) -> DeleteQuery:
+    """Read which samples DELETE /samples is to remove.
+
+    Raises:
+        InvalidRequest: another parameter than `id` and `name`, both of them, or an empty one.
+    """
+    with faults_told(*DeleteQuery.model_fields):
+        return DeleteQuery.model_validate(dict(query))
 
 
 def parse_name_query(query: Mapping[str, str]) -> str | None:
