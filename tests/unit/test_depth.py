@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -132,3 +135,30 @@ def test_orientation_and_depth_go_together() -> None:
     turned = np.rot90(samples)  # as a camera stores it that was held upright
     assert_like(tiff_of(turned, more=((274, 3, 6),)), GREY)
     assert_like(tiff_of(np.rot90(scaled(COLOUR, 4095)), more=((274, 3, 6),)), COLOUR)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_hdr_heic_and_avif_keep_their_brightness(bits: int) -> None:
+    samples = scaled(COLOUR, 2**bits - 1)
+    stream = io.BytesIO()
+    heif = pillow_heif.from_bytes("RGB;16", (64, 64), scaled(COLOUR, 65535).tobytes())
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = bits == 12
+    heif.save(stream, quality=-1, chroma=444)
+    for data in (stream.getvalue(), imagecodecs.avif_encode(samples, level=100, bitspersample=bits)):
+        assert_like(data, COLOUR, tolerance=6)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("picture", [GREY, COLOUR], ids=["grey", "colour"])
+def test_jpeg_xl_of_any_depth(picture: np.ndarray, kind: str) -> None:
+    samples = scaled(picture, {"u1": 255, "u2": 65535, "f4": 1}[kind], kind)
+    assert_like(imagecodecs.jpegxl_encode(samples, lossless=True), picture)
+
+
+def test_deep_jpeg_2000_keeps_its_brightness() -> None:
+    """But for white itself, which Pillow 13 rounds up to 256, that is 0."""
+    for bits in (8, 10, 12, 16):
+        for picture in (np.minimum(GREY, 254), np.minimum(COLOUR, 254)):
+            samples = scaled(picture, 2**bits - 1, "u1" if bits == 8 else "u2")
+            data = imagecodecs.jpeg2k_encode(samples, reversible=True, bitspersample=bits)
+            assert_like(data, picture, tolerance=2)
