@@ -1,4 +1,4 @@
-"""Pictures as people have them, over HTTP and on the command line: any format, cut off, deep, oddly wrapped."""
+"""Pictures as people have them, over HTTP and on the command line: any format, cut off, deep, wrapped."""
 
 from __future__ import annotations
 

@@ -97,6 +97,30 @@ def test_grey_of_other_types(kind: str, white: float) -> None:
     assert_like(tiff_of(samples, deflate=True), GREY)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("kind", "white"),
+    [
+        *((kind, white) for kind in ("f2", "f4", "f8") for white in (1, 255)),
+        *(("i2", white) for white in (4095, 32767)),
+        *(("u4", white) for white in (255, 65535, 2**32 - 1)),
+    ],
+)
+def test_colours_of_other_types(kind: str, white: float, order: str) -> None:
+    for picture in (GREY, COLOUR):
+        samples = (picture / 255 * white + (0.5 if kind[0] != "f" and white < 2**31 else 0)).astype(kind)
+        assert_like(tiff_of(samples, order=order), picture)
+        assert_like(tiff_of(samples, deflate=True, order=order), picture)
+
+
+def test_colours_of_other_types_may_have_alpha_planes_and_orientation() -> None:
+    floats = np.concatenate([COLOUR, HALF], axis=2).astype("f4") / 255
+    assert_like(tiff_of(floats), np.where(HALF == 0, 255, COLOUR))
+    planes = np.ascontiguousarray(np.moveaxis(floats[..., :3], -1, 0)).reshape(64, 64, 3)
+    assert_like(tiff_of(planes, more=((284, 3, 2),)), COLOUR)
+    assert_like(tiff_of(np.rot90(floats[..., :3]), more=((274, 3, 6),)), COLOUR)
+
+
 @pytest.mark.parametrize(
     "samples",
     [
