@@ -45,7 +45,7 @@ def is_deep_grey(image: Image.Image) -> bool:
 
 
 def in_native_order(image: Image.Image) -> None:
-    """Have an opened TIFF of 32 bits read in the processor's order, as libtiff gives it and Pillow forgets."""
+    """Read an opened TIFF of 32 bits in the processor's order, which libtiff gives and Pillow forgets."""
     raw = _raw_mode(image)
     if raw and image.mode in ("I", "F") and image.tile[0].codec_name == "libtiff":  # type: ignore[attr-defined]
         _set_raw_mode(image, raw.replace("B", "N"))

@@ -66,6 +66,7 @@ def seeds(folders: list[Path]) -> list[bytes]:
     ]
     found += [png_of(samples), tiff_of(samples), tiff_of(samples, deflate=True, order=">")]
     found += [tiff_of(samples[..., 0].astype(kind)) for kind in ("f4", "i2", "u4")]
+    found += [tiff_of(samples.astype(kind), deflate=True) for kind in ("f2", "f4", "i2")]
     found += [jpeg_xl(picture) for picture in pictures]
     found += [*TOO_LARGE.values(), *INVALID.values(), *(data for data, _ in READABLE.values())]
     found += [file.read_bytes() for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
