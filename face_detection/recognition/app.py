@@ -12,6 +12,7 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
+from recognition import fonts
 from recognition.admission import Admission
 from recognition.audit import Audit
 from recognition.config import Settings, stop
@@ -19,6 +20,7 @@ from recognition.detector import find, load_mtcnn, shrinking
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
 from recognition.errors import AuditUnavailable, GalleryUnavailable
+from recognition.fonts import Fonts
 from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.service import Decode, Detector, Embedder, Service
 from recognition.web import examples, metrics
@@ -67,6 +69,7 @@ def create_app(
         enrolment=ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
         admission=Admission(settings.max_running, settings.max_waiting, queue_changed),
         audit=Audit(settings.audit_log),
+        write=Fonts(fonts.find()).write,
     )
     keys = settings.api_keys or settings.api_keys_file
     per_minute = settings.rate_limit_per_minute

@@ -1,4 +1,4 @@
-"""A client of the service. It needs `requests`, and nothing else of this package.
+"""A client of the service. It needs `requests`, and hardly anything else of this package.
 
 from recognition.client import Client
 
@@ -23,6 +23,8 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url
 from urllib3 import Retry
+
+from serving.credentials import without_credentials
 
 Picture = str | Path | bytes  # where a picture is, or its bytes
 Json = Any
@@ -65,6 +67,7 @@ class Client:
         timeout_s: the longest silence, in seconds.
         """
         self.host = (host if "://" in host else f"http://{host}").rstrip("/")
+        self._shown = without_credentials(self.host)
         self.timeout_s = timeout_s
         self.session = requests.Session()
         self.session.auth = _credentials(self.host, key)
@@ -197,7 +200,7 @@ class Client:
                     last = (last + chunk)[-CHUNK_BYTES:]
             return int(json.loads(last.splitlines()[-1])["samples"])
         except (requests.RequestException, ValueError, LookupError, TypeError) as e:
-            raise ServiceError("unexpected_answer", f"{self.host} broke the export off.") from e
+            raise ServiceError("unexpected_answer", f"{self._shown} broke the export off.") from e
 
     def import_(self, file: BinaryIO) -> Json:
         """Store the samples of an exported file; returns how many were `imported`, and `unchanged`."""
@@ -244,11 +247,11 @@ class Client:
                 **more,
             )
         except requests.Timeout as e:
-            raise ServiceError("timeout", f"{self.host} does not answer.") from e
+            raise ServiceError("timeout", f"{self._shown} does not answer.") from e
         except requests.ConnectionError as e:
-            raise ServiceError("unreachable", f"Nothing answers at {self.host}; is it running?") from e
-        except requests.RequestException as e:  # an address that is none
-            raise ServiceError("unreachable", f"{self.host}: {e}") from e
+            raise ServiceError("unreachable", f"Nothing answers at {self._shown}; is it running?") from e
+        except requests.RequestException as e:  # an address that is none, which the error quotes
+            raise ServiceError("unreachable", without_credentials(f"{self.host}: {e}")) from None
         if answer.status_code == 200:
             return answer
         try:
@@ -260,7 +263,7 @@ class Client:
     def _unexpected(self, answer: requests.Response) -> ServiceError:
         return ServiceError(
             "unexpected_answer",
-            f"{self.host} answers with status {answer.status_code}, but is not this service.",
+            f"{self._shown} answers with status {answer.status_code}, but is not this service.",
         )
 
 

@@ -136,6 +136,7 @@ class Service:
         reads a large request holds its turn already.
     clock: returns the time, in UTC.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
+    write: draws names on pictures, where OpenCV's own fonts do not do.
     rehearsal: shares one trial recognition between all that call `ready`.
     """
 
@@ -151,6 +152,7 @@ class Service:
     admission: Admission
     clock: Callable[[], datetime] = NOW
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
+    write: drawing.Write = drawing.no_fonts
     rehearsal: Shared[Model] = field(default_factory=lambda: Shared(REHEARSAL_KEPT_S))
 
     def recognise(self, picture: Encoded, search: Search) -> Largest[Recognition]:
@@ -174,14 +176,18 @@ class Service:
         with self.admission():
             decoded = self._decode(picture)
             recognised = self._recognised(decoded, search)
-            names = [
-                (each.face.box, each.matches[0].sample.name if each.matches else None)
-                for each in recognised.faces
-                if each.matches or unknown
-            ]
+            listed = [each for each in recognised.faces if each.matches or unknown]
             with stage("draw"):
-                jpeg = drawing.draw(decoded.pixels, names)
+                names = [(each.face.box, self._label(each, number)) for number, each in enumerate(listed, 1)]
+                jpeg = drawing.draw(decoded.pixels, names, self.write)
             return Drawing(jpeg, recognised.left_out, recognised.remarks)
+
+    def _label(self, recognition: Recognition, number: int) -> str | None:
+        """Return what is drawn at a face: its name, or where no font has that, what finds it in the JSON."""
+        if not recognition.matches:
+            return None
+        sample = recognition.matches[0].sample
+        return drawing.legible((sample.name, sample.id, f"#{number}"), self.write)
 
     def _recognised(self, picture: Picture, search: Search) -> Largest[Recognition]:
         """Do the work of `recognise` on a decoded picture."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ import click
 
 from recognition.cli.recognise import MIN_DISTANCE, SMALL_FACES
 from recognition.cli.service import service_command
-from recognition.cli.session import printable, show
+from recognition.cli.session import FAILED, check_processor, fail, printable, show
 from recognition.client import Client
 
 if TYPE_CHECKING:  # NumPy takes a tenth of a second to import, which --help has no use for
@@ -52,7 +53,8 @@ def watch(
     The source is a camera's number, the address of a stream, or a video file. From a camera or a stream it
     takes the newest frame, again and again until Ctrl-C; from a file the first frame of each interval.
 
-    Exit status 1: the source cannot be opened.
+    Exit status 1: the source cannot be opened, or a camera or a stream ends, as it does when its connection
+    breaks.
     """
     capture = _open_source(source)
     table = csv.writer(sys.stdout, lineterminator="\n")
@@ -69,6 +71,8 @@ def watch(
             rows = [{"time": when, **face} for face in faces]
             table.writerows([cell(str(row[column])) for column in COLUMNS] for row in rows)
         sys.stdout.flush()
+    if live:
+        fail(FAILED, {"code": "source_ended", "detail": f"{source} has ended."})
     return True
 
 
@@ -78,12 +82,14 @@ def cell(text: str) -> str:
 
 
 def _open_source(source: str) -> Any:
+    check_processor()
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # AV_LOG_QUIET: it quotes addresses with their passwords
     import cv2  # with NumPy a quarter of a second, which --help has no use for
 
     cv2.utils.logging.setLogLevel(0)  # its messages about a source that it cannot open help nobody
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     if not capture.isOpened():
-        raise click.ClickException(f"{source} cannot be opened.")
+        fail(FAILED, {"code": "source_unavailable", "detail": f"{source} cannot be opened."})
     return capture
 
 
