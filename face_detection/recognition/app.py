@@ -16,7 +16,7 @@ from recognition import fonts
 from recognition.admission import Admission
 from recognition.audit import Audit
 from recognition.config import Settings, stop
-from recognition.detector import load_mtcnn
+from recognition.detector import find, load_mtcnn, shrinking
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
 from recognition.errors import AuditUnavailable, GalleryUnavailable
@@ -60,8 +60,10 @@ def create_app(
     service = Service(
         decode or partial(pictures.decode, max_pixels=settings.max_image_pixels),
         detector,
-        embedder,
-        gallery,
+        embedder=embedder,
+        gallery=gallery,
+        find=partial(find, max_side_px=settings.detection_max_side_px, min_face_px=settings.min_face_px),
+        small_faces=settings.small_faces,
         ready_picture=ready_picture(settings.min_face_px),
         max_faces=settings.max_faces,
         enrolment=ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
@@ -127,9 +129,10 @@ def load_detector(settings: Settings) -> Detector:
     try:
         if settings.detector == "mtcnn":
             return load_mtcnn(settings.models_dir, max_side_px=settings.detection_max_side_px, **limits)
-        return load_deepface(
+        detector = load_deepface(
             settings.detector, settings.models_dir, deepface_home=settings.deepface_home, **limits
         )
+        return shrinking(detector, settings.detection_max_side_px)
     except (DetectorUnavailable, OSError, ValueError) as e:
         stop(str(e))
 

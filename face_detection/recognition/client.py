@@ -95,7 +95,7 @@ class Client:
     def enrol(self, sample_id: str, name: str, picture: Picture, **more: Json) -> None:
         """Store the largest face of a picture as a sample; an id sent again replaces its sample.
 
-        more: `metadata`, `action`, `expires_at`, as /update-samples has them.
+        more: `metadata`, `action`, `expires_at`, `small_faces`, as /update-samples has them.
         """
         sample = {"id": sample_id, "name": name, "picture": picture, **more}
         for error in self.enrol_all([sample])["errors"].values():
@@ -117,12 +117,16 @@ class Client:
         ]
         return self._json("POST", "/update-samples", json=body)
 
-    def recognise(self, picture: Picture, **options: str | float | bool | None) -> Json:
+    def recognise(
+        self, picture: Picture, *, warnings: list[str] | None = None, **options: str | float | bool | None
+    ) -> Json:
         """Return the faces of a picture, largest first.
 
-        options: `min_distance`, `include_unknown`, `top_k`, `per` and `limit`, as /face-recognition has them.
+        warnings: takes the codes of what is worth knowing of the picture, as X-Picture-Warnings has them.
+        options: `min_distance`, `include_unknown`, `top_k`, `per`, `limit` and `small_faces`, as
+            /face-recognition has them.
         """
-        return self._json("POST", "/face-recognition", files={"file": _bytes(picture)}, data=_fields(options))
+        return self._faces("/face-recognition", picture, warnings, options)
 
     def draw(self, picture: Picture, **options: str | float | bool | None) -> bytes:
         """Return the picture with boxes and names, as a JPEG; the options are those of `recognise`."""
@@ -131,17 +135,26 @@ class Client:
         )
         return answer.content
 
-    def detect(self, picture: Picture) -> Json:
-        """Return the faces of a picture with their landmarks, largest first."""
-        return self._json("POST", "/detect", files={"file": _bytes(picture)})
+    def detect(
+        self, picture: Picture, *, warnings: list[str] | None = None, small_faces: bool | None = None
+    ) -> Json:
+        """Return the faces of a picture with their landmarks, largest first; `warnings` as in `recognise`."""
+        return self._faces("/detect", picture, warnings, {"small_faces": small_faces})
 
-    def verify(self, picture1: Picture, picture2: Picture, min_distance: float | None = None) -> Json:
+    def verify(
+        self,
+        picture1: Picture,
+        picture2: Picture,
+        min_distance: float | None = None,
+        *,
+        small_faces: bool | None = None,
+    ) -> Json:
         """Compare the largest faces of two pictures."""
         return self._json(
             "POST",
             "/verify",
             files={"image1": _bytes(picture1), "image2": _bytes(picture2)},
-            data=_fields({"min_distance": min_distance}),
+            data=_fields({"min_distance": min_distance, "small_faces": small_faces}),
         )
 
     def samples(self, *, name: str | None = None, after: str | None = None) -> Iterator[Json]:
@@ -201,8 +214,23 @@ class Client:
         """Return what /ready says; an error tells why the service is not."""
         return self._json("GET", "/ready")
 
+    def _faces(
+        self,
+        path: str,
+        picture: Picture,
+        warnings: list[str] | None,
+        options: Mapping[str, str | float | bool | None],
+    ) -> Json:
+        answer = self._answer("POST", path, files={"file": _bytes(picture)}, data=_fields(options))
+        if warnings is not None:
+            codes = answer.headers.get("X-Picture-Warnings", "")
+            warnings.extend(code.strip() for code in codes.split(",") if code)
+        return self._parsed(answer)
+
     def _json(self, method: str, path: str, **more: Any) -> Json:
-        answer = self._answer(method, path, **more)
+        return self._parsed(self._answer(method, path, **more))
+
+    def _parsed(self, answer: requests.Response) -> Json:
         try:
             return answer.json()
         except requests.JSONDecodeError as e:

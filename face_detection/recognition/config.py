@@ -106,6 +106,7 @@ class Settings(Common):
     detection_threads: Positive = 2
     enrolment_threads: Positive = 2
     max_faces: Positive = 200
+    small_faces: bool = False
 
     @model_validator(mode="after")
     def _one_list_of_keys(self) -> Settings:

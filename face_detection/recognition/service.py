@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count as counting
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from recognition.results import (
     Drawing,
     EnrolledPicture,
     EnrolmentReport,
+    Found,
     Largest,
     Readiness,
     Recognition,
@@ -39,12 +41,21 @@ from serving.stages import count, stage, used
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
 CROPS_PER_CALL = 32  # of the embedding service, between which others may go first
 PICTURES_AHEAD = 8  # of an enrolment, that are begun before those before them are done
-PICTURES_PER_TURN = 8  # of an enrolment, after which those go first who wait
+# Of an enrolment, and searches of one picture for its faces, after which those go first who wait.
+PICTURES_PER_TURN = 8
 
 Decode = Callable[[bytes], Picture]
 Detector = Callable[[NDArray[np.uint8]], list[Face]]
 Outcome = TypeVar("Outcome")
 NOW = partial(datetime.now, UTC)
+
+
+class Finder(Protocol):
+    """Leads a detector over a picture."""
+
+    def __call__(self, detector: Detector, picture: NDArray[np.uint8], *, small_faces: bool) -> Found:
+        """Find the faces of a picture: uint8 (H, W, 3), RGB; small_faces: search all of it at full size."""
+        ...
 
 
 class Embedder(Protocol):
@@ -115,6 +126,8 @@ class Gallery(Protocol):
 class Service:
     """Detector, embedder and gallery put to use.
 
+    find: leads the detector over each picture.
+    small_faces: whether it does so at full size where a caller does not say.
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
     max_faces: of one picture are recognised or listed, the largest.
     enrolment: decodes the pictures of all enrolments and finds their faces, so few pictures at once as it has
@@ -129,6 +142,8 @@ class Service:
 
     decode: Decode
     detector: Detector
+    find: Finder
+    small_faces: bool
     embedder: Embedder
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
@@ -176,7 +191,8 @@ class Service:
 
     def _recognised(self, picture: Picture, search: Search) -> Largest[Recognition]:
         """Do the work of `recognise` on a decoded picture."""
-        largest = self._largest(picture, self._detect(picture)[: search.limit or None])
+        picture, every = self._all_faces(picture, search.small_faces)
+        largest = self._largest(picture, every[: search.limit or None])
         faces = largest.faces
         if not faces:
             self.audit("search", [])
@@ -232,7 +248,7 @@ class Service:
         with closing(_ahead(self.enrolment, cut, enrolments)) as outcomes:
             for number, (enrolment, outcome) in enumerate(zip(enrolments, outcomes, strict=True), 1):
                 check_client()
-                if number % PICTURES_PER_TURN == 0:
+                if number % PICTURES_PER_TURN == 0 or self._at_full_size(enrolment.small_faces):
                     self.admission.give_way()
                 if isinstance(outcome, Failure):
                     failed[enrolment.id] = outcome
@@ -250,20 +266,27 @@ class Service:
                 self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
         return EnrolmentReport(enrolled, failed)
 
-    def detect(self, picture: Encoded) -> Largest[Face]:
-        """Find the faces of an encoded picture, largest first.
+    def detect(self, picture: Encoded, *, small_faces: bool | None = None) -> Largest[Face]:
+        """Find the faces of an encoded picture, largest first; small_faces as in Search.
 
         Raises:
             InvalidImage, ImageTooLarge, Overloaded, ClientGone.
         """
         with self.admission():
-            decoded = self._decode(picture)
-            return self._largest(decoded, self._detect(decoded))
+            return self._largest(*self._all_faces(self._decode(picture), small_faces))
 
-    def verify(self, image1: Encoded, image2: Encoded, *, max_distance: float | None = None) -> Verification:
+    def verify(
+        self,
+        image1: Encoded,
+        image2: Encoded,
+        *,
+        max_distance: float | None = None,
+        small_faces: bool | None = None,
+    ) -> Verification:
         """Compare the largest faces of two encoded pictures.
 
         max_distance: one person's faces are nearer than this; None takes the model's own threshold.
+        small_faces: as in Search.
 
         Raises:
             InvalidImage, ImageTooLarge, NoFace: and which of the two; Overloaded, EmbeddingUnavailable,
@@ -272,9 +295,13 @@ class Service:
         with self.admission():
             model = self._model()
             with at("image1"):
-                face1, crop1, remarks1 = self._largest_face(image1, model.input_size)
+                face1, crop1, remarks1 = self._largest_face(
+                    image1, model.input_size, small_faces, self.admission.give_way
+                )
             with at("image2"):
-                face2, crop2, remarks2 = self._largest_face(image2, model.input_size)
+                face2, crop2, remarks2 = self._largest_face(
+                    image2, model.input_size, small_faces, self.admission.give_way
+                )
             vectors = self._embed(np.stack([crop1, crop2]), model)
         self.audit("verify", [])
         distance = float(np.linalg.norm(np.subtract(*vectors.astype(np.float64))))
@@ -349,20 +376,26 @@ class Service:
         if enrolment.expires_at is not None and enrolment.expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
-            _, crop, remarks = self._largest_face(enrolment.image, side)
+            _, crop, remarks = self._largest_face(enrolment.image, side, enrolment.small_faces)
             return crop, EnrolledPicture(remarks)
         except (InvalidImage, ImageTooLarge, NoFace) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
 
     def _largest_face(
-        self, picture: Encoded, side: int
+        self,
+        picture: Encoded,
+        side: int,
+        small_faces: bool | None,
+        give_way: Callable[[], None] = lambda: None,
     ) -> tuple[Face, NDArray[np.uint8], tuple[Remark, ...]]:
         decoded = self._decode(picture)
-        faces = self._detect(decoded)
-        if not faces:
-            raise NoFace("No face was found in the picture.")
-        crop: NDArray[np.uint8] = self._cut(decoded, faces[:1], side)[0]
-        return faces[0], crop, decoded.remarks
+        found = self._found(decoded, small_faces, give_way)
+        if not found.faces:
+            raise NoFace(
+                "No face was found in the picture." + (f" {found.shrunk.detail}" if found.shrunk else "")
+            )
+        crop: NDArray[np.uint8] = self._cut(decoded, found.faces[:1], side)[0]
+        return found.faces[0], crop, decoded.remarks + found.remarks
 
     def _model(self) -> Model:
         model = self.embedder.model()
@@ -377,13 +410,32 @@ class Service:
         with stage("decode"):
             return self.decode(from_base64(picture) if isinstance(picture, str) else picture)
 
-    def _detect(self, picture: Picture) -> list[Face]:
-        """Find the faces, largest first."""
-        check_client()
+    def _all_faces(self, picture: Picture, small_faces: bool | None) -> tuple[Picture, list[Face]]:
+        """Find the faces, largest first, and remark on the picture what is worth knowing of the search."""
+        found = self._found(picture, small_faces, self.admission.give_way)
+        remarks = (*found.remarks, *((found.shrunk,) if found.shrunk else ()))
+        return replace(picture, remarks=picture.remarks + remarks), found.faces
+
+    def _found(self, picture: Picture, small_faces: bool | None, give_way: Callable[[], None]) -> Found:
+        """Find the faces, largest first.
+
+        give_way: lets others go first; called in between where a picture takes many searches.
+        """
+        searches = counting()
+
+        def search(pixels: NDArray[np.uint8]) -> list[Face]:
+            check_client()
+            if (number := next(searches)) and number % PICTURES_PER_TURN == 0:
+                give_way()
+            return self.detector(pixels)
+
         with stage("detect"):
-            faces = by_size(self.detector(picture.pixels))
-        count("faces", len(faces))
-        return faces
+            found = self.find(search, picture.pixels, small_faces=self._at_full_size(small_faces))
+        count("faces", len(found.faces))
+        return replace(found, faces=by_size(found.faces))
+
+    def _at_full_size(self, small_faces: bool | None) -> bool:
+        return self.small_faces if small_faces is None else small_faces
 
     def _cut(self, picture: Picture, faces: Sequence[Face], side: int) -> NDArray[np.uint8]:
         with stage("crop"):

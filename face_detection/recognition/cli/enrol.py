@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from recognition.cli.recognise import SMALL_FACES
 from recognition.cli.service import service_command
 from recognition.cli.session import INTERRUPTED, error_of, progress, show
 from recognition.client import Client, ServiceError
@@ -106,8 +107,16 @@ class Report:
     is_flag=True,
     help="Send pictures again that are enrolled already; one that has changed replaces that of its path.",
 )
+@SMALL_FACES
 @service_command(gallery="new")
-def enrol(service: Client, as_json: bool, paths: tuple[Path, ...], name: str | None, replace: bool) -> bool:
+def enrol(
+    service: Client,
+    as_json: bool,
+    paths: tuple[Path, ...],
+    name: str | None,
+    replace: bool,
+    small_faces: bool | None,
+) -> bool:
     """Enrol the pictures of folders and files.
 
     A person is named after the folder of the picture, or after the file if it lies in no folder below the one
@@ -123,10 +132,11 @@ def enrol(service: Client, as_json: bool, paths: tuple[Path, ...], name: str | N
     """
     report = Report()
     pictures = list(_pictures(paths, name, report.refused))
+    options = {"small_faces": True} if small_faces else {}
     try:
         with progress("enrolling", len(pictures)) as advance:
             for batch in _batches(_samples(service, pictures, replace, report, advance)):
-                _send(service, batch, report)
+                _send(service, batch, options, report)
                 advance(len(batch))
     except KeyboardInterrupt:
         show(
@@ -292,11 +302,11 @@ def _batches(sendings: Iterable[Sending]) -> Iterator[list[Sending]]:
         yield batch
 
 
-def _send(service: Client, batch: list[Sending], report: Report) -> None:
-    """Enrol a batch. If one picture makes the service refuse all of them, each is sent alone."""
+def _send(service: Client, batch: list[Sending], options: Sample, report: Report) -> None:
+    """Enrol a batch, with these options. If one picture makes the service refuse all, each is sent alone."""
     shown = {sending.sample["id"]: sending.shown for sending in batch}
     try:
-        answer = service.enrol_all([sending.sample for sending in batch])
+        answer = service.enrol_all([sending.sample | options for sending in batch])
     except ServiceError as e:
         if e.code not in ONE_PICTURES_FAULT:
             raise
@@ -304,7 +314,7 @@ def _send(service: Client, batch: list[Sending], report: Report) -> None:
             report.refused[batch[0].shown] = error_of(e)
         else:
             for sending in batch:
-                _send(service, [sending], report)
+                _send(service, [sending], options, report)
         return
     report.enrolled += [shown[sample_id] for sample_id in answer["success"]]
     report.warnings |= {

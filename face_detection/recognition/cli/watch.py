@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recognition.cli.recognise import MIN_DISTANCE
+from recognition.cli.recognise import MIN_DISTANCE, SMALL_FACES
 from recognition.cli.service import service_command
 from recognition.cli.session import FAILED, check_processor, fail, printable, show
 from recognition.client import Client
@@ -37,9 +37,16 @@ COLUMNS = ("time", "name", "id", "distance", "bbox")
 )
 @click.option("--unknown", is_flag=True, help="List unknown faces too, with an empty name.")
 @MIN_DISTANCE
+@SMALL_FACES
 @service_command(gallery="existing")
 def watch(
-    service: Client, as_json: bool, source: str, every: float, unknown: bool, min_distance: float | None
+    service: Client,
+    as_json: bool,
+    source: str,
+    every: float,
+    unknown: bool,
+    min_distance: float | None,
+    small_faces: bool | None,
 ) -> bool:
     """Print who is seen when, as CSV or, with --json, an object for each frame.
 
@@ -55,7 +62,9 @@ def watch(
         table.writerow(COLUMNS)
     live = source.isdecimal() or "://" in source
     for when, jpeg in _jpegs(capture, every, live):
-        faces = service.recognise(jpeg, min_distance=min_distance, include_unknown=unknown)
+        faces = service.recognise(
+            jpeg, min_distance=min_distance, small_faces=small_faces, include_unknown=unknown
+        )
         if as_json:
             show(as_json, {"time": when, "faces": faces}, [])
         else:

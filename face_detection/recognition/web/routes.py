@@ -130,6 +130,7 @@ ROUTES = (
         queued=True,
         json=(wire.DetectRequest, {"image": examples.PICTURE}),
         files={"file": IMAGE_FILE},
+        form=wire.DetectOptions,
         raises=PICTURE,
     ),
     Route(
