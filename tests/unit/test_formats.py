@@ -42,6 +42,26 @@ def test_pictures_are_known_by_their_bytes(form: str, name: str) -> None:
     assert images.decode(data, LIMIT).pixels.shape == (64, 64, 3)
 
 
+@pytest.mark.parametrize("brand", [b"heix", b"mif1", b"mif2", b"msf1"])
+def test_a_heic_may_have_any_of_its_brands(brand: bytes) -> None:
+    data = encoded("HEIF").replace(b"ftypheic", b"ftyp" + brand, 1)
+    assert picture_format(data) == "HEIC"
+    assert images.decode(data, LIMIT).pixels.shape == (64, 64, 3)
+
+
+def test_an_avif_may_call_itself_a_mif1() -> None:
+    data = encoded("AVIF").replace(b"ftypavif", b"ftypmif1", 1)
+    assert images.decode(data, LIMIT).pixels.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("form", ["AVIF", "HEIF", "GIF", "TIFF"])
+def test_the_first_of_several_pictures_counts(form: str) -> None:
+    stream = io.BytesIO()
+    first, second = (Image.new("RGB", (64, 64), colour) for colour in ("red", "blue"))
+    first.save(stream, form, save_all=True, append_images=[second])
+    assert images.decode(stream.getvalue(), LIMIT).pixels[..., 0].min() > 240
+
+
 OTHERS = {
     "empty": b"",
     "zeros": bytes(1000),
