@@ -40,7 +40,7 @@ ERROR_TEXT = {
     404: "Not found.",
     405: "Method not allowed.",
     408: "Too slow.",
-    409: "The gallery belongs to another model.",
+    409: "Conflict.",
     413: "Too large.",
     414: "Too long.",
     415: "Unsupported media type.",

@@ -11,7 +11,9 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ import pytest
 import sqlalchemy as sa
 
 from recognition.faces import Sample
-from recognition.gallery import Gallery, open_gallery
+from recognition.gallery import Gallery, open_gallery, people
 from running import wait_until
 
 MODEL = "model-a"
@@ -54,6 +56,11 @@ def a_sample(sample_id: str, **changes: object) -> Sample:
         "modified": NOW,
     }
     return Sample(sample_id, **(fields | changes))  # type: ignore[arg-type]
+
+
+def as_sent(sample: Sample | None) -> Sample | None:
+    """A stored sample without the id that its person was given."""
+    return sample and replace(sample, person=None)
 
 
 def vectors_of(*seeds: int, dimension: int = 128) -> np.ndarray:
@@ -192,7 +199,7 @@ def database_url(backend: str, folder: Path, request: pytest.FixtureRequest) -> 
 
 
 class OtherProcess:
-    """A gallery in a process of its own: `call` does what the method of that name does here."""
+    """A gallery in a process of its own: `call` does what `method_of` has for that name here."""
 
     def __init__(self, url: str) -> None:
         self._connection, theirs = PROCESSES.Pipe()
@@ -218,6 +225,12 @@ class OtherProcess:
         self._process.join()
 
 
+def method_of(gallery: Gallery, name: str) -> Callable[..., Any]:
+    """Return a method of a gallery, or a function about its people: `people.` and its name."""
+    kind, _, function = name.rpartition(".")
+    return partial(getattr(people, function), gallery) if kind else getattr(gallery, name)
+
+
 def _serve(connection: Connection, url: str) -> None:
     gallery = open_gallery(url, lock_timeout_s=30)
     while True:
@@ -226,7 +239,7 @@ def _serve(connection: Connection, url: str) -> None:
         except EOFError:
             return gallery.close()
         try:
-            outcome = getattr(gallery, method)(*args, **options)
+            outcome = method_of(gallery, method)(*args, **options)
         except Exception as e:
             outcome = e
         connection.send(outcome)

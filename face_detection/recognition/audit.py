@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from serving.errors import Failure
@@ -27,7 +27,16 @@ log = logging.getLogger(__name__)
 STDERR = Path("-")
 NOW = partial(datetime.now, UTC)
 
-Begin = Callable[[str, Sequence[str] | int], None]
+
+class Begin(Protocol):
+    """Begins the two lines of a change.
+
+    people: ids of those whom it is about, by what they are in it.
+    """
+
+    def __call__(self, what: str, concerned: Sequence[str] | int, **people: str) -> None:
+        """Take what is done, and the ids of the samples, or how many there are where they are all."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +66,18 @@ class Audit:
     def outcomes(self) -> Iterator[Begin]:
         """Write two lines of whatever is begun inside: `begun` at once, and its outcome at the end.
 
-        Gives a function that takes the same as a call. The second line is the first one again, at its own
-        time: `done`, or `failed` with the `code` of the error that passes through here. It is missing where
-        nobody knows: the process was killed, or the connection to the database broke in a commit. A second
-        line that cannot be written changes nothing: what is stored is stored.
+        Gives a function that takes the same as a call, and ids of people. The second line is the first one
+        again, at its own time: `done`, or `failed` with the `code` of the error that passes through here. It
+        is missing where nobody knows: the process was killed, or the connection to the database broke in a
+        commit. A second line that cannot be written changes nothing: what is stored is stored.
 
         Raises:
             AuditUnavailable: by that function: the first line cannot be written; then nothing must be done.
         """
         begun: list[dict[str, Any]] = []
 
-        def begin(what: str, concerned: Sequence[str] | int) -> None:
-            line = self._line(what, concerned, "begun")
+        def begin(what: str, concerned: Sequence[str] | int, **people: str) -> None:
+            line = self._line(what, concerned, "begun") | people
             self._append([line])
             begun.append(line)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from serving.errors import Failure
 
 
@@ -9,6 +11,22 @@ class NoFace(Failure):
     """No face was found where one is needed."""
 
     code = "no_face"
+
+
+class AmbiguousName(Failure):
+    """Several people have the name; the one who is meant must be told by id. `persons` has the ids."""
+
+    code = "ambiguous_name"
+
+    def __init__(self, detail: str, persons: Sequence[str] = ()) -> None:
+        super().__init__(detail)
+        self.persons = persons
+
+
+class PersonExists(Failure):
+    """There is a person with this id already."""
+
+    code = "person_exists"
 
 
 class DamagedGallery(Failure):

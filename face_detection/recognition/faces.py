@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.errors import Failure
 from serving.remarks import Picture as Picture
 from serving.remarks import Remark as Remark
 
@@ -55,36 +56,43 @@ class Search:
 
     max_distance: a match is nearer than this; None takes the model's own threshold.
     top_k: how many matches a face may have, at least 1.
-    per_name: the matches of one face have different names: the nearest sample of each counts.
+    per_person: the matches of one face are of different people: the nearest sample of each counts.
     limit: how many faces to look at, the largest ones; 0 means all.
     small_faces: search large pictures at full size; None: as the service is set.
     """
 
     max_distance: float | None = None
     top_k: int = 1
-    per_name: bool = True
+    per_person: bool = True
     limit: int = 0
     small_faces: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """One sample as a caller sends it; small_faces as in Search."""
+    """One sample as a caller sends it: of the person with an id, or of the one person of a name.
+
+    small_faces: as in Search.
+    """
 
     id: str
-    name: str
+    name: str | None
     image: Encoded
     metadata: Any = None
     action: str | None = None
     expires_at: datetime | None = None
     small_faces: bool | None = None
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One enrolled face without its vector. `metadata` is any JSON value; the times are in UTC.
 
+    name: the person's; of a new sample the one that it comes with.
     expires_at: from this moment on it is as if the sample had been deleted; None: never.
+    person: the person's id; None, of a new sample: the one person of that name.
+    spelling: of the name that it came with, where the person's is spelt otherwise.
     """
 
     id: str
@@ -94,6 +102,39 @@ class Sample:
     created: datetime
     modified: datetime
     expires_at: datetime | None = None
+    person: str | None = None
+    spelling: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose samples some are. `metadata` is any JSON value; the times are in UTC.
+
+    expires_at: from this moment on it is as if the person had been deleted, with all samples; None: never.
+    samples: how many there are.
+    by_hand: stays without samples; others go with their last one.
+    """
+
+    id: str
+    name: str
+    metadata: Any
+    created: datetime
+    modified: datetime
+    expires_at: datetime | None = None
+    samples: int = 0
+    by_hand: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of new samples, by id.
+
+    people: whose those are that are stored now: the ids of their people.
+    failed: why the others are not.
+    """
+
+    people: dict[str, str]
+    failed: dict[str, Failure]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,23 @@ HIDDEN = re.compile(
 BLANK = re.compile("[\u2800\U0001d159\U00013441\U00013442]")
 JOINERS = "\u200c\u200d"
 SELECTORS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # of variants of a character
+SEARCHED = 600  # characters of a name; of four bytes each they fit into PostgreSQL's indexes
+TYPED = str.maketrans(
+    {
+        "ø": "o",
+        "ł": "l",
+        "đ": "d",
+        "ð": "d",
+        "ħ": "h",
+        "ŧ": "t",
+        "\u0131": "i",
+        "æ": "ae",
+        "œ": "oe",
+        "þ": "th",
+    }
+    | dict.fromkeys("\u2018\u2019\u02bc\u02b9", "'")
+    | dict.fromkeys("\u2010\u2011\u2012\u2013", "-")
+)
 VIRAMA = 9  # the canonical combining class of what takes a letter's vowel in Indic scripts
 
 
@@ -51,6 +68,17 @@ def key_of(name: str) -> str:
     definition D145 of the Unicode standard, section 3.13.
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def search_key_of(text: str) -> str:
+    """Return what parts of names are looked for in: without case, accents and the like, and cut off.
+
+    It is NFKD(casefold(NFKD(text))) without marks; letters that Unicode does not take apart become those that
+    people type in their place.
+    """
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    plain = "".join(character for character in folded if unicodedata.category(character) != "Mn")
+    return plain.translate(TYPED)[:SEARCHED]
 
 
 def unnamed(sample_id: str) -> str:

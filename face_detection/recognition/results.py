@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, TypeVar
 
-from recognition.faces import Face, Match, Remark, Sample
+from recognition.faces import Face, Match, Person, Remark, Sample
 from serving.errors import Failure
 from serving.model import Model
 
@@ -64,9 +65,10 @@ class Recognition:
 
 @dataclass(frozen=True, slots=True)
 class EnrolledPicture:
-    """What was seen in the picture of a sample that is stored now."""
+    """What was seen in the picture of a sample that is stored now. `person`: the id of whose it is."""
 
     remarks: tuple[Remark, ...] = ()
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,29 @@ class SamplePage:
     samples: list[Sample]
     total: int
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PersonPage:
+    """Some people in the order of their names.
+
+    total: how many there are on all pages.
+    next: what tells where the next page starts; None on the last one.
+    """
+
+    persons: list[Person]
+    total: int
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased of a person: their own row, and the samples with these ids; when, and from what."""
+
+    person: str
+    samples: list[str]
+    erased_at: datetime
+    database: str
 
 
 @dataclass(frozen=True, slots=True)

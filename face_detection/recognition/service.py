@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from recognition.admission import Admission, Shared
 from recognition.errors import GalleryModelMismatch, NoFace
-from recognition.faces import Encoded, Enrolment, Face, Match, Picture, Remark, Sample, Search
+from recognition.faces import Encoded, Enrolment, Face, Match, Picture, Remark, Sample, Search, Stored
 from recognition.pictures import crops, drawing
 from recognition.pictures.encoded import from_base64
 from recognition.results import (
@@ -73,8 +73,8 @@ class Embedder(Protocol):
 class Gallery(Protocol):
     """Keeps samples and finds the nearest ones."""
 
-    def upsert(self, new: Sequence[Sample], vectors: NDArray[np.float32], fingerprint: str) -> int:
-        """Store samples with their vectors, all or none; returns how many."""
+    def upsert(self, new: Sequence[Sample], vectors: NDArray[np.float32], fingerprint: str) -> Stored:
+        """Store samples with their vectors, all or none but those whose person is not clear."""
         ...
 
     def get(self, sample_id: str) -> Sample | None:
@@ -93,12 +93,14 @@ class Gallery(Protocol):
         """Remove every sample."""
         ...
 
-    def count(self, name: str | None = None) -> int:
-        """Count the samples, or those with this name."""
+    def count(self, name: str | None = None, person: str | None = None) -> int:
+        """Count the samples, or those with this name, or of the person with this id."""
         ...
 
-    def page(self, *, limit: int, after: str | None = None, name: str | None = None) -> list[Sample]:
-        """Return the first samples by id, after this id and with this name."""
+    def page(
+        self, *, limit: int, after: str | None = None, name: str | None = None, person: str | None = None
+    ) -> list[Sample]:
+        """Return the first samples by id, after this id, and with this name or of this person."""
         ...
 
     def damaged(self) -> int:
@@ -116,7 +118,7 @@ class Gallery(Protocol):
         fingerprint: str,
         *,
         max_distance: float = math.inf,
-        per_name: bool = False,
+        per_person: bool = False,
     ) -> list[list[Match]]:
         """Find the k nearest samples of each probe; only the first may lie beyond max_distance."""
         ...
@@ -202,7 +204,11 @@ class Service:
         vectors = self._embed(self._cut(picture, faces, model.input_size), model)
         with stage("search"):
             nearest = self.gallery.nearest(
-                vectors, search.top_k, _fingerprint(model), max_distance=threshold, per_name=search.per_name
+                vectors,
+                search.top_k,
+                _fingerprint(model),
+                max_distance=threshold,
+                per_person=search.per_person,
             )
         recognitions = [
             _recognition(face, matches, threshold, model)
@@ -217,8 +223,10 @@ class Service:
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
         """Store the largest face of each picture as a sample; an id sent again replaces its sample.
 
-        Of equal ids the last one counts. A picture that fails leaves what was stored under its id untouched,
-        and so does an `expires_at` that has passed.
+        A sample is of the person that it names by id, else of the one person of its name, who is made if need
+        be; it fails where there is no such person, or several have the name. Of equal ids the last one
+        counts. What fails leaves what was stored under its id untouched: a picture, an `expires_at` that has
+        passed, a person who is not clear.
         All samples that succeed are on disk when this returns; on an exception none are stored.
         Between its pictures others may go first, so that a long enrolment does not hold up short requests.
 
@@ -263,7 +271,14 @@ class Service:
             vectors.append(self._embed(np.stack(waiting), model))
         if new:
             with stage("store"):
-                self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
+                stored = self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
+            enrolled = {
+                sample_id: replace(picture, person=stored.people[sample_id])
+                for sample_id, picture in enrolled.items()
+                if sample_id in stored.people
+            }
+            failures = failed | stored.failed
+            failed = {each.id: failures[each.id] for each in enrolments if each.id in failures}
         return EnrolmentReport(enrolled, failed)
 
     def detect(self, picture: Encoded, *, small_faces: bool | None = None) -> Largest[Face]:
@@ -340,15 +355,17 @@ class Service:
         if (fingerprint, dimension) != (_fingerprint(model), model.dimension):
             raise GalleryModelMismatch("The vectors were made with another embedding model.")
 
-    def samples(self, *, limit: int, after: str | None, name: str | None) -> SamplePage:
-        """Return one page of the samples, or of those with this name.
+    def samples(
+        self, *, limit: int, after: str | None, name: str | None, person: str | None = None
+    ) -> SamplePage:
+        """Return one page of the samples, or of those with this name, or of the person with this id.
 
         Raises:
             GalleryUnavailable.
         """
-        page = self.gallery.page(limit=limit + 1, after=after, name=name)
-        more = len(page) > limit
-        return SamplePage(page[:limit], self.gallery.count(name), page[limit - 1].id if more else None)
+        page = self.gallery.page(limit=limit + 1, after=after, name=name, person=person)
+        total = self.gallery.count(name, person)
+        return SamplePage(page[:limit], total, page[limit - 1].id if len(page) > limit else None)
 
     def sample(self, sample_id: str) -> Sample:
         """Return one sample.
@@ -481,12 +498,13 @@ def _recognition(face: Face, nearest: Sequence[Match], threshold: float, model: 
 def _sample(enrolment: Enrolment, now: datetime) -> Sample:
     return Sample(
         enrolment.id,
-        enrolment.name,
+        enrolment.name or "",
         enrolment.metadata,
         enrolment.action,
         created=now,
         modified=now,
         expires_at=enrolment.expires_at,
+        person=enrolment.person,
     )
 
 

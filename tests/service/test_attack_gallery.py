@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from recognition.audit import Audit
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Box, Face, Picture
-from recognition.gallery import Gallery, open_gallery, portable, transfer
+from recognition.gallery import Gallery, open_gallery, people, portable, transfer
 from recognition.gallery.__main__ import cli
 from recognition.pictures.crops import VERSION as CROPS_VERSION
 from serving.model import Model
@@ -209,17 +210,25 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
+def exported_lines(gallery: Gallery) -> list[Any]:
+    return [json.loads(line) for line in b"".join(transfer.export(gallery)).splitlines()[1:-1]]
+
+
 READS: dict[str, Callable[[Gallery], list[str]]] = {
     "nearest": lambda gallery: nearest_ids(gallery, 1, k=9),
     "per name": lambda gallery: [
-        match.sample.id for match in gallery.nearest(vectors_of(1), 2, MODEL, per_name=True)[0]
+        match.sample.id for match in gallery.nearest(vectors_of(1), 2, MODEL, per_person=True)[0]
     ],
     "get": lambda gallery: [each for each in "ab" if gallery.get(each)],
     "page": lambda gallery: [sample.id for sample in gallery.page(limit=9)],
     "count": lambda gallery: ["a", "b"][2 - gallery.count() :],
     "count of a name": lambda gallery: ["b"] * (gallery.count("name of a") + 1),
-    "export": lambda gallery: [
-        line.split(b'"')[3].decode() for line in b"".join(transfer.export(gallery)).splitlines()[1:-1]
+    "export": lambda gallery: [line["id"] for line in exported_lines(gallery) if "id" in line],
+    "export of people": lambda gallery: [
+        line["name"].removeprefix("name of ") for line in exported_lines(gallery) if "id" not in line
+    ],
+    "people": lambda gallery: [
+        person.name.removeprefix("name of ") for person in people.page(gallery, limit=9).persons
     ],
 }
 

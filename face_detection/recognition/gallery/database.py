@@ -144,6 +144,7 @@ def open_sqlite(path: Path, timeout_s: float, cipher: Cipher | None = None) -> s
         connection.isolation_level = None  # transactions are begun by `begin`, not by the driver
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # what is acknowledged is on disk
+        connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
         record.info["file"] = identity()
         record.info["cipher"] = cipher

@@ -1,9 +1,13 @@
 """A gallery as a file of JSON lines, which any gallery of the same model takes, whatever its database.
 
-first line   {"gallery": 1, "fingerprint": "...", "dimension": d}
-one a sample {"id", "name", "metadata", "action", "created", "modified", "expires_at", "vector"}, ids
-             ascending, times in ISO 8601, the vector as base64 of little-endian float32
-last line    {"samples": n, "sha256": "..."}: of all bytes before it
+first line   {"gallery": 2, "fingerprint": "...", "dimension": d}, the last two null where there is no sample
+one a sample {"id", "person", "name", "spelling", "metadata", "action", "created", "modified", "expires_at",
+             "vector"}: ids ascending, times in ISO 8601, the vector as base64 of little-endian float32, the
+             id and the name of the person, and how the name was spelt that the sample came with
+one a person {"person", "name", "metadata", "by_hand", "created", "modified", "expires_at"}: ids ascending
+last line    {"samples": n, "persons": m, "sha256": "..."}: of all bytes before it
+
+Files of version 1 are read, too: their samples have no "person" and no "spelling", and there are no people.
 
 A file without its last line is an export that was broken off; with another checksum it was changed since.
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal, TypeVar
@@ -26,10 +30,10 @@ from pydantic import BaseModel, Field, ValidationError
 from recognition import names
 from recognition.bounds import Action, Id, Metadata, Moment, StoredName
 from recognition.errors import DamagedGallery
-from recognition.faces import Sample
+from recognition.faces import Person, Sample
 from serving.validation import faults_of
 
-VERSION = 1
+VERSION = 2
 FLOAT32 = np.dtype("<f4")
 PART = ".part"  # behind the name of a file that is not complete
 MAX_LINE_BYTES = 2**20  # an id, a name, an action, metadata and a vector at their largest stay far below
@@ -39,22 +43,25 @@ LARGEST = (
 STEP = 1000  # samples of which `advance` is told at once
 
 Record = tuple[Sample, NDArray[np.float32]]
+Entry = Record | Person
+Place = tuple[bool, str]  # of an entry: whether it is a person, and its id; in ascending order in the file
+Page = Callable[[Place | None], Sequence[Entry]]
 Advance = Callable[[int], object]  # takes the number of samples of each step
 Resumed = tuple[Any, int, str | None]  # the digest of what is written already, its samples, and the last id
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the vectors of a file are: of which model, and how many values each."""
+    """What the vectors of a file are: of which model, and how many values each; None where there are none."""
 
-    fingerprint: str
-    dimension: int
+    fingerprint: str | None
+    dimension: int | None
 
 
 class _First(BaseModel):
-    gallery: Literal[1]
-    fingerprint: Annotated[str, Field(min_length=1, max_length=200)]
-    dimension: Annotated[int, Field(gt=0)]
+    gallery: Literal[1, 2]
+    fingerprint: Annotated[str, Field(min_length=1, max_length=200)] | None
+    dimension: Annotated[int, Field(gt=0)] | None
 
 
 class _Line(BaseModel):
@@ -65,41 +72,61 @@ class _Line(BaseModel):
     created: Moment
     modified: Moment
     expires_at: Moment | None = None
+    person: Id | None = None
+    spelling: StoredName | None = None
     vector: str
+
+
+class _PersonLine(BaseModel):
+    person: Id
+    name: StoredName
+    metadata: Metadata
+    created: Moment
+    modified: Moment
+    expires_at: Moment | None
+    by_hand: bool
 
 
 class _Last(BaseModel):
     samples: int
+    persons: int = 0
     sha256: str
 
 
 Part = TypeVar("Part", bound=BaseModel)
 
 
-def pieces(
-    header: Header, page: Callable[[str | None], list[Record]], resumed: Resumed | None = None
-) -> Iterator[tuple[bytes, int]]:
+def pieces(header: Header, page: Page, resumed: Resumed | None = None) -> Iterator[tuple[bytes, int]]:
     """Render a gallery page by page: bytes of the file, and how many samples are in them.
 
     Args:
         header: of the vectors.
-        page: returns the next records after an id (None: the first ones), ascending; none at the end.
-        resumed: goes on behind these samples.
+        page: returns the next entries after a place (None: the first ones), ascending; none at the end.
+        resumed: goes on behind these entries.
     """
-    digest, count, after = resumed or (hashlib.sha256(), 0, None)
+    digest, samples, last_id = resumed or (hashlib.sha256(), 0, None)
+    people, after = 0, None if last_id is None else (False, last_id)
     lines = [_line({"gallery": VERSION, **asdict(header)})] if after is None else []
-    while records := page(after):
-        lines += [_line(_record(sample, vector)) for sample, vector in records]
+    while entries := page(after):
+        lines += [_line(_rendered(entry)) for entry in entries]
         piece = b"".join(lines)
         digest.update(piece)
-        yield piece, len(records)
-        lines, count, after = [], count + len(records), records[-1][0].id
+        new_people = sum(isinstance(entry, Person) for entry in entries)
+        new_samples = len(entries) - new_people
+        yield piece, new_samples
+        lines, samples, people, after = [], samples + new_samples, people + new_people, place_of(entries[-1])
     rest = b"".join(lines)
     digest.update(rest)
-    yield rest + _line({"samples": count, "sha256": digest.hexdigest()}), 0
+    last = {"samples": samples, "persons": people, "sha256": digest.hexdigest()}
+    yield rest + _line(last), 0
 
 
-def write(path: Path, header: Header, page: Callable[[str | None], list[Record]], advance: Advance) -> int:
+def place_of(entry: Entry) -> Place:
+    """Return the place of an entry in the file."""
+    return (True, entry.id) if isinstance(entry, Person) else (False, entry[0].id)
+
+
+def write(path: Path, header: Header, page: Page, advance: Advance) -> int:
     """Write a gallery page by page; a broken-off export of the same model goes on where it stopped.
 
     Args:
@@ -138,15 +165,16 @@ def check(file: IO[bytes], advance: Advance = lambda samples: None) -> tuple[Hea
         DamagedGallery, OSError.
     """
     count = 0
-    for count, _ in enumerate(read(file), 1):
-        if count % STEP == 0:
+    for entry in read(file):
+        count += not isinstance(entry, Person)
+        if count % STEP == 0 and not isinstance(entry, Person):
             advance(STEP)
     file.seek(0)
     return _header(_next_line(file)), count
 
 
-def read(file: IO[bytes]) -> Iterator[Record]:
-    """Read a file record by record, and check it on the way: its checksum is known only at the end.
+def read(file: IO[bytes]) -> Iterator[Entry]:
+    """Read a file entry by entry, and check it on the way: its checksum is known only at the end.
 
     Raises:
         DamagedGallery, OSError.
@@ -155,41 +183,49 @@ def read(file: IO[bytes]) -> Iterator[Record]:
     file.seek(0)
     line = _next_line(file)
     header = _header(line)
-    number, before = 2, ""
+    number, people = 2, 0
+    before: Place | None = None
     while True:
         digest.update(line)
         line = _next_line(file)
         value = _parsed(line, number)
         if "sha256" in value:
             break
-        sample, vector = _sample(_valid(_Line, value, number), header, number)
-        if number > 2 and sample.id <= before:
+        entry = _entry(value, header, number)
+        place = place_of(entry)
+        if before is not None and place <= before:
             raise DamagedGallery(f"line {number}: ids are not in ascending order")
-        number, before = number + 1, sample.id
-        yield sample, vector
+        number, people, before = number + 1, people + place[0], place
+        yield entry
     last = _valid(_Last, value, number)
-    if (last.samples, last.sha256) != (number - 2, digest.hexdigest()):
+    counted = (number - 2 - people, people, digest.hexdigest())
+    if (last.samples, last.persons, last.sha256) != counted:
         raise DamagedGallery("the checksum is not that of the lines: the file was changed")
     if file.read(1):
         raise DamagedGallery("there is more behind the last line")
 
 
 def _resumed(file: IO[bytes], header: Header) -> Resumed:
-    """Cut off what is behind the last whole line of a sample; the file stands at its new end."""
+    """Cut off what is behind the last whole line of a sample; the file stands at its new end.
+
+    People come again, since samples may have come before them by now. A file that an older version began is
+    begun anew.
+    """
     file.seek(0)
     first = file.readline()
-    if first.endswith(b"\n") and _header(first) != header:
-        raise DamagedGallery("a broken-off export of another model is in the way; delete it")
     digest, whole, count, after = hashlib.sha256(first), len(first), 0, None
-    for line in file:
-        if not line.endswith(b"\n"):
-            break
-        value = _parsed(line, count + 2)
-        if "sha256" in value:  # only its renaming was missing; there may be more samples by now
-            break
-        digest.update(line)
-        whole += len(line)
-        count, after = count + 1, value["id"]
+    if first.endswith(b"\n"):
+        if _header(first) != header:
+            raise DamagedGallery("a broken-off export of another model is in the way; delete it")
+        for number, line in enumerate(file if _parsed(first, 1)["gallery"] == VERSION else (), 2):
+            if not line.endswith(b"\n"):
+                break
+            value = _parsed(line, number)
+            if "vector" not in value:
+                break
+            digest.update(line)
+            whole += len(line)
+            count, after = count + 1, value["id"]
     if after is None:
         digest, whole = hashlib.sha256(), 0
     file.truncate(whole)
@@ -201,10 +237,23 @@ def _line(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _record(sample: Sample, vector: NDArray[np.float32]) -> dict[str, Any]:
+def _rendered(entry: Entry) -> dict[str, Any]:
+    if isinstance(entry, Person):
+        return {
+            "person": entry.id,
+            "name": entry.name,
+            "metadata": entry.metadata,
+            "by_hand": entry.by_hand,
+            "created": entry.created.isoformat(),
+            "modified": entry.modified.isoformat(),
+            "expires_at": entry.expires_at.isoformat() if entry.expires_at else None,
+        }
+    sample, vector = entry
     return {
         "id": sample.id,
+        "person": sample.person,
         "name": sample.name,
+        "spelling": sample.spelling,
         "metadata": sample.metadata,
         "action": sample.action,
         "created": sample.created.isoformat(),
@@ -243,6 +292,15 @@ def _header(line: bytes) -> Header:
     return Header(first.fingerprint, first.dimension)
 
 
+def _entry(value: dict[str, Any], header: Header, number: int) -> Entry:
+    if "vector" not in value and "id" not in value:
+        line = _valid(_PersonLine, value, number)
+        name = names.stored(line.name, line.person)
+        about = (line.person, name, line.metadata, line.created, line.modified, line.expires_at)
+        return Person(*about, by_hand=line.by_hand)
+    return _sample(_valid(_Line, value, number), header, number)
+
+
 def _sample(line: _Line, header: Header, number: int) -> Record:
     try:
         vector = np.frombuffer(base64.b64decode(line.vector, validate=True), FLOAT32)
@@ -252,4 +310,4 @@ def _sample(line: _Line, header: Header, number: int) -> Record:
         raise DamagedGallery(f"line {number}: not a vector of {header.dimension} finite numbers")
     name = names.stored(line.name, line.id)
     about = (line.id, name, line.metadata, line.action, line.created, line.modified, line.expires_at)
-    return Sample(*about), vector
+    return Sample(*about, line.person, line.spelling), vector

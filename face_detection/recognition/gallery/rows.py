@@ -10,14 +10,16 @@ import sqlalchemy as sa
 
 from recognition.errors import GalleryUnavailable
 from recognition.faces import Sample
-from recognition.gallery import tables
+from recognition.gallery import persons, tables
 from recognition.gallery.clock import Trust
 from recognition.gallery.database import portions
 from recognition.gallery.tables import (
-    SAMPLE_COLUMNS,
+    DEFAULT,
+    SAMPLES,
     STATE,
     VERSION,
     State,
+    expired,
     sample_of,
     samples,
     state,
@@ -30,8 +32,8 @@ DELETIONS_KEPT = 100_000
 
 # What a sample that comes again replaces; it keeps its key, its id and `created`.
 REPLACED = (
-    "name",
-    "name_key",
+    "person",
+    "spelling",
     "metadata",
     "action",
     "vector",
@@ -71,9 +73,12 @@ def note(connection: sa.Connection, trust: Trust) -> None:
 
 def unexpired(query: sa.Select[Any], expired_by: datetime | None) -> sa.Select[Any]:
     """Leave out the samples that have expired by a moment; None: there are none."""
-    if expired_by is None:
-        return query
-    return query.where(sa.or_(samples.c.expires_at.is_(None), samples.c.expires_at > expired_by))
+    return query if expired_by is None else query.where(~expired(expired_by))
+
+
+def of_id(sample_id: str) -> sa.ColumnElement[bool]:
+    """Tell the sample with this id."""
+    return sa.and_(samples.c.gallery == DEFAULT, samples.c.sample_id == sample_id)
 
 
 def count(
@@ -87,7 +92,7 @@ def count(
         query = query.where(which)
     number = connection.execute(query).scalar_one()
     if expired_by is not None:  # they are few, and have an index
-        number -= connection.execute(query.where(samples.c.expires_at <= expired_by)).scalar_one()
+        number -= connection.execute(query.where(expired(expired_by))).scalar_one()
     return number
 
 
@@ -97,8 +102,9 @@ def any_sample(connection: sa.Connection, expired_by: datetime | None = None) ->
 
 
 def known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Any]:
-    """Return `key` and `modified` of those of these samples that are there."""
-    query = sa.select(samples.c.sample_id, samples.c.key, samples.c.modified)
+    """Return `key`, `person` and `modified` of those of these samples that are there."""
+    columns = samples.c.sample_id, samples.c.key, samples.c.person, samples.c.modified
+    query = sa.select(*columns).where(samples.c.gallery == DEFAULT)
     return {
         row.sample_id: row
         for some in portions(ids)
@@ -111,7 +117,7 @@ def samples_of(connection: sa.Connection, keys: Collection[int]) -> dict[int, Sa
     return {
         row.key: sample_of(row)
         for some in portions(sorted(keys))
-        for row in connection.execute(sa.select(*SAMPLE_COLUMNS).where(samples.c.key.in_(some)))
+        for row in connection.execute(SAMPLES.where(samples.c.key.in_(some)))
     }
 
 
@@ -142,35 +148,22 @@ def store(
     return len(new), len(replaced)
 
 
-def keep_spellings(connection: sa.Connection, revision: int) -> None:
-    """Spell the names that were stored in this revision as the oldest sample of the same name does."""
-    older = samples.alias()
-    first = (
-        sa.select(older.c.name)
-        .where(older.c.name_key == samples.c.name_key, older.c.revision < revision)
-        .order_by(older.c.key + 0)  # which no index has: PostgreSQL would go through all samples by key
-        .limit(1)
-        .scalar_subquery()
-    )
-    which = samples.c.revision == revision, samples.c.name != first
-    connection.execute(samples.update().where(*which).values(name=first))
-
-
 def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
     """Remove the samples that meet a condition, leave a tombstone for each, and forget those of long ago.
 
-    Returns their ids.
+    People go with their last sample, unless they were made by hand. Returns the ids of the samples.
     """
     # Sorted here: asked to sort, SQLite goes through all samples by key instead of using an index.
-    removed = connection.execute(sa.select(samples.c.key, samples.c.sample_id).where(which))
-    ids = [row.sample_id for row in sorted(removed, key=lambda row: row.key)]
-    if ids:
+    removed = connection.execute(sa.select(samples.c.key, samples.c.sample_id, samples.c.person).where(which))
+    rows = sorted(removed, key=lambda row: row.key)
+    if rows:
         revision = next_revision(connection)
         keys = sa.select(samples.c.key, sa.literal(revision, sa.BigInteger)).where(which)
         connection.execute(tombstones.insert().from_select(["key", "revision"], keys))
         connection.execute(samples.delete().where(which))
-        oldest = revision - DELETIONS_KEPT
-        connection.execute(tombstones.delete().where(tombstones.c.revision <= oldest))
-        forgotten = state.c.complete_since < oldest
-        connection.execute(state.update().where(forgotten).values(complete_since=oldest))
-    return ids
+        if (oldest := revision - DELETIONS_KEPT) > 0:
+            connection.execute(tombstones.delete().where(tombstones.c.revision <= oldest))
+            forgotten = state.c.complete_since < oldest
+            connection.execute(state.update().where(forgotten).values(complete_since=oldest))
+        persons.remove_emptied(connection, {row.person for row in rows})
+    return [row.sample_id for row in rows]

@@ -17,7 +17,7 @@ from recognition.gallery.tables import State, samples
 
 Neighbours = tuple[NDArray[np.int64], NDArray[np.float64]]  # keys and distances, nearest first, then by key
 
-MORE_FOR_NAMES = 4  # vectors looked at for each name asked for, and their growth while names are missing
+MORE_FOR_PEOPLE = 4  # vectors looked at for each one asked for, and their growth while some are missing
 
 
 class Search(Protocol):
@@ -43,6 +43,10 @@ class Search(Protocol):
         """Remove every sample and tombstone; vectors of `dimension`, if it is known, come next."""
         ...
 
+    def clear_people(self, connection: sa.Connection) -> None:
+        """Remove every person, once there are no samples."""
+        ...
+
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
     ) -> list[Neighbours]:
@@ -58,7 +62,7 @@ class Search(Protocol):
         ...
 
 
-def nearest_names(
+def nearest_people(
     search: Search,
     connection: sa.Connection,
     state: State,
@@ -66,25 +70,25 @@ def nearest_names(
     k: int,
     max_distance: float,
 ) -> list[Neighbours]:
-    """Find the nearest sample of each of the k names that are nearest to each probe, float32 (n, d).
+    """Find the nearest sample of each of the k people who are nearest to each probe, float32 (n, d).
 
-    Looks at more and more samples until they have k names, or reach max_distance, or are all there are.
+    Looks at more and more samples until they are of k people, or reach max_distance, or are all there are.
     """
-    names: dict[int, str] = {}  # their keys, by the keys of samples
+    people: dict[int, int] = {}  # by the keys of samples
 
-    def nearest_names_of(probe: NDArray[np.float32]) -> Neighbours:
-        take = MORE_FOR_NAMES * k
+    def nearest_people_of(probe: NDArray[np.float32]) -> Neighbours:
+        take = MORE_FOR_PEOPLE * k
         while True:
             ((keys, distances),) = search.nearest(connection, state, probe[np.newaxis], take)
-            for some in portions([int(key) for key in keys if int(key) not in names]):
-                query = sa.select(samples.c.key, samples.c.name_key).where(samples.c.key.in_(some))
-                names.update((row.key, row.name_key) for row in connection.execute(query))
-            firsts: dict[str, int] = {}  # the place of each name's nearest sample, nearest first
+            for some in portions([int(key) for key in keys if int(key) not in people]):
+                query = sa.select(samples.c.key, samples.c.person).where(samples.c.key.in_(some))
+                people.update((row.key, row.person) for row in connection.execute(query))
+            firsts: dict[int, int] = {}  # the place of each one's nearest sample, nearest first
             for place, key in enumerate(keys):
-                firsts.setdefault(names[int(key)], place)
+                firsts.setdefault(people[int(key)], place)
             if len(firsts) >= k or len(keys) < take or distances[-1] >= max_distance:
                 places = list(firsts.values())[:k]
                 return keys[places], distances[places]
-            take *= MORE_FOR_NAMES
+            take *= MORE_FOR_PEOPLE
 
-    return [nearest_names_of(probe) for probe in probes]
+    return [nearest_people_of(probe) for probe in probes]

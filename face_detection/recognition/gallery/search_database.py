@@ -14,7 +14,7 @@ from pgvector.sqlalchemy import VECTOR
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from recognition.gallery.search import Neighbours
-from recognition.gallery.tables import State, samples
+from recognition.gallery.tables import State, expired, samples
 
 # The parameters of HNSW (Malkov and Yashunin, arXiv 1603.09320) that make an index; see `DatabaseSearch`.
 M = 16
@@ -72,6 +72,10 @@ class DatabaseSearch:
         if dimension is not None and dimension <= INDEXED_DIMENSIONS:
             connection.exec_driver_sql(CREATE_INDEX.format(dimension=dimension))
 
+    def clear_people(self, connection: sa.Connection) -> None:
+        """Remove every person; TRUNCATE takes the empty table of samples along, which refers to this one."""
+        connection.exec_driver_sql("TRUNCATE persons, samples")
+
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
     ) -> list[Neighbours]:
@@ -116,8 +120,7 @@ def _nearest_to_each(dimension: int | None, expiring: bool) -> sa.Select[Any]:
     else:
         vector = sa.cast(samples.c.vector, VECTOR(dimension))
     if expiring:
-        expires_at, expired_by = samples.c.expires_at, sa.bindparam("expired_by", type_=sa.DateTime)
-        ranked = ranked.where(sa.or_(expires_at.is_(None), expires_at > expired_by))
+        ranked = ranked.where(~expired(sa.bindparam("expired_by", type_=sa.DateTime)))
     order = vector.l2_distance(probes.c.vector), samples.c.key
     nearest = ranked.order_by(*order).limit(sa.bindparam("count", type_=sa.Integer)).lateral()
     # Filtered behind the limit: before it PostgreSQL would take a fingerprint that it has not counted yet for

@@ -18,7 +18,7 @@ from recognition.gallery.atrest import LITTLE_ENDIAN_FLOAT32, cipher_of, dimensi
 from recognition.gallery.index import VectorIndex
 from recognition.gallery.portable import LARGEST
 from recognition.gallery.search import Neighbours
-from recognition.gallery.tables import State, samples, tombstones
+from recognition.gallery.tables import State, persons, samples, tombstones
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,10 @@ class MemorySearch:
         """Remove every sample and tombstone; the caller raises `complete_since`."""
         connection.execute(samples.delete())
         connection.execute(tombstones.delete())
+
+    def clear_people(self, connection: sa.Connection) -> None:
+        """Remove every person."""
+        connection.execute(persons.delete())
 
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
@@ -174,8 +178,12 @@ class MemorySearch:
         """Take out of the index what has expired and cannot be removed from the table yet."""
         if state.expired_by is None:
             return
-        expires_at = samples.c.expires_at
-        query = sa.select(samples.c.key).where(expires_at > self._expired_by, expires_at <= state.expired_by)
+        between = [
+            sa.and_(column > self._expired_by, column <= state.expired_by)
+            for column in (samples.c.expires_at, persons.c.expires_at)
+        ]
+        own, people = between[0], samples.c.person.in_(sa.select(persons.c.key).where(between[1]))
+        query = sa.select(samples.c.key).where(sa.or_(own, people))
         keys = connection.execute(query).scalars().all()
         index.remove(np.array(keys, dtype=np.int64))
         self._expired.update(keys)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 
 from recognition.audit import Audit, Begin
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Match, Sample
-from recognition.gallery import atrest, rows
+from recognition.faces import Match, Sample, Stored
+from recognition.gallery import atrest, persons, rows
 from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
-from recognition.gallery.search import Search, nearest_names
-from recognition.gallery.tables import SAMPLE_COLUMNS, State, naive_utc, sample_of, samples, state
-from recognition.names import key_of
+from recognition.gallery.search import Search, nearest_people
+from recognition.gallery.tables import DEFAULT, SAMPLES, State, naive_utc, sample_of, samples, state
+from recognition.gallery.tables import expired as gone_by
+from recognition.gallery.tables import persons as persons_table
 from serving.errors import DiskFull
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Gallery:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         self.remove_expired()
-        with self._search.lock, self._reading() as (connection, current):
+        with self._search.lock, self.reading() as (connection, current):
             self._search.load(connection, current)
         empty_log(self.engine)
 
@@ -62,15 +63,18 @@ class Gallery:
         """Remove what has expired, and note the time; the log says if the database cannot be written."""
         moment = self.moment()
         try:
-            with self._reading() as (_, current):
+            with self.reading() as (_, current):
                 trust = current.trust.judged(moment, self._ran())
-                is_due = current.next_expiry is not None and current.next_expiry <= trust.erases_by(moment)
-                if not (is_due or current.trust.is_news(trust)):
+                if not (current.due(trust.erases_by(moment)) or current.trust.is_news(trust)):
                     return
-            with self._writing():  # which does both
+            with self.writing():  # which does both
                 pass
         except (GalleryUnavailable, AuditUnavailable) as e:
             log.warning("%s: samples that have expired cannot be removed yet: %s", e.code, e.detail)
+
+    def now(self) -> datetime:
+        """Return the time, in UTC."""
+        return self._clock()
 
     def moment(self) -> datetime:
         """Return the moment, naive UTC, by which samples have expired or not."""
@@ -109,47 +113,49 @@ class Gallery:
         fingerprint: str,
         *,
         only_newer: bool = False,
-    ) -> int:
+        make: bool = False,
+    ) -> Stored:
         """Store samples, all or none; an id that is already there is replaced and keeps its `created`.
 
-        A name that is there already, in another case perhaps, keeps its first spelling, unless all samples
-        of that name are replaced.
+        A sample is stored with the person of its `person`, else with the one person of its name, who is made
+        if need be; it fails, and what was stored under its id stays, where there is no such person, or where
+        several have the name. A person keeps the first spelling of the name, unless all samples are replaced.
 
         Args:
             new: n samples with n different ids.
             vectors: float32 (n, d), row i for sample i.
             fingerprint: of the model that made the vectors.
             only_newer: leave alone what is there in the same or a newer state.
-
-        Returns:
-            How many were stored.
+            make: make people, too, who are told by their id and are not there.
 
         Raises:
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         if not new:
-            return 0
-        with self._writing() as (connection, begin):
+            return Stored({}, {})
+        with self.writing() as (connection, begin):
             known = rows.known(connection, [sample.id for sample in new])
             if only_newer:
-                places = [
-                    place
-                    for place, sample in enumerate(new)
+                newer = {
+                    sample.id
+                    for sample in new
                     if sample.id not in known or known[sample.id].modified < naive_utc(sample.modified)
-                ]
-                if not places:
-                    return 0
-                new, vectors = [new[place] for place in places], vectors[places]
+                }
+                new, vectors = _only(new, vectors, newer)
+            owners, failed = persons.owners(connection, new, make=make)
+            if failed:
+                new, vectors = _only(new, vectors, owners)
+            if not new:
+                return Stored({}, failed)
             revision = rows.next_revision(connection)
             self._adopt(connection, fingerprint, vectors.shape[1], revision)
-            keys = [key_of(sample.name) for sample in new]
-            first: dict[str, str] = {}  # spelling in this request
             values = [
                 {
+                    "gallery": DEFAULT,
                     "sample_id": sample.id,
-                    "name": first.setdefault(key, sample.name),
-                    "name_key": key,
+                    "person": owners[sample.id].key,
+                    "spelling": _spelling(sample, owners[sample.id].name),
                     "metadata": json.dumps(sample.metadata, ensure_ascii=False),
                     "action": sample.action,
                     "vector": self._search.encoded(connection, vector, sample.id, fingerprint),
@@ -159,14 +165,16 @@ class Gallery:
                     "revision": revision,
                     "expires_at": sample.expires_at and naive_utc(sample.expires_at),
                 }
-                for sample, key, vector in zip(new, keys, vectors, strict=True)
+                for sample, vector in zip(new, vectors, strict=True)
             ]
             _, replaced = rows.store(connection, values, known)
-            rows.keep_spellings(connection, revision)
+            spellings = {row["person"]: row["spelling"] for row in reversed(values) if row["spelling"]}
+            persons.spell_anew(connection, revision, spellings)
+            persons.remove_emptied(connection, {row.person for row in known.values()} if replaced else ())
             begin("enrol", [sample.id for sample in new])
         if replaced:
             empty_log(self.engine)
-        return len(new)
+        return Stored({sample.id: owners[sample.id].person_id for sample in new}, failed)
 
     def delete(self, sample_id: str) -> bool:
         """Remove one sample. Returns whether it was there.
@@ -174,25 +182,26 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        return bool(self._remove(samples.c.sample_id == sample_id))
+        return bool(self._remove(rows.of_id(sample_id)))
 
     def delete_named(self, name: str) -> int:
-        """Remove the samples of one name, all or none. Returns how many there were.
+        """Remove the samples of all who have a name, all or none. Returns how many there were.
 
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        return len(self._remove(samples.c.name_key == key_of(name)))
+        return len(self._remove(persons.of_name(name)))
 
     def clear(self) -> None:
-        """Remove every sample.
+        """Remove every sample and every person.
 
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self._writing() as (connection, begin):
+        with self.writing() as (connection, begin):
             count = rows.count(connection)
             self._clear(connection, rows.next_revision(connection), None, None)
+            self._search.clear_people(connection)
             begin("clear", count)
         empty_log(self.engine)
 
@@ -202,39 +211,41 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        query = sa.select(*SAMPLE_COLUMNS).where(samples.c.sample_id == sample_id)
-        with self._reading() as (connection, current):
+        query = SAMPLES.where(rows.of_id(sample_id))
+        with self.reading() as (connection, current):
             row = connection.execute(rows.unexpired(query, current.expired_by)).first()
         return None if row is None else sample_of(row)
 
-    def count(self, name: str | None = None) -> int:
-        """Return the number of samples, or of those with this name.
+    def count(self, name: str | None = None, person: str | None = None) -> int:
+        """Return the number of samples, or of those with this name, or of the person with this id.
 
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        which = None if name is None else samples.c.name_key == key_of(name)
-        with self._reading() as (connection, current):
-            return rows.count(connection, which, current.expired_by)
+        with self.reading() as (connection, current):
+            return rows.count(connection, _which(name, person), current.expired_by)
 
-    def page(self, *, limit: int, after: str | None = None, name: str | None = None) -> list[Sample]:
+    def page(
+        self, *, limit: int, after: str | None = None, name: str | None = None, person: str | None = None
+    ) -> list[Sample]:
         """Return the first samples in ascending order of their ids, by code points.
 
         Args:
             limit: how many at most.
             after: only ids that come after this one, which need not be there (any more).
             name: only samples with this name.
+            person: only samples of the person with this id.
 
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         # SQLite compares text by its UTF-8 bytes, whose order is that of the code points.
-        query = sa.select(*SAMPLE_COLUMNS).order_by(samples.c.sample_id).limit(limit)
+        query = SAMPLES.where(samples.c.gallery == DEFAULT).order_by(samples.c.sample_id).limit(limit)
         if after is not None:
             query = query.where(samples.c.sample_id > after)
-        if name is not None:
-            query = query.where(samples.c.name_key == key_of(name))
-        with self._reading() as (connection, current):
+        if (which := _which(name, person)) is not None:
+            query = query.where(which)
+        with self.reading() as (connection, current):
             found = connection.execute(rows.unexpired(query, current.expired_by))
             return [sample_of(row) for row in found]
 
@@ -245,7 +256,7 @@ class Gallery:
         fingerprint: str,
         *,
         max_distance: float = math.inf,
-        per_name: bool = False,
+        per_person: bool = False,
     ) -> list[list[Match]]:
         """Find the k nearest samples of each probe, among all that were acknowledged before this call.
 
@@ -254,7 +265,7 @@ class Gallery:
             k: at least 1.
             fingerprint: of the model that made the probes.
             max_distance: matches are nearer than this, but for the first, which is there in any case.
-            per_name: take of each name only its nearest sample, so that the k matches have k names.
+            per_person: take of each person only the nearest sample, so that the k matches are of k people.
 
         Returns:
             For each probe at most k matches, nearest first; equally near ones in the order of enrolment.
@@ -263,13 +274,13 @@ class Gallery:
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self._search.lock, self._reading() as (connection, current):
+        with self._search.lock, self.reading() as (connection, current):
             if current.fingerprint != fingerprint:
                 if rows.any_sample(connection, current.expired_by):
                     raise _mismatch()
                 return [[] for _ in probes]
-            if per_name and k > 1:
-                neighbours = nearest_names(self._search, connection, current, probes, k, max_distance)
+            if per_person and k > 1:
+                neighbours = nearest_people(self._search, connection, current, probes, k, max_distance)
             else:
                 neighbours = self._search.nearest(connection, current, probes, k)
             matched = rows.samples_of(connection, {int(key) for keys, _ in neighbours for key in keys})
@@ -283,19 +294,19 @@ class Gallery:
         ]
 
     @contextmanager
-    def _reading(self) -> Iterator[tuple[sa.Connection, State]]:
+    def reading(self) -> Iterator[tuple[sa.Connection, State]]:
         """Begin a transaction; gives the state in it, too, which says whether samples in it have expired."""
         moment = self.moment()
         with transaction(self.engine) as connection:
             current = rows.state_of(connection)
             atrest.check(connection, current.key_check)
             expired_by = current.trust.hides_by(moment)
-            if current.next_expiry is not None and current.next_expiry <= expired_by:
+            if current.due(expired_by):
                 current = current._replace(expired_by=expired_by)
             yield connection, current
 
     @contextmanager
-    def _writing(self) -> Iterator[tuple[sa.Connection, Begin]]:
+    def writing(self) -> Iterator[tuple[sa.Connection, Begin]]:
         """Begin a transaction that writes: first of all it removes what has expired, by a credible clock.
 
         Gives what begins a change's lines in the audit log, too: to be called when only the commit is left.
@@ -306,11 +317,12 @@ class Gallery:
             current = rows.state_of(connection)
             atrest.check(connection, current.key_check)
             erased_by = self._judged(connection, current.trust, moment).erases_by(moment)
-            if current.next_expiry is not None and current.next_expiry <= erased_by:
-                expired = rows.remove(connection, samples.c.expires_at <= erased_by)
+            if erases := current.due(erased_by):
+                expired = rows.remove(connection, gone_by(erased_by))
+                persons.remove(connection, persons_table.c.expires_at <= erased_by)
                 begin("expire", expired)
             yield connection, begin
-        if expired:
+        if erases:
             empty_log(self.engine)
 
     def _judged(self, connection: sa.Connection, known: Trust, moment: datetime) -> Trust:
@@ -336,7 +348,7 @@ class Gallery:
 
     def _remove(self, which: sa.ColumnElement[bool]) -> list[str]:
         """Remove the samples that meet a condition. Returns their ids."""
-        with self._writing() as (connection, begin):
+        with self.writing() as (connection, begin):
             ids = rows.remove(connection, which)
             if ids:
                 begin("delete", ids)
@@ -357,6 +369,28 @@ class Gallery:
     ) -> None:
         self._search.clear(connection, dimension)
         connection.execute(state.update().values(complete_since=revision, fingerprint=fingerprint))
+
+
+def _only(
+    new: Sequence[Sample], vectors: NDArray[np.float32], ids: Container[str]
+) -> tuple[list[Sample], NDArray[np.float32]]:
+    """Leave out samples, and their vectors, that are not among these."""
+    places = [place for place, sample in enumerate(new) if sample.id in ids]
+    return [new[place] for place in places], vectors[places]
+
+
+def _spelling(sample: Sample, name: str) -> str | None:
+    """Return how the name that a sample comes with is spelt, if the person's is spelt otherwise."""
+    if sample.person is not None:
+        return sample.spelling
+    return sample.name if sample.name != name else None
+
+
+def _which(name: str | None, person: str | None) -> sa.ColumnElement[bool] | None:
+    """Tell the samples with a name, or of the person with an id; None: all of them."""
+    if person is not None:
+        return persons.of_person(person)
+    return None if name is None else persons.of_name(name)
 
 
 def _mismatch() -> GalleryModelMismatch:

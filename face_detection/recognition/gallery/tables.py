@@ -13,7 +13,7 @@ from pgvector.sqlalchemy import VECTOR
 from recognition.faces import Sample
 from recognition.gallery.clock import Trust
 
-VERSION = "0006"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0007"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -44,14 +44,46 @@ Vector = sa.LargeBinary().with_variant(PackedVector(), "postgresql")
 
 metadata = sa.MetaData()
 
+galleries = sa.Table(
+    "galleries",
+    metadata,
+    sa.Column("key", Key, primary_key=True, autoincrement=True),
+    sa.Column("name", Id, nullable=False, unique=True),
+    sa.Column("created", sa.DateTime, nullable=False),  # UTC
+    sqlite_autoincrement=True,
+)
+DEFAULT = 1  # the key of the gallery `default`, which is there from the start
+
+persons = sa.Table(
+    "persons",
+    metadata,
+    sa.Column("key", Key, primary_key=True, autoincrement=True),
+    sa.Column("gallery", Key, sa.ForeignKey(galleries.c.key), nullable=False),
+    sa.Column("person_id", Id, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name_key", sa.Text, nullable=False),  # of `key_of`: two names with the same one are the same
+    sa.Column("search_key", Id, nullable=False),  # of `search_key_of`, whose length has a bound
+    sa.Column("by_hand", sa.Boolean, nullable=False),  # stays without samples; others go with their last one
+    sa.Column("created", sa.DateTime, nullable=False),  # UTC
+    sa.Column("modified", sa.DateTime, nullable=False),  # UTC
+    sa.Column("expires_at", sa.DateTime),  # UTC; null: never. All samples are gone by then.
+    sa.Column("metadata", sa.Text, nullable=False),  # JSON
+    sa.Index("persons_by_id", "gallery", "person_id", unique=True),
+    # In PostgreSQL a hash: an entry of a b-tree has at most 2,704 bytes there, and a name has no limit.
+    sa.Index("persons_by_name", "name_key", postgresql_using="hash"),
+    sa.Index("persons_by_search", "gallery", "search_key", "key"),
+    sqlite_autoincrement=True,
+)
+
 samples = sa.Table(
     "samples",
     metadata,
     # AUTOINCREMENT: a key is never given twice, and a newer sample has a larger key.
     sa.Column("key", Key, primary_key=True, autoincrement=True),
-    sa.Column("sample_id", Id, nullable=False, unique=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("name_key", sa.Text, nullable=False),  # of `key_of`: two names with the same one are the same
+    sa.Column("gallery", Key, sa.ForeignKey(galleries.c.key), nullable=False),
+    sa.Column("sample_id", Id, nullable=False),
+    sa.Column("person", Key, sa.ForeignKey(persons.c.key), nullable=False, index=True),
+    sa.Column("spelling", sa.Text),  # of the name that it came with; null: as the person's
     sa.Column("metadata", sa.Text, nullable=False),  # JSON
     sa.Column("action", sa.Text),
     sa.Column("vector", Vector, nullable=False),
@@ -60,13 +92,19 @@ samples = sa.Table(
     sa.Column("modified", sa.DateTime, nullable=False),  # UTC
     sa.Column("revision", sa.BigInteger, nullable=False, index=True),
     sa.Column("expires_at", sa.DateTime),  # UTC; null: never
-    # In PostgreSQL a hash: an entry of a b-tree has at most 2,704 bytes there, and a name has no limit.
-    sa.Index("samples_by_name_key", "name_key", postgresql_using="hash"),
+    sa.Index("samples_by_id", "gallery", "sample_id", unique=True),
     sqlite_autoincrement=True,
 )
 
 EXPIRES = samples.c.expires_at.is_not(None)
 sa.Index("samples_by_expiry", samples.c.expires_at, sqlite_where=EXPIRES, postgresql_where=EXPIRES)
+PERSON_EXPIRES = persons.c.expires_at.is_not(None)
+sa.Index(
+    "persons_by_expiry",
+    persons.c.expires_at,
+    sqlite_where=PERSON_EXPIRES,
+    postgresql_where=PERSON_EXPIRES,
+)
 
 tombstones = sa.Table(
     "tombstones",
@@ -92,7 +130,7 @@ state = sa.Table(
 
 
 class State(NamedTuple):
-    """What `gallery_state` says, and what of the samples has expired.
+    """What `gallery_state` says, and when the next sample and the next person expire.
 
     version: of the tables; another than VERSION where a newer program has changed them under this one.
     """
@@ -103,11 +141,18 @@ class State(NamedTuple):
     fingerprint: str | None
     key_check: bytes | None
     trust: Trust
-    next_expiry: datetime | None  # UTC, naive; None: no sample expires
-    expired_by: datetime | None = None  # samples that have expired by then are there, and count as gone
+    next_expiry: datetime | None  # of a sample: UTC, naive; None: none expires
+    next_persons_expiry: datetime | None
+    expired_by: datetime | None = None  # what has expired by then is there, and counts as gone
+
+    def due(self, moment: datetime) -> bool:
+        """Tell whether anything has expired by a moment, naive UTC."""
+        return any(
+            each is not None and each <= moment for each in (self.next_expiry, self.next_persons_expiry)
+        )
 
 
-# One row; the moment is read from the index above alone.
+# One row; the moments are read from the indexes above alone.
 STATE = sa.select(
     sa.select(sa.column("version_num"))
     .select_from(sa.table("alembic_version"))
@@ -121,34 +166,54 @@ STATE = sa.select(
     state.c.clock_claimed,
     state.c.clock_held_s,
     sa.select(sa.func.min(samples.c.expires_at)).where(EXPIRES).scalar_subquery().label("next_expiry"),
+    sa.select(sa.func.min(persons.c.expires_at)).where(PERSON_EXPIRES).scalar_subquery().label("next_person"),
 )
 
-SAMPLE_COLUMNS = (
+# Samples with the name of their person.
+SAMPLES = sa.select(
     samples.c.key,
     samples.c.sample_id,
-    samples.c.name,
+    persons.c.name,
     samples.c.metadata,
     samples.c.action,
     samples.c.created,
     samples.c.modified,
     samples.c.expires_at,
-)
+    persons.c.person_id,
+    samples.c.spelling,
+).join_from(samples, persons, samples.c.person == persons.c.key)
+
+
+def expired(by: datetime | sa.BindParameter[datetime]) -> sa.ColumnElement[bool]:
+    """Tell the samples that have expired by a moment, or whose people have."""
+    own = samples.c.expires_at <= by
+    people = sa.select(persons.c.key).where(persons.c.expires_at <= by)
+    return sa.or_(sa.and_(samples.c.expires_at.is_not(None), own), samples.c.person.in_(people))
 
 
 def sample_of(row: Any) -> Sample:
-    """Turn a row of SAMPLE_COLUMNS into a sample."""
-    created, modified = row.created.replace(tzinfo=UTC), row.modified.replace(tzinfo=UTC)
-    expires_at = row.expires_at and row.expires_at.replace(tzinfo=UTC)
+    """Turn a row of SAMPLES, or one that begins as they do, into a sample."""
+    # By place: a search may match thousands, and a name takes as long to look up as a value to be read.
+    _, sample_id, name, metadata, action, created, modified, expires_at, person, spelling = row[:10]
     return Sample(
-        row.sample_id, row.name, json.loads(row.metadata), row.action, created, modified, expires_at
+        sample_id,
+        name,
+        json.loads(metadata),
+        action,
+        created.replace(tzinfo=UTC),
+        modified.replace(tzinfo=UTC),
+        expires_at and expires_at.replace(tzinfo=UTC),
+        person,
+        spelling,
     )
 
 
 def state_of(row: Any) -> State:
     """Turn the row of STATE into a state."""
     trust = Trust(row.clock_seen, row.clock_claimed, timedelta(seconds=row.clock_held_s))
+    expiries = (row.next_expiry, row.next_person)
     return State(
-        row.version, row.revision, row.complete_since, row.fingerprint, row.key_check, trust, row.next_expiry
+        row.version, row.revision, row.complete_since, row.fingerprint, row.key_check, trust, *expiries
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import partial
@@ -15,19 +15,22 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
-from recognition.errors import GalleryModelMismatch, GalleryUnavailable
-from recognition.gallery import portable
+from recognition.errors import AmbiguousName, GalleryModelMismatch, GalleryUnavailable
+from recognition.faces import Person
+from recognition.gallery import people, portable
 from recognition.gallery.atrest import dimension_of, vector_of
 from recognition.gallery.database import transaction
+from recognition.gallery.persons import has_samples, of_person
 from recognition.gallery.rows import state_of, unexpired
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import SAMPLE_COLUMNS, sample_of, samples, tombstones
+from recognition.gallery.tables import SAMPLES, persons, sample_of, samples, tombstones
 from recognition.names import unnamed
 from serving.errors import NotFound
 
 log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 1000
+NOTHING = portable.Header(None, None)  # of people without samples
 
 # Opens the progress bar of one part of the work: its name, and how many samples it has, None if not known.
 Progress = Callable[[str, int | None], AbstractContextManager[portable.Advance]]
@@ -52,7 +55,7 @@ def unseen(part: str, total: int | None) -> AbstractContextManager[portable.Adva
 def export(gallery: Gallery) -> Iterator[bytes]:
     """Render a gallery as a portable file, piece by piece, in the memory that a thousand samples take.
 
-    The export begins at once, and ends, for the audit log too, with the last piece or when it is closed.
+    It begins at once, and ends, for the audit log too, with the last piece or when it is closed.
 
     Raises:
         NotFound: it is empty; at once.
@@ -60,17 +63,31 @@ def export(gallery: Gallery) -> Iterator[bytes]:
         GalleryUnavailable: the database cannot be reached or is locked; at once, or between two pieces.
     """
 
-    def pieces() -> Iterator[bytes]:
-        of = header(gallery.engine)
-        with gallery.audit.outcomes() as begin:
-            begin("export", gallery.count())
-            yield b""  # taken below: only a generator that has started notices that it is closed
-            page = partial(records, gallery.engine, of, expired_by=gallery.moment())
-            yield from (piece for piece, _ in portable.pieces(of, page))
+    return _begun(_pieces(gallery, header(gallery.engine), None))
 
-    started = pieces()
-    next(started)
-    return started
+
+def export_person(gallery: Gallery, person_id: str) -> Iterator[bytes]:
+    """Render all that is stored of one person in the same way.
+
+    Raises:
+        NotFound: there is no such person; at once.
+        AuditUnavailable, GalleryUnavailable: as for `export`.
+    """
+    people.get(gallery, person_id)
+    return _begun(_pieces(gallery, _header(gallery.engine) or NOTHING, person_id))
+
+
+def _pieces(gallery: Gallery, of: portable.Header, person: str | None) -> Iterator[bytes]:
+    with gallery.audit.outcomes() as begin:
+        begin("export", gallery.count(person=person), **({} if person is None else {"person": person}))
+        yield b""  # taken by _begun: only a generator that has started notices that it is closed
+        page = partial(entries, gallery.engine, of, expired_by=gallery.moment(), person=person)
+        yield from (piece for piece, _ in portable.pieces(of, page))
+
+
+def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    next(pieces)
+    return pieces
 
 
 def export_to(gallery: Gallery, file: Path, progress: Progress = unseen) -> int:
@@ -94,7 +111,7 @@ def export_to(gallery: Gallery, file: Path, progress: Progress = unseen) -> int:
     of, total = header(gallery.engine), gallery.count()
     with gallery.audit.outcomes() as begin, progress("exporting", total) as advance:
         begin("export", total)
-        page = partial(records, gallery.engine, of, expired_by=gallery.moment())
+        page = partial(entries, gallery.engine, of, expired_by=gallery.moment())
         return portable.write(file, of, page, advance)
 
 
@@ -104,10 +121,11 @@ def import_file(
     check_comparable: Callable[[str, int], None] = lambda fingerprint, dimension: None,
     progress: Progress = unseen,
 ) -> Imported:
-    """Store the samples of a portable file, once all of it is checked, a thousand in one transaction.
+    """Store what is in a portable file, once all of it is checked, a thousand lines in one transaction.
 
-    A sample that is there in the same or a newer state stays as it is, so what was broken off can simply be
-    started again.
+    A sample or a person that is there in the same or a newer state stays as it is, so what was broken off can
+    simply be started again. People are told by their ids; samples of files that have none go to the one
+    person of their name.
 
     Args:
         gallery: empty, or of the same model.
@@ -118,6 +136,8 @@ def import_file(
     Raises:
         DamagedGallery: the file is not whole, or was changed; nothing is stored.
         GalleryModelMismatch: the gallery holds vectors of another model; nothing is stored.
+        AmbiguousName: several people have the name of a sample without a person's id. The steps before are
+            stored.
         AuditUnavailable: the audit log cannot be written. The steps before are stored.
         GalleryUnavailable: the database cannot be reached or is locked. The steps before are stored.
         OSError: the file cannot be read.
@@ -125,36 +145,80 @@ def import_file(
     """
     with progress("checking", None) as advance:
         of, count = portable.check(file, advance)
-    check_comparable(of.fingerprint, of.dimension)
-    if _header(gallery.engine) not in (None, of):
+    if of.fingerprint is not None and of.dimension is not None:
+        check_comparable(of.fingerprint, of.dimension)
+    if _header(gallery.engine) not in (None, of) and of.fingerprint is not None:
         raise GalleryModelMismatch("The gallery was made with another embedding model than the file.")
     imported = without_name = 0
     with gallery.audit.outcomes() as begin, progress("importing", count) as advance:
         begin("import", count)  # each step has its own lines of what is stored
         checked = portable.read(file)
-        while records := list(islice(checked, ROWS_AT_ONCE)):
+        while some := list(islice(checked, ROWS_AT_ONCE)):
+            records = [entry for entry in some if not isinstance(entry, Person)]
             without_name += sum(sample.name == unnamed(sample.id) for sample, _ in records)
-            new, vectors = [sample for sample, _ in records], np.stack([vector for _, vector in records])
-            imported += gallery.upsert(new, vectors, of.fingerprint, only_newer=True)
+            imported += _store(gallery, records, str(of.fingerprint))
+            people.restore(gallery, [entry for entry in some if isinstance(entry, Person)])
             advance(len(records))
     return Imported(imported, count - imported, without_name)
+
+
+def _store(gallery: Gallery, records: Sequence[portable.Record], fingerprint: str) -> int:
+    """Store the samples of one step. Returns how many were not there in the same or a newer state."""
+    if not records:
+        return 0
+    new, vectors = [sample for sample, _ in records], np.stack([vector for _, vector in records])
+    stored = gallery.upsert(new, vectors, fingerprint, only_newer=True, make=True)
+    for sample_id, failure in stored.failed.items():
+        raise AmbiguousName(f"sample {sample_id!r}: {failure.detail}")
+    return len(stored.people)
 
 
 def header(engine: sa.Engine) -> portable.Header:
     """Tell what the gallery's vectors are.
 
     Raises:
-        NotFound: it is empty.
+        NotFound: it has neither samples nor people.
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    of = _header(engine)
-    if of is None:
-        raise NotFound("The gallery is empty.")
-    return of
+    if (of := _header(engine)) is not None:
+        return of
+    with transaction(engine) as connection:
+        if connection.execute(sa.select(persons.c.key).limit(1)).first() is None:
+            raise NotFound("The gallery is empty.")
+    return NOTHING
+
+
+def entries(
+    engine: sa.Engine,
+    of: portable.Header,
+    after: portable.Place | None,
+    *,
+    expired_by: datetime | None = None,
+    person: str | None = None,
+) -> Sequence[portable.Entry]:
+    """Return what comes next in a file: samples, with their vectors, and then people.
+
+    Args:
+        engine, of, expired_by: as for `records`.
+        after: the place of what came before; None: the first ones.
+        person: the id of the one whose they are; None: everybody's.
+
+    Raises:
+        GalleryUnavailable: the database cannot be reached or is locked.
+    """
+    in_people, last = after or (False, None)
+    if not in_people and (page := records(engine, of, last, expired_by=expired_by, person=person)):
+        return page
+    return people.next_by_id(engine, last if in_people else None, ROWS_AT_ONCE, expired_by, person)
 
 
 def records(
-    engine: sa.Engine, of: portable.Header, after: str | None, *, expired_by: datetime | None = None
+    engine: sa.Engine,
+    of: portable.Header,
+    after: str | None,
+    *,
+    expired_by: datetime | None = None,
+    person: str | None = None,
 ) -> list[portable.Record]:
     """Return the next samples by id, after this id, with their vectors, float32 (d,).
 
@@ -164,13 +228,16 @@ def records(
             ones are left out, and named in the log.
         after: an id; None: the first ones.
         expired_by: a moment, naive UTC; what has expired by then is left out.
+        person: the id of the one whose they are; None: everybody's.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    query = sa.select(*SAMPLE_COLUMNS, samples.c.vector, samples.c.fingerprint).where(
+    query = SAMPLES.add_columns(samples.c.vector, samples.c.fingerprint).where(
         samples.c.fingerprint == of.fingerprint
     )
+    if person is not None:
+        query = query.where(of_person(person))
     query = unexpired(query.order_by(samples.c.sample_id).limit(ROWS_AT_ONCE), expired_by)
     page: list[portable.Record] = []
     with transaction(engine) as connection:
@@ -182,7 +249,7 @@ def records(
                 break
             for row in rows:
                 after = row.sample_id
-                if fault := _fault_of(connection, row, of.dimension):
+                if fault := _fault_of(connection, row, of.dimension or 0):
                     log.error("sample %r is not exported: %s", row.sample_id, fault)
                 else:
                     page.append((sample_of(row), vector_of(connection, row)))
@@ -205,6 +272,9 @@ def faults(engine: sa.Engine) -> Iterator[str]:
         )
         if connection.execute(buried).scalar_one():
             yield "a deleted sample is still there"
+        alone = sa.select(persons.c.person_id).where(persons.c.by_hand.is_(False))
+        for person_id in connection.execute(alone.where(~has_samples())).scalars():
+            yield f"person {person_id!r}: enrolled, and without a sample"
         every = sa.select(samples).order_by(samples.c.key).execution_options(yield_per=ROWS_AT_ONCE)
         dimension = dimension_of(connection) or 0
         for row in connection.execute(every):

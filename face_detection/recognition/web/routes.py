@@ -25,6 +25,8 @@ from serving.routes import OCTETS, Route
 STATUS: dict[type[Failure], int] = {
     errors.NoFace: 400,
     errors.DamagedGallery: 400,
+    errors.AmbiguousName: 409,
+    errors.PersonExists: 409,
     errors.GalleryModelMismatch: 409,
     errors.EmbeddingUnavailable: 503,
     errors.GalleryUnavailable: 503,
@@ -220,6 +222,6 @@ ROUTES = (
         (answers.Imported, {"imported": 90, "unchanged": 2}),
         raw={handlers.NDJSON: examples.EXPORTED, OCTETS: None},
         files={"file": "What GET /export wrote. Required."},
-        raises=(errors.DamagedGallery, UnsupportedMediaType, DiskFull, *VECTORS),
+        raises=(errors.DamagedGallery, errors.AmbiguousName, UnsupportedMediaType, DiskFull, *VECTORS),
     ),
 )

@@ -41,5 +41,20 @@ def upgrade(connection: sa.Connection) -> str | None:
                 f"A newer version of this program made the database (its tables are version {before}); "
                 "install that version, or name another database."
             ) from e
+    by_vector = _index_of_vectors(connection)
+    if by_vector is not None:
+        # Each row that a migration changes would take its place in it anew: hours, for a million.
+        connection.exec_driver_sql("DROP INDEX samples_by_vector")
     command.upgrade(config, "head")
+    if by_vector is not None:
+        connection.exec_driver_sql(by_vector)
     return before
+
+
+def _index_of_vectors(connection: sa.Connection) -> str | None:
+    """Return the statement that makes PostgreSQL's index of vectors; None: there is none."""
+    if connection.dialect.name != "postgresql":
+        return None
+    definition = sa.text("SELECT pg_get_indexdef(to_regclass('samples_by_vector')::oid)")
+    statement: str | None = connection.execute(definition).scalar()
+    return statement

@@ -20,28 +20,16 @@ log = logging.getLogger(__name__)
 def upgrade() -> None:
     """Normalise the names, and add their keys and an index of these in the place of that of the names.
 
-    What cannot be seen becomes `unnamed (ID)`; of names that are the same the first spelling stays.
+    What cannot be seen becomes `unnamed (ID)`.
     """
     connection = op.get_bind()
     # SQLite adds a column that is never null only with a default, and cannot take that away again.
     op.add_column("samples", sa.Column("name_key", sa.Text, nullable=False, server_default=""))
     op.drop_index("samples_by_name", "samples")
-    on_postgresql = connection.dialect.name == "postgresql"
-    by_vector = None
-    if on_postgresql:
+    if connection.dialect.name == "postgresql":
         op.alter_column("samples", "name_key", server_default=None)
-        by_vector = connection.scalar(
-            sa.text("SELECT pg_get_indexdef(to_regclass('samples_by_vector')::oid)")
-        )
-        if (
-            by_vector is not None
-        ):  # each row that changes would take its place in it anew: hours, for a million
-            op.drop_index("samples_by_vector", "samples")
     changed, invisible = _normalise(connection)
     op.create_index("samples_by_name_key", "samples", ["name_key"], postgresql_using="hash")
-    changed += _spell_alike(connection)
-    if by_vector is not None:
-        connection.exec_driver_sql(by_vector)
     if changed:
         log.info(
             "normalised the names of %d samples; %d could not be seen, and became `unnamed (ID)`",
@@ -65,15 +53,3 @@ def _normalise(connection: sa.Connection) -> tuple[int, int]:
         )
         after = batch[-1].key
     return changed, invisible
-
-
-def _spell_alike(connection: sa.Connection) -> int:
-    """Give the same names the spelling of the first of them. Returns how many changed."""
-    several = sa.text("SELECT min(key) FROM samples GROUP BY name_key HAVING min(name) != max(name)")
-    alike = sa.text("UPDATE samples SET name = :name WHERE name != :name AND name_key = :name_key")
-    changed = 0
-    for key in connection.execute(several).scalars().all():
-        first = sa.text("SELECT name, name_key FROM samples WHERE key = :key")
-        row = connection.execute(first, {"key": key}).one()
-        changed += connection.execute(alike, row._asdict()).rowcount
-    return changed
