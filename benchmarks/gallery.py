@@ -135,7 +135,7 @@ def indexed_at_last(url: str, limit_s: float) -> Iterator[None]:
         except sa.exc.OperationalError as e:  # the statement was cancelled
             raise TimeoutError from e
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("VACUUM ANALYZE samples")
+        connection.exec_driver_sql("VACUUM ANALYZE samples, persons")
     engine.dispose()
 
 

@@ -118,6 +118,20 @@ def files(*names: str) -> list[bytes]:
     return [request.files[name].read() for name in names]
 
 
+def several(name: str) -> list[tuple[str, bytes]]:
+    """Return the files of a form that have this name, one or more: how each is called, and what is in it.
+
+    Raises:
+        InvalidRequest: there is none.
+        UnsupportedMediaType: the body is no form.
+    """
+    if not is_form():
+        raise UnsupportedMediaType(f"Send {FORM}.")
+    if name not in request.files:
+        raise InvalidRequest(f"{name}: Field required")
+    return [(file.filename or "", file.read()) for file in request.files.getlist(name)]
+
+
 def check_names(files: Collection[str], fields: Collection[str], *, several: bool = False) -> None:
     """Make sure that a form has no files and no fields but those of these names, each once.
 

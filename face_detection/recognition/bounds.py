@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from recognition import names
 
 DOTS = (".", "..")
+CALLS = ("/merge", "/export")
 MAX_NAME = 1000
 MAX_METADATA_BYTES = 64 * 1024  # as compact JSON in UTF-8
 MAX_METADATA_DEPTH = 32
@@ -48,6 +49,12 @@ def _reachable(sample_id: str) -> str:
     return sample_id
 
 
+def _without_a_calls_name(person_id: str) -> str:
+    if person_id.endswith(CALLS):
+        raise ValueError(f"it may not end in {' or '.join(CALLS)}: these are calls on a person")
+    return person_id
+
+
 def _moment(value: Any) -> datetime:
     # pydantic's own reading takes numbers, too, for seconds since 1970.
     try:
@@ -63,6 +70,7 @@ def _moment(value: Any) -> datetime:
 NO_NUL = r"^[^\x00]*$"
 Id = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
 NewId = Annotated[Id, AfterValidator(_reachable)]
+NewPersonId = Annotated[NewId, AfterValidator(_without_a_calls_name)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NO_NUL), AfterValidator(_name)]
 # Of what was stored when any text was a name; NFC is at most three times as long, says UAX #15, section 12.
 StoredName = Annotated[str, Field(min_length=1, max_length=3 * MAX_NAME, pattern=NO_NUL)]

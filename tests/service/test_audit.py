@@ -25,7 +25,7 @@ from recognition.audit import Audit
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Box, Face
-from recognition.gallery import Gallery, open_gallery, transfer
+from recognition.gallery import Gallery, open_gallery, people, transfer
 from recognition.gallery.__main__ import cli
 from serving import keys
 from serving.model import Model
@@ -97,6 +97,29 @@ def test_every_change_has_its_lines(gallery: Gallery, log: Path, clock: FakeCloc
         *both("expire", ["e"]),
         *both("clear", 2),
     ]
+
+
+def test_changes_of_people_have_lines_that_name_nobody(gallery: Gallery, log: Path) -> None:
+    whose = gallery.upsert([a_sample("a", name="Ann"), a_sample("b", name="Ben")], vectors_of(1, 2), MODEL)
+    ann, ben = whose.people["a"], whose.people["b"]
+    people.make(gallery, "Eve", person_id="eve")
+    people.change(gallery, "eve", {"name": "Eva"})
+    people.change_sample(gallery, "a", {"person": "eve"})
+    people.change_sample(gallery, "a", {"action": "open"})
+    people.merge(gallery, ben, "eve")
+    people.delete(gallery, "eve")
+    done = [line for line in lines(log) if line["outcome"] == "done"]
+    assert [(line["what"], line["ids"], line.get("person"), line.get("into")) for line in done] == [
+        ("enrol", ["a", "b"], None, None),
+        ("make", [], "eve", None),
+        ("change", [], "eve", None),
+        ("move", ["a"], "eve", None),
+        ("change", ["a"], None, None),
+        ("merge", ["b"], ben, "eve"),
+        ("delete", ["a", "b"], "eve", None),
+    ]
+    text = log.read_text(encoding="utf-8")
+    assert not any(name in text for name in ("Ann", "Ben", "Eve", "Eva")) and ann not in text
 
 
 def test_what_expires_when_somebody_enrols_has_lines_of_its_own(

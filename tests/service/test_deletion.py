@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from galleries import MODEL, FakeClock, a_sample, enrol, nearest_ids, vectors_of
-from recognition.gallery import Gallery, keep_up, open_gallery
+from recognition.gallery import Gallery, keep_up, open_gallery, people
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -134,3 +134,41 @@ def test_the_time_that_locks_are_waited_for_stays(gallery: Gallery) -> None:
     gallery.delete("a")
     with gallery.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 5000
+
+
+NAME = "Rumpelstilzchen"
+CROWD = [f"Person number {number}" for number in range(400)]  # over several pages of each index
+
+
+def names_in(file: Path) -> list[str]:
+    """Name the files that hold the name, however it is written."""
+    return sorted(
+        path.name for path in file.parent.iterdir() if b"umpelstilzchen" in path.read_bytes().lower()
+    )
+
+
+FORGETTINGS: dict[str, Callable[[Gallery, str], object]] = {
+    "the person is deleted": people.delete,
+    "the last sample is deleted": lambda gallery, _: gallery.delete(NAME),
+    "deleted by name": lambda gallery, _: gallery.delete_named(NAME),
+    "cleared": lambda gallery, _: gallery.clear(),
+    "renamed": lambda gallery, person: people.change(gallery, person, {"name": "Nobody"}),
+    "merged": lambda gallery, person: people.merge(gallery, person, gallery.page(limit=1)[0].person or ""),
+    "the last sample moves": lambda gallery, _: people.change_sample(gallery, "him", {"name": CROWD[7]}),
+}
+
+
+@pytest.mark.parametrize("how", FORGETTINGS)
+def test_nothing_of_the_name_stays_in_the_files(
+    file: Path, gallery: Gallery, other: Gallery, how: str
+) -> None:
+    names = [*CROWD[:200], NAME, *CROWD[200:]]
+    new = [
+        a_sample("him" if name == NAME and how != "the last sample is deleted" else name, name=name)
+        for name in names
+    ]
+    stored = gallery.upsert(new, vectors_of(*range(len(new)), dimension=8), MODEL)
+    other.load()
+    assert names_in(file)
+    FORGETTINGS[how](gallery, stored.people[new[200].id])
+    assert names_in(file) == []

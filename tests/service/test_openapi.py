@@ -199,12 +199,15 @@ def bodies(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def test_every_example_of_a_request_works_and_the_answer_fits(client: FlaskClient) -> None:
     document = document_of(client)
-    order = ["post", "get", "delete"]  # so that what is shown, exported and removed is there
+    order = ["post", "get", "patch", "delete"]  # so that what is shown, exported and removed is there
     calls = [each for each in operations(document) if "clear" not in each[1]]
+    for person_id in ("eileen", "another"):
+        client.post("/persons", json={"id": person_id, "name": person_id})
     calls.sort(key=lambda each: (order.index(each[0]), each[1] != "/update-samples", each[1] == "/samples"))
     for method, path, operation in calls:
         url = path.replace("{sample_id}", "astronaut%2F1").replace("{name}", "start.js")
-        url = url.replace("{filename}", "app.js")
+        url = url.replace("{filename}", "app.js").replace("{person_id}/merge", "another/merge")
+        url = url.replace("{person_id}", "eileen")
         for body in bodies(operation):
             answer = client.open(url, method=method.upper(), buffered=True, **body)
             assert answer.status_code == 200, (method, path, answer.text)

@@ -94,7 +94,7 @@ def test_an_enrolment_has_them_in_words_and_numbers(client: FlaskClient) -> None
     truncated, faint, _ = answer["samples"]["b"]["warnings"]
     assert truncated == {"code": "truncated", "detail": TRUNCATED.detail}
     assert faint == {"code": "faint", "detail": FAINT.detail, "contrast": 0.04}
-    assert answer["samples"]["a"] == {"warnings": []}
+    assert answer["samples"]["a"]["warnings"] == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere pictures are decoded in the worker")

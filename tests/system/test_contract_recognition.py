@@ -103,12 +103,14 @@ def test_enrolled_people_are_recognised(pair: Pair, photographs: Photographs, as
     answer = post(pair, "/update-samples", body)
     assert answer.status_code == 200
     ids = [entry["id"] for entry in body]
-    assert answer.json() == {
+    enrolled = answer.json()
+    assert {field: enrolled[field] for field in ("success", "fail", "errors")} == {
         "success": ids,
         "fail": [],
         "errors": {},
-        "samples": {id_: {"warnings": []} for id_ in ids},
     }
+    assert [seen["warnings"] for seen in enrolled["samples"].values()] == [[]] * len(ids)
+    assert len({seen["person"] for seen in enrolled["samples"].values()}) == len(photographs)
     for person, paths in photographs.items():
         (face,) = post(pair, "/face-recognition", {"image": as_base64(paths[0])}).json()
         assert (face["id"], face["name"], face["metadata"]) == (f"{person}/0", person, metadata)
@@ -184,7 +186,7 @@ def test_candidates_and_limit(pair: Pair, photographs: Photographs, as_base64: A
     assert face["candidates"][0]["id"] == face["id"] == "madonna/0"
     distances = [candidate["distance"] for candidate in face["candidates"]]
     assert distances == sorted(distances)
-    assert set(face["candidates"][0]) == {"id", "name", "metadata", "distance", "similarity"}
+    assert set(face["candidates"][0]) == {"id", "name", "person", "metadata", "distance", "similarity"}
 
 
 def test_candidates_are_different_people_unless_samples_are_asked_for(
@@ -334,7 +336,7 @@ def test_one_sample_is_shown_and_deleted(pair: Pair, photographs: Photographs, a
     post(pair, "/update-samples", [sample("a/b c", "n", image, metadata=[1], action="go")])
     address = f"{pair.url}/samples/a%2Fb%20c"
     shown = requests.get(address, timeout=TIMEOUT_S).json()
-    assert set(shown) == {"id", "name", "metadata", "action", "created", "modified", "expires_at"}
+    assert set(shown) == {"id", "name", "person", "metadata", "action", "created", "modified", "expires_at"}
     assert (shown["id"], shown["name"], shown["metadata"], shown["action"]) == ("a/b c", "n", [1], "go")
     assert shown["created"].endswith("+00:00")
     assert requests.delete(address, timeout=TIMEOUT_S).json() == {"success": ["a/b c"]}
@@ -364,6 +366,7 @@ def test_samples_are_listed_page_by_page(pair: Pair, photographs: Photographs, a
     assert set(whole["samples"][0]) == {
         "id",
         "name",
+        "person",
         "metadata",
         "action",
         "created",

@@ -41,7 +41,7 @@ class NoGallery:
     def clear(self) -> None:
         pass
 
-    def count(self, name: str | None = None) -> int:
+    def count(self, name: str | None = None, person: str | None = None) -> int:
         return 0
 
     def page(self, **_: Any) -> list[Any]:
@@ -72,7 +72,7 @@ def with_key(scope: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {KEYS[scope][0]}"}
 
 
-PARTS = {"sample_id": "a", "name": "start.js", "filename": "app.js"}
+PARTS = {"sample_id": "a", "person_id": "anybody", "name": "start.js", "filename": "app.js"}
 TABLE = (*routes.ROUTES, *health.ROUTES, *documentation.ROUTES)
 
 
@@ -95,7 +95,7 @@ def test_every_route_says_what_it_asks_for() -> None:
 
 def test_pictures_wait_in_the_queue() -> None:
     queued = {route.path for route in TABLE if route.queued}
-    assert queued == {"/face-recognition", "/draw", "/detect", "/verify", "/update-samples"}
+    assert queued == {"/face-recognition", "/draw", "/detect", "/verify", "/update-samples", "/samples"}
 
 
 def test_a_route_that_was_forgotten_is_the_administrators() -> None:

@@ -12,6 +12,7 @@ from serving.notices import Notice
 
 SampleId = Annotated[str, Field(description="The sample's own id, as the caller chose it.")]
 PersonName = Annotated[str, Field(description="Whose face it is.")]
+PersonId = Annotated[str, Field(description="The id of whose face it is.")]
 Metadata = Annotated[JsonValue, Field(description="What was stored with the sample; null if nothing was.")]
 Bbox = Annotated[
     str, Field(pattern=r"^\d+, \d+, \d+, \d+$", description='"x, y, w, h" in pixels of the upright picture.')
@@ -27,11 +28,18 @@ Success = Annotated[str, Field(description="Says that they are gone.")]
 Total = Annotated[int, Field(ge=0, description="How many samples.")]
 
 
+FileName = Annotated[str, Field(description="Of an uploaded picture, as it was sent.")]
+
+
 class Fault(TypedDict):
     """Why one picture of an enrolment failed."""
 
     code: Annotated[str, Field(description="For programs: `no_face`, `invalid_image`, ...")]
     detail: Annotated[str, Field(description="For people.")]
+    persons: NotRequired[
+        Annotated[list[str], Field(description="With `ambiguous_name`: the ids of all who have the name.")]
+    ]
+    file: NotRequired[FileName]
 
 
 @with_config(ConfigDict(extra="allow"))  # what goes with a code
@@ -45,9 +53,11 @@ class PictureWarning(TypedDict):
 class SampleSeen(TypedDict):
     """What was seen in the picture of a sample that is stored now."""
 
+    person: PersonId
     warnings: Annotated[
         list[PictureWarning], Field(description="What is worth knowing of it; usually nothing.")
     ]
+    file: NotRequired[FileName]
 
 
 class Enrolled(TypedDict):
@@ -66,18 +76,20 @@ class Candidate(TypedDict):
 
     id: SampleId
     name: PersonName
+    person: PersonId
     metadata: Metadata
     distance: Distance
     similarity: Similarity
 
 
 class RecognisedFace(TypedDict):
-    """A face and its nearest sample; id, name and metadata are empty for an unknown face."""
+    """A face and its nearest sample; id, name, person and metadata are empty for an unknown face."""
 
     bbox: Bbox
     id: SampleId
     metadata: Metadata
     name: PersonName
+    person: PersonId
     distance: Annotated[
         float | None, Field(description="To the nearest sample: small is similar. Null in an empty gallery.")
     ]
@@ -130,6 +142,7 @@ class StoredSample(TypedDict):
 
     id: SampleId
     name: PersonName
+    person: PersonId
     metadata: Metadata
     action: Annotated[str | None, Field(description="The text that was stored with it.")]
     created: Time
@@ -145,6 +158,46 @@ class Samples(TypedDict):
     next: Annotated[
         str | None, Field(description="What to send as `after` for the next page; null on the last.")
     ]
+
+
+class Person(TypedDict):
+    """Somebody whose samples some are; times in ISO 8601, UTC."""
+
+    id: Annotated[str, Field(description="The person's own id.")]
+    name: Annotated[str, Field(description="Others may have it, too.")]
+    metadata: Annotated[JsonValue, Field(description="What was stored with the person; null: nothing.")]
+    samples: Total
+    created: Time
+    modified: Time
+    expires_at: Annotated[str | None, Field(description="ISO 8601, UTC; null: never.")]
+
+
+class Persons(TypedDict):
+    """One page of people."""
+
+    persons: Annotated[list[Person], Field(description="In the order of their names.")]
+    total: Annotated[int, Field(ge=0, description="How many there are on all pages.")]
+    next: Annotated[
+        str | None, Field(description="What to send as `after` for the next page; null on the last.")
+    ]
+
+
+class Receipt(TypedDict):
+    """What was erased, where and when, and what this service cannot erase."""
+
+    person: PersonId
+    samples: Annotated[list[str], Field(description="The ids of the samples that were erased.")]
+    erased: Annotated[list[str], Field(description="What was stored of the person and of each sample.")]
+    erased_at: Time
+    database: Annotated[str, Field(description="Its kind: sqlite or postgresql.")]
+    remains: Annotated[list[str], Field(description="What may still hold some of it.")]
+
+
+class Erased(TypedDict):
+    """The person that was removed, with all samples."""
+
+    success: Annotated[list[str], Field(description="The id of the person.")]
+    receipt: NotRequired[Annotated[Receipt, Field(description="If `receipt` was sent.")]]
 
 
 class Count(TypedDict):

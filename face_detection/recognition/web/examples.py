@@ -10,7 +10,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from recognition.faces import Sample
+from recognition.faces import Person, Sample
 from recognition.gallery import portable
 
 PICTURE, EXPORTED = "<a picture>", "<an export>"  # stand for what is too long for a table
@@ -18,7 +18,7 @@ PICTURE_PX = 64  # the side of the picture
 
 BOX = "61, 42, 120, 150"
 SAMPLE = {"id": "astronaut/1", "name": "Eileen Collins", "metadata": {"flights": 4}}
-MATCH = {**SAMPLE, "distance": 3.1, "similarity": 0.845}
+MATCH = {**SAMPLE, "person": "eileen", "distance": 3.1, "similarity": 0.845}
 FACE = {"bbox": BOX, **MATCH, "confidence": 0.9998}
 LANDMARKS = {
     "left_eye": [95.5, 100.25],
@@ -28,18 +28,30 @@ LANDMARKS = {
     "mouth_right": None,
 }
 DETECTED = {"bbox": BOX, "confidence": 0.9998, "landmarks": LANDMARKS}
-STORED = {
-    **SAMPLE,
-    "action": None,
+TIMES = {
     "created": "2026-11-24T01:59:21.186000+00:00",
     "modified": "2026-11-24T01:59:21.186000+00:00",
     "expires_at": None,
+}
+STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES}
+NEW_PERSON = {"name": "Eileen Collins", "metadata": {"consent": "2026-11-24"}}
+PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, **TIMES}
+ERASED = {
+    "success": ["eileen"],
+    "receipt": {
+        "person": "eileen",
+        "samples": ["astronaut/1"],
+        "erased": ["the person's name, metadata and times"],
+        "erased_at": "2026-11-24T01:59:21.186000+00:00",
+        "database": "sqlite",
+        "remains": ["backups and exports that were made before"],
+    },
 }
 ENROLLED = {
     "success": ["astronaut/1"],
     "fail": ["2"],
     "errors": {"2": {"code": "no_face", "detail": "No face was found in the picture."}},
-    "samples": {"astronaut/1": {"warnings": []}},
+    "samples": {"astronaut/1": {"person": "eileen", "warnings": []}},
 }
 VERIFIED = {
     "verified": True,
@@ -70,10 +82,11 @@ def samples(picture: NDArray[np.uint8]) -> dict[str, str]:
     small = cv2.resize(picture, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA)
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(small, np.uint8), quality=60)
     made = datetime(2026, 11, 24, 1, 59, 21, tzinfo=UTC)
-    sample = Sample("astronaut/1", "Eileen Collins", {"flights": 4}, None, made, made)
-    records = [(sample, np.full(4, 5, np.float32))]
+    sample = Sample("astronaut/1", "Eileen Collins", {"flights": 4}, None, made, made, person="eileen")
+    person = Person("eileen", "Eileen Collins", {"consent": "2026-11-24"}, made, made)
+    entries: list[portable.Entry] = [(sample, np.full(4, 5, np.float32)), person]
     header = portable.Header("fingerprint-of-the-model-1", 4)
-    pieces = portable.pieces(header, lambda after: records if after is None else [])
+    pieces = portable.pieces(header, lambda after: entries if after is None else [])
     return {
         PICTURE: base64.b64encode(jpeg).decode("ascii"),
         EXPORTED: b"".join(piece for piece, _ in pieces).decode(),

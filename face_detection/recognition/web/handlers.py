@@ -150,13 +150,14 @@ def delete_samples(parts: Parts) -> ResponseReturnValue:
 def list_samples(parts: Parts) -> ResponseReturnValue:
     """List samples, page by page."""
     asked = wire.parse_samples_query(query())
-    page = parts.service.samples(limit=asked.limit, after=asked.after, name=asked.name)
+    page = parts.service.samples(limit=asked.limit, after=asked.after, name=asked.name, person=asked.person)
     return jsonify(render.page_answer(page))
 
 
 def count_samples(parts: Parts) -> ResponseReturnValue:
-    """Count all samples, or those of a name."""
-    return jsonify(answers.Count(count=parts.gallery.count(wire.parse_name_query(query()))))
+    """Count all samples, or those of a name or a person."""
+    asked = wire.parse_count_query(query())
+    return jsonify(answers.Count(count=parts.gallery.count(asked.name, asked.person)))
 
 
 def show_sample(parts: Parts, sample_id: str) -> ResponseReturnValue:

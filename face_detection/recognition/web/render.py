@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from recognition.faces import Box, Face, Remark, Sample
-from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
+from recognition.errors import AmbiguousName
+from recognition.faces import Box, Face, Person, Remark, Sample
+from recognition.results import (
+    EnrolledPicture,
+    EnrolmentReport,
+    Erasure,
+    PersonPage,
+    Readiness,
+    Recognition,
+    SamplePage,
+    Verification,
+)
+from recognition.web import answers
 from recognition.web.answers import (
     DetectedFace,
     Enrolled,
+    Fault,
     Imported,
     Landmarks,
     PictureWarning,
     Ready,
     RecognisedFace,
     Samples,
+    SampleSeen,
     StoredSample,
     Verified,
 )
 from recognition.web.wire import RecogniseOptions
+from serving.errors import Failure
 from serving.notices import Notice
+
+ERASED = ("the person's name, metadata and times", "of each sample its vector, metadata, action and times")
+REMAINS = ("backups and exports that were made before", "lines of the audit log, which have these ids")
 
 
 def bbox(box: Box) -> str:
@@ -30,17 +47,36 @@ def bbox(box: Box) -> str:
     return f"{x}, {y}, {max(w, 1)}, {max(h, 1)}"
 
 
-def enrolment_answer(report: EnrolmentReport) -> Enrolled:
-    """Render the answer of /update-samples."""
+def enrolment_answer(report: EnrolmentReport, files: Mapping[str, str] | None = None) -> Enrolled:
+    """Render the answer of /update-samples and POST /samples. `files`: the names of uploads, by id."""
+    files = files or {}
     return {
         "success": list(report.enrolled),
         "fail": list(report.failed),
-        "errors": {sample_id: {"code": e.code, "detail": e.detail} for sample_id, e in report.failed.items()},
+        "errors": {sample_id: _fault(e, files.get(sample_id)) for sample_id, e in report.failed.items()},
         "samples": {
-            sample_id: {"warnings": [_warning(remark) for remark in picture.remarks]}
-            for sample_id, picture in report.enrolled.items()
+            sample_id: _seen(picture, files.get(sample_id)) for sample_id, picture in report.enrolled.items()
         },
     }
+
+
+def _fault(error: Failure, file: str | None) -> Fault:
+    fault: Fault = {"code": error.code, "detail": error.detail}
+    if isinstance(error, AmbiguousName):
+        fault["persons"] = list(error.persons)
+    if file is not None:
+        fault["file"] = file
+    return fault
+
+
+def _seen(picture: EnrolledPicture, file: str | None) -> SampleSeen:
+    seen: SampleSeen = {
+        "person": picture.person,
+        "warnings": [_warning(remark) for remark in picture.remarks],
+    }
+    if file is not None:
+        seen["file"] = file
+    return seen
 
 
 def _warning(remark: Remark) -> PictureWarning:
@@ -69,6 +105,7 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> Recognis
         "id": best.id if best else "",
         "metadata": best.metadata if best else "",
         "name": best.name if best else "",
+        "person": (best.person or "") if best else "",
         "distance": recognition.distance,
         "similarity": None if recognition.distance is None else similarity(recognition.distance),
         "confidence": recognition.face.confidence,
@@ -78,6 +115,7 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> Recognis
             {
                 "id": match.sample.id,
                 "name": match.sample.name,
+                "person": match.sample.person or "",
                 "metadata": match.sample.metadata,
                 "distance": match.distance,
                 "similarity": similarity(match.distance),
@@ -136,12 +174,50 @@ def sample_answer(sample: Sample) -> StoredSample:
     return {
         "id": sample.id,
         "name": sample.name,
+        "person": sample.person or "",
         "metadata": sample.metadata,
         "action": sample.action,
         "created": sample.created.isoformat(),
         "modified": sample.modified.isoformat(),
         "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
     }
+
+
+def person_answer(person: Person) -> answers.Person:
+    """Render one person."""
+    return {
+        "id": person.id,
+        "name": person.name,
+        "metadata": person.metadata,
+        "samples": person.samples,
+        "created": person.created.isoformat(),
+        "modified": person.modified.isoformat(),
+        "expires_at": person.expires_at.isoformat() if person.expires_at else None,
+    }
+
+
+def persons_answer(page: PersonPage) -> answers.Persons:
+    """Render one page of people."""
+    return {
+        "persons": [person_answer(person) for person in page.persons],
+        "total": page.total,
+        "next": page.next,
+    }
+
+
+def erasure_answer(erasure: Erasure, *, receipt: bool) -> answers.Erased:
+    """Render the answer to the removal of a person."""
+    answer: answers.Erased = {"success": [erasure.person]}
+    if receipt:
+        answer["receipt"] = {
+            "person": erasure.person,
+            "samples": erasure.samples,
+            "erased": list(ERASED),
+            "erased_at": erasure.erased_at.isoformat(),
+            "database": erasure.database,
+            "remains": list(REMAINS),
+        }
+    return answer
 
 
 def import_answer(imported: int, unchanged: int, unnamed: int) -> Imported:

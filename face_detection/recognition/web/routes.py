@@ -9,6 +9,7 @@ from pydantic import Field
 
 from recognition import errors
 from recognition.web import answers, examples, handlers, wire
+from recognition.web.routes_people import PEOPLE
 from serving.errors import (
     DiskFull,
     Failure,
@@ -173,7 +174,7 @@ ROUTES = (
         handlers.count_samples,
         ENROL,
         (answers.Count, {"count": 92}),
-        query=wire.NameQuery,
+        query=wire.CountQuery,
         raises=QUERY,
     ),
     Route(
@@ -203,6 +204,7 @@ ROUTES = (
         query=wire.DeleteQuery,
         raises=(*QUERY, NotFound),
     ),
+    *PEOPLE,
     CLEAR_BY_GET,
     Route("POST", "/clear-samples", handlers.clear_samples, ADMIN, CLEARED, raises=SAMPLES),
     Route(

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewId
 from recognition.faces import Encoded, Enrolment, Search
@@ -44,7 +54,7 @@ SampleId = Annotated[
 ]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     """Unknown fields are refused: a misspelt option must never be taken for its default."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -58,13 +68,13 @@ class _Strict(BaseModel):
         return sent
 
 
-class _Lax(BaseModel):
+class Lax(BaseModel):
     """The same for queries, where numbers are text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class NewSample(_Strict):
+class NewSample(Strict):
     """One sample to enrol: the largest face of the picture counts."""
 
     id: Annotated[
@@ -73,13 +83,19 @@ class NewSample(_Strict):
             description="The caller's own, but not `.` or `..`; sent again it replaces the sample. Required."
         ),
     ]
+    person: Annotated[
+        Id | None,
+        Field(description="The id of the person whose face it is, in place of the name. Default: null."),
+    ] = None
     name: Annotated[
-        Name,
+        Name | None,
         Field(
-            description="Whose face it is. White space at the ends, and what cannot be seen, is left out; "
-            "something must be left. Required."
+            validate_default=True,
+            description="Whose face it is: the one person of this name, made if need be. White space at the "
+            "ends, and what cannot be seen, is left out; something must be left. Default: null, "
+            "if `person` is sent.",
         ),
-    ]
+    ] = None
     image: Image
     metadata: Annotated[
         Metadata, Field(description="Any JSON of up to 64 KiB, given back with a match. Default: null.")
@@ -97,8 +113,16 @@ class NewSample(_Strict):
     ] = None
     small_faces: SmallFaces = None
 
+    @field_validator("name")
+    @classmethod
+    def need_a_person(cls, name: str | None, info: ValidationInfo) -> str | None:
+        """Refuse a sample of nobody."""
+        if name is None and info.data.get("person") is None:
+            raise PydanticCustomError("missing", "Field required")
+        return name
 
-class DetectOptions(_Strict):
+
+class DetectOptions(Strict):
     """How to look for faces."""
 
     small_faces: SmallFaces = None
@@ -123,8 +147,8 @@ class RecogniseOptions(DetectOptions):
     per: Annotated[
         Literal["name", "sample"],
         Field(
-            description="Whether candidates have different names, the nearest sample of each, or are "
-            "simply the nearest samples. Default: name.",
+            description="Whether candidates are different people, whatever they are called, the nearest "
+            "sample of each, or simply the nearest samples. Default: name, different people.",
             examples=["name"],
         ),
     ] = "name"
@@ -148,7 +172,7 @@ class RecogniseRequest(RecogniseOptions):
     image: Image
 
 
-class DrawQuery(_Lax):
+class DrawQuery(Lax):
     """Whether to answer with the picture itself, boxes and names drawn on it.
 
     Not in /openapi.json, where each call has one kind of answer, and POST /draw stands for it.
@@ -176,7 +200,7 @@ class VerifyRequest(VerifyOptions):
     image2: Image
 
 
-class NameQuery(_Lax):
+class NameQuery(Lax):
     """Whose samples are meant."""
 
     name: Annotated[
@@ -204,7 +228,22 @@ class DeleteQuery(NameQuery):
         return self
 
 
-class SamplesQuery(NameQuery):
+class CountQuery(NameQuery):
+    """Which samples to count."""
+
+    person: Annotated[
+        Id | None, Field(description="Only the samples of the person with this id. Default: all samples.")
+    ] = None
+
+    @model_validator(mode="after")
+    def refuse_both(self) -> CountQuery:
+        """Refuse a person and a name together: nobody knows which was meant."""
+        if self.person is not None and self.name is not None:
+            raise ValueError("person, name: send one of them")
+        return self
+
+
+class SamplesQuery(CountQuery):
     """Which samples to list."""
 
     limit: Annotated[
@@ -344,11 +383,11 @@ def parse_delete_query(query: Mapping[str, str]) -> DeleteQuery:
         return DeleteQuery.model_validate(dict(query))
 
 
-def parse_name_query(query: Mapping[str, str]) -> str | None:
-    """Read the name whose samples are meant, None for all.
+def parse_count_query(query: Mapping[str, str]) -> CountQuery:
+    """Read which samples GET /samples/count is to count.
 
     Raises:
-        InvalidRequest: a parameter other than `name`, or an empty one.
+        InvalidRequest: a parameter other than `name` and `person`, both of them, or an empty one.
     """
-    with faults_told(*NameQuery.model_fields):
-        return NameQuery.model_validate(dict(query)).name
+    with faults_told(*CountQuery.model_fields):
+        return CountQuery.model_validate(dict(query))

@@ -1,0 +1,86 @@
+"""Handlers of people, and of whose a sample is, as thin as those of handlers.py."""
+
+from __future__ import annotations
+
+from flask import Response, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from recognition.gallery import people, transfer
+from recognition.web import render, wire, wire_people
+from recognition.web.handlers import NDJSON, Parts
+from serving import bodies
+from serving.routes import query
+
+AS_FILE = {"Content-Disposition": 'attachment; filename="person.jsonl"'}
+FILE_NAME_SHOWN = 255  # characters
+
+
+def list_persons(parts: Parts) -> ResponseReturnValue:
+    """List people by name, page by page."""
+    asked = wire_people.parse_persons_query(query())
+    page = people.page(parts.gallery, limit=asked.limit, after=asked.after, q=asked.q)
+    return jsonify(render.persons_answer(page))
+
+
+def make_person(parts: Parts) -> ResponseReturnValue:
+    """Make a person without samples, who stays until they are removed or expire."""
+    new = wire_people.parse_new_person(bodies.json())
+    person = people.make(
+        parts.gallery, new.name, person_id=new.id, metadata=new.metadata, expires_at=new.expires_at
+    )
+    return jsonify(render.person_answer(person))
+
+
+def show_person(parts: Parts, person_id: str) -> ResponseReturnValue:
+    """Show one person."""
+    return jsonify(render.person_answer(people.get(parts.gallery, wire_people.parse_person_id(person_id))))
+
+
+def change_person(parts: Parts, person_id: str) -> ResponseReturnValue:
+    """Change a person's name, metadata or expiry."""
+    person_id = wire_people.parse_person_id(person_id)
+    changes = wire_people.parse_person_changes(bodies.json())
+    return jsonify(render.person_answer(people.change(parts.gallery, person_id, changes)))
+
+
+def delete_person(parts: Parts, person_id: str) -> ResponseReturnValue:
+    """Remove a person with all samples."""
+    receipt = wire_people.parse_erasure_query(query())
+    erasure = people.delete(parts.gallery, wire_people.parse_person_id(person_id))
+    return jsonify(render.erasure_answer(erasure, receipt=receipt))
+
+
+def merge_person(parts: Parts, person_id: str) -> ResponseReturnValue:
+    """Give all samples of a person to another, and remove the emptied one."""
+    person_id = wire_people.parse_person_id(person_id)
+    into = wire_people.parse_merge(bodies.json())
+    return jsonify(render.person_answer(people.merge(parts.gallery, person_id, into)))
+
+
+def export_person(parts: Parts, person_id: str) -> ResponseReturnValue:
+    """Send all that is stored of a person as one file, which POST /import takes."""
+    pieces = transfer.export_person(parts.gallery, wire_people.parse_person_id(person_id))
+    return Response(pieces, mimetype=NDJSON, headers=AS_FILE)
+
+
+def change_sample(parts: Parts, sample_id: str) -> ResponseReturnValue:
+    """Change whose a sample is, or its metadata, action or expiry."""
+    sample_id = wire.parse_id(sample_id)
+    changes = wire_people.parse_sample_changes(bodies.json())
+    return jsonify(render.sample_answer(people.change_sample(parts.gallery, sample_id, changes)))
+
+
+def upload_samples(parts: Parts) -> ResponseReturnValue:
+    """Enrol the largest face of each uploaded picture, under new ids.
+
+    All are of one person, told by `name` or `person`.
+    """
+    pictures = bodies.several("file")
+    with parts.service.admission():
+        enrolments = wire_people.parse_upload(request.form, [picture for _, picture in pictures])
+        report = parts.service.enrol(enrolments)
+    files = {
+        enrolment.id: name[:FILE_NAME_SHOWN]
+        for enrolment, (name, _) in zip(enrolments, pictures, strict=True)
+    }
+    return jsonify(render.enrolment_answer(report, files))

@@ -1,0 +1,275 @@
+"""Requests about people, and about whose a sample is, to values. Pure, as wire.py is."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator
+from pydantic_core import from_json
+
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewPersonId
+from recognition.faces import Enrolment
+from recognition.web.json_size import check_size
+from recognition.web.wire import MAX_PAGE, DetectOptions, Lax, Strict
+from serving.errors import InvalidRequest, NotFound
+from serving.validation import faults_told
+
+MAX_CURSOR = 4000  # characters of `next`: a search key and a number, in base64
+
+PersonId = Annotated[
+    Id, Field(description="The person's id, percent-encoded, slashes, too.", examples=["eileen"])
+]
+PersonName = Annotated[Name, Field(description="Others may have it, too. Required.")]
+PersonMetadata = Annotated[
+    Metadata, Field(description="Any JSON of up to 64 KiB, such as consent and purpose. Default: null.")
+]
+Expiry = Annotated[
+    Moment | None,
+    Field(
+        description="From this time on the person is gone, with all samples: ISO 8601 with its offset from "
+        "UTC. Default: null, never.",
+        examples=["2036-12-31T23:59:59Z"],
+    ),
+]
+
+
+class NewPerson(Strict):
+    """A person to make."""
+
+    id: Annotated[NewPersonId | None, Field(description="The caller's own. Default: null, a new UUID.")] = (
+        None
+    )
+    name: PersonName
+    metadata: PersonMetadata = None
+    expires_at: Expiry = None
+
+
+class _Changes(Strict):
+    """Only what is sent is changed."""
+
+    @field_validator("name", "person", check_fields=False)
+    @classmethod
+    def refuse_null(cls, sent: str | None) -> str | None:
+        """Refuse null, which would mean nothing."""
+        if sent is None:
+            raise ValueError("must be text; leave it out to change nothing")
+        return sent
+
+    def changes(self) -> dict[str, Any]:
+        """Return what was sent."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class PersonChanges(_Changes):
+    """What to change of a person; what is not sent stays."""
+
+    name: Annotated[Name | None, Field(description="Of all samples, too. Default: it stays.")] = None
+    metadata: Annotated[
+        Metadata, Field(description="Any JSON of up to 64 KiB; null removes it. Default: it stays.")
+    ] = None
+    expires_at: Annotated[
+        Moment | None,
+        Field(
+            description="From this time on the person is gone, with all samples; null: never. "
+            "Default: it stays.",
+            examples=["2036-12-31T23:59:59Z"],
+        ),
+    ] = None
+
+
+class SampleChanges(_Changes):
+    """What to change of a sample; what is not sent stays. No picture is needed."""
+
+    person: Annotated[
+        Id | None, Field(description="The id of the person to whom it moves. Default: it stays.")
+    ] = None
+    name: Annotated[
+        Name | None,
+        Field(description="It moves to the person of this name, made if need be. Default: it stays."),
+    ] = None
+    metadata: Annotated[
+        Metadata, Field(description="Any JSON of up to 64 KiB; null removes it. Default: it stays.")
+    ] = None
+    action: Annotated[Action | None, Field(description="Free text; null removes it. Default: it stays.")] = (
+        None
+    )
+    expires_at: Annotated[
+        Moment | None,
+        Field(
+            description="From this time on the sample is gone; null: never. Default: it stays.",
+            examples=["2036-12-31T23:59:59Z"],
+        ),
+    ] = None
+
+
+class Merge(Strict):
+    """Whose the samples become."""
+
+    into: Annotated[Id, Field(description="The id of the person who gets all samples. Required.")]
+
+
+class PersonsQuery(Lax):
+    """Which people to list."""
+
+    q: Annotated[
+        str | None,
+        Field(
+            max_length=1000,
+            pattern=NO_NUL,
+            description="Only people with this part in their names, whatever its case and accents. "
+            "Default: everybody.",
+            examples=["eil"],
+        ),
+    ] = None
+    limit: Annotated[
+        int, Field(ge=1, le=MAX_PAGE, description="How many on one page. Default: 100.", examples=[100])
+    ] = 100
+    after: Annotated[
+        str | None,
+        Field(max_length=MAX_CURSOR, description="`next` of the page before. Default: the first page."),
+    ] = None
+
+
+class ErasureQuery(Lax):
+    """How to answer."""
+
+    receipt: Annotated[
+        bool, Field(description="Say what was erased, and when. Default: false.", examples=[True])
+    ] = False
+
+
+def _json(text: Any) -> Any:
+    return from_json(text) if isinstance(text, str) else text
+
+
+class UploadOptions(DetectOptions):
+    """Whose faces are in the pictures, and what goes with each sample."""
+
+    name: Annotated[
+        Name | None,
+        Field(
+            description="Of the one person who has it, made if need be. Default: none, if `person` is sent.",
+            examples=["Eileen Collins"],
+        ),
+    ] = None
+    person: Annotated[
+        Id | None, Field(description="The id of a person. Default: none, if `name` is sent.")
+    ] = None
+    metadata: Annotated[
+        Metadata, BeforeValidator(_json), Field(description="JSON of up to 64 KiB. Default: null.")
+    ] = None
+    expires_at: Annotated[
+        Moment | None,
+        Field(
+            description="From this time on the samples are gone: ISO 8601 with its offset from UTC. "
+            "Default: never.",
+            examples=["2036-12-31T23:59:59Z"],
+        ),
+    ] = None
+
+
+Read = TypeVar("Read", bound=Strict)
+_ID: TypeAdapter[str] = TypeAdapter(Id)
+
+
+def parse_person_id(text: str) -> str:
+    """Read the id of a person.
+
+    Raises:
+        NotFound: nobody can have it, and a database may not even compare it.
+    """
+    try:
+        return _ID.validate_python(text)
+    except ValidationError as e:
+        raise NotFound("There is no person with this id.") from e
+
+
+def parse_new_person(body: bytes) -> NewPerson:
+    """Read the body of POST /persons.
+
+    Raises:
+        InvalidRequest.
+    """
+    return _read(NewPerson, body)
+
+
+def parse_person_changes(body: bytes) -> dict[str, Any]:
+    """Read what PATCH /persons/<id> is to change.
+
+    Raises:
+        InvalidRequest.
+    """
+    return _read(PersonChanges, body).changes()
+
+
+def parse_sample_changes(body: bytes) -> dict[str, Any]:
+    """Read what PATCH /samples/<id> is to change.
+
+    Raises:
+        InvalidRequest: also where it is to move to a person and to a name.
+    """
+    changes = _read(SampleChanges, body).changes()
+    if "person" in changes and "name" in changes:
+        raise InvalidRequest("name, person: send one of them.")
+    return changes
+
+
+def parse_merge(body: bytes) -> str:
+    """Read into whom a person is to be merged.
+
+    Raises:
+        InvalidRequest.
+    """
+    return _read(Merge, body).into
+
+
+def parse_persons_query(query: Mapping[str, str]) -> PersonsQuery:
+    """Read which people GET /persons is to list.
+
+    Raises:
+        InvalidRequest.
+    """
+    with faults_told(*PersonsQuery.model_fields):
+        return PersonsQuery.model_validate(dict(query))
+
+
+def parse_erasure_query(query: Mapping[str, str]) -> bool:
+    """Read whether DELETE /persons/<id> is to answer with a receipt.
+
+    Raises:
+        InvalidRequest.
+    """
+    with faults_told(*ErasureQuery.model_fields):
+        return ErasureQuery.model_validate(dict(query)).receipt
+
+
+def parse_upload(form: Mapping[str, str], pictures: Sequence[bytes]) -> list[Enrolment]:
+    """Read an upload: a sample of each picture, with a new id.
+
+    Raises:
+        InvalidRequest: also where neither a person nor a name is told, or both.
+    """
+    with faults_told(*UploadOptions.model_fields):
+        options = UploadOptions.model_validate(dict(form), strict=False)
+    if (options.name is None) == (options.person is None):
+        raise InvalidRequest("name, person: send one of them.")
+    return [
+        Enrolment(
+            str(uuid.uuid4()),
+            options.name,
+            picture,
+            options.metadata,
+            expires_at=options.expires_at,
+            small_faces=options.small_faces,
+            person=options.person,
+        )
+        for picture in pictures
+    ]
+
+
+def _read(model: type[Read], body: bytes) -> Read:
+    check_size(body)
+    with faults_told(*model.model_fields):
+        return model.model_validate_json(body)
