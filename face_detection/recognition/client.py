@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -95,7 +96,8 @@ class Client:
     def enrol(self, sample_id: str, name: str, picture: Picture, **more: Json) -> None:
         """Store the largest face of a picture as a sample; an id sent again replaces its sample.
 
-        more: `metadata`, `action`, `expires_at`, `small_faces`, as /update-samples has them.
+        more: `person`, `metadata`, `action`, `expires_at`, `small_faces`, as /update-samples has them; with
+            `person`, the id of whose face it is, the name does not matter.
         """
         sample = {"id": sample_id, "name": name, "picture": picture, **more}
         for error in self.enrol_all([sample])["errors"].values():
@@ -106,7 +108,7 @@ class Client:
 
         Returns:
             `success` and `fail`, lists of ids; in `errors` a `code` and a `detail` for each id of `fail`; in
-            `samples` the `warnings` for each id of `success`.
+            `samples` the `person` and the `warnings` for each id of `success`.
         """
         body = [
             {
@@ -157,15 +159,11 @@ class Client:
             data=_fields({"min_distance": min_distance, "small_faces": small_faces}),
         )
 
-    def samples(self, *, name: str | None = None, after: str | None = None) -> Iterator[Json]:
-        """Yield the samples by id, those of one name or all, from the first id after `after`."""
-        more = True
-        while more:
-            query = {"limit": PAGE, "name": name, "after": after}
-            page = self._json("GET", "/samples", params=query)
-            yield from page["samples"]
-            after = page["next"]
-            more = after is not None
+    def samples(
+        self, *, name: str | None = None, person: str | None = None, after: str | None = None
+    ) -> Iterator[Json]:
+        """Yield the samples by id, all or those of a name or of a person's id, from after `after`."""
+        return self._pages("/samples", "samples", {"name": name, "person": person}, after)
 
     def sample(self, sample_id: str) -> Json:
         """Return one sample; the code is `not_found` where there is none."""
@@ -182,19 +180,63 @@ class Client:
         """Remove the samples of one name; returns how many there were."""
         return int(self._json("DELETE", "/samples", params={"name": name})["deleted"])
 
+    def change_sample(self, sample_id: str, **changes: Json) -> Json:
+        """Change some of `person`, `name`, `metadata`, `action`, `expires_at`; returns the sample.
+
+        `person` moves it to the person with this id, `name` to the one of this name, made if need be.
+        """
+        return self._json("PATCH", f"/samples/{quote(sample_id, safe='')}", json=changes)
+
     def clear(self) -> None:
-        """Remove every sample."""
+        """Remove every sample and every person."""
         self._json("DELETE", "/samples")
 
-    def count(self, name: str | None = None) -> int:
-        """Count the samples, or those of one name."""
-        return int(self._json("GET", "/samples/count", params={"name": name})["count"])
+    def count(self, name: str | None = None, person: str | None = None) -> int:
+        """Count the samples, or those of one name, or of one person's id."""
+        return int(self._json("GET", "/samples/count", params={"name": name, "person": person})["count"])
 
-    def export(self, file: BinaryIO) -> int:
-        """Write all samples with their vectors into a file, as JSON lines; returns how many there are."""
+    def people(self, q: str | None = None) -> Iterator[Json]:
+        """Yield people by name: all, or those with a part in their names, whatever its case and accents."""
+        return self._pages("/persons", "persons", {"q": q}, None)
+
+    def person(self, person_id: str) -> Json:
+        """Return one person; the code is `not_found` where there is none."""
+        return self._json("GET", _person(person_id))
+
+    def make_person(self, name: str, person_id: str | None = None, **more: Json) -> Json:
+        """Make a person without samples; returns them.
+
+        person_id: the caller's own; None makes one here, so that a request that is sent again makes nobody
+            twice.
+        more: `metadata`, `expires_at`.
+        """
+        body = {"id": person_id or str(uuid.uuid4()), "name": name, **more}
+        return self._json("POST", "/persons", json=body)
+
+    def change_person(self, person_id: str, **changes: Json) -> Json:
+        """Change some of `name`, `metadata`, `expires_at`; returns the person."""
+        return self._json("PATCH", _person(person_id), json=changes)
+
+    def merge(self, person_id: str, into: str) -> Json:
+        """Give all samples of one person to another, and remove the emptied one; returns the other."""
+        return self._json("POST", f"{_person(person_id)}/merge", json={"into": into})
+
+    def delete_person(self, person_id: str) -> Json:
+        """Remove a person with all samples; returns the receipt: what was erased, where and when."""
+        return self._json("DELETE", _person(person_id), params={"receipt": "1"})["receipt"]
+
+    def export_person(self, person_id: str, file: BinaryIO) -> int:
+        """Write all that is stored of a person into a file; returns the number of samples."""
+        return self.export(file, f"{_person(person_id)}/export")
+
+    def export(self, file: BinaryIO, path: str = "/export") -> int:
+        """Write all people and samples, with vectors, into a file of JSON lines; returns how many samples.
+
+        path: of another call that answers with such a file.
+        """
         last = b""
         try:
-            with self._answer("GET", "/export", stream=True) as answer:
+            with self._answer("GET", path, stream=True) as answer:
                 for chunk in answer.iter_content(CHUNK_BYTES):
                     file.write(chunk)
                     last = (last + chunk)[-CHUNK_BYTES:]
@@ -226,6 +268,16 @@ class Client:
             codes = answer.headers.get("X-Picture-Warnings", "")
             warnings.extend(code.strip() for code in codes.split(",") if code)
         return self._parsed(answer)
+
+    def _pages(
+        self, path: str, kind: str, query: Mapping[str, str | None], after: str | None
+    ) -> Iterator[Json]:
+        more = True
+        while more:
+            page = self._json("GET", path, params={"limit": PAGE, **query, "after": after})
+            yield from page[kind]
+            after = page["next"]
+            more = after is not None
 
     def _json(self, method: str, path: str, **more: Any) -> Json:
         return self._parsed(self._answer(method, path, **more))
@@ -284,6 +336,10 @@ def _credentials(
         return request
 
     return add
+
+
+def _person(person_id: str) -> str:
+    return f"/persons/{quote(person_id, safe='')}"
 
 
 def _is_loopback(url: str) -> bool:

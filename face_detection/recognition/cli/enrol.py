@@ -16,7 +16,7 @@ import click
 
 from recognition.cli.recognise import SMALL_FACES
 from recognition.cli.service import service_command
-from recognition.cli.session import INTERRUPTED, error_of, progress, show
+from recognition.cli.session import FAILED, INTERRUPTED, error_of, fail, progress, show
 from recognition.client import Client, ServiceError
 from serving.formats import START_BYTES, other_kind, picture_format
 
@@ -102,6 +102,7 @@ class Report:
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--name", help="The name of the person in all of them.")
+@click.option("--person", metavar="ID", help="The id of that person, as `people list` shows it.")
 @click.option(
     "--replace",
     is_flag=True,
@@ -114,6 +115,7 @@ def enrol(
     as_json: bool,
     paths: tuple[Path, ...],
     name: str | None,
+    person: str | None,
     replace: bool,
     small_faces: bool | None,
 ) -> bool:
@@ -130,12 +132,16 @@ def enrol(
 
     Exit status 1: some were refused, or are no pictures; the report says which, and why.
     """
+    if name is not None and person is not None:
+        raise click.UsageError("Give one of --name and --person.")
     report = Report()
+    options: Sample = {"small_faces": True} if small_faces else {}
+    if person is not None:
+        name, options["person"] = _name_of(service, person), person
     pictures = list(_pictures(paths, name, report.refused))
-    options = {"small_faces": True} if small_faces else {}
     try:
         with progress("enrolling", len(pictures)) as advance:
-            for batch in _batches(_samples(service, pictures, replace, report, advance)):
+            for batch in _batches(_samples(service, pictures, person, replace, report, advance)):
                 _send(service, batch, options, report)
                 advance(len(batch))
     except KeyboardInterrupt:
@@ -202,12 +208,13 @@ def _read(picture: Picture) -> tuple[bytes, str | None]:
 def _samples(
     service: Client,
     pictures: Sequence[Picture],
+    person: str | None,
     replace: bool,
     report: Report,
     advance: Callable[[int], None],
 ) -> Iterator[Sending]:
     """Read the pictures that are to be sent; the report has the others."""
-    known_of = cache(lambda person: _known(service, person))
+    known_of = cache(lambda name: _known(service, {"name": name} if person is None else {"person": person}))
     seen: dict[str, str] = {}  # what is shown of the first file, by digest
     sent: set[str] = set()  # ids
     alike = Counter((picture.person, picture.path) for picture in pictures)
@@ -254,10 +261,19 @@ def _samples(
         advance(1)
 
 
-def _known(service: Client, person: str) -> Known:
-    """Look up the samples of a person."""
+def _name_of(service: Client, person: str) -> str:
     try:
-        samples = list(service.samples(name=person))
+        return str(service.person(person)["name"])
+    except ServiceError as e:
+        if e.code != "not_found":
+            raise
+        fail(FAILED, error_of(e))
+
+
+def _known(service: Client, whose: dict[str, str]) -> Known:
+    """Look up the samples of a person, who is told by name or by id."""
+    try:
+        samples = list(service.samples(**whose))
     except ServiceError as e:
         if e.code in ONE_PICTURES_FAULT:
             return Known({}, {}, set())  # it is refused as a name, and so will its pictures be

@@ -9,6 +9,7 @@ from recognition.cli.enrol import enrol
 from recognition.cli.gallery import gallery
 from recognition.cli.keys import keys
 from recognition.cli.models import models
+from recognition.cli.people import people
 from recognition.cli.recognise import detect, recognise, verify
 from recognition.cli.samples import samples
 from recognition.cli.serve import serve
@@ -17,7 +18,7 @@ from recognition.cli.watch import watch
 from serving.version import VERSION
 
 # In the order of the help: what people do first comes first.
-COMMANDS = (serve, doctor, enrol, recognise, verify, detect, watch, samples, gallery, models, keys)
+COMMANDS = (serve, doctor, enrol, recognise, verify, detect, watch, people, samples, gallery, models, keys)
 
 
 @click.group(cls=OrderedGroup)

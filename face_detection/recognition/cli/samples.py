@@ -8,16 +8,19 @@ from pathlib import Path
 import click
 
 from recognition.cli.service import service_command
-from recognition.cli.session import FAILED, OrderedGroup, error_of, fail, show, without_name
+from recognition.cli.session import FAILED, OrderedGroup, error_of, fail, opened_for_owner, show, without_name
 from recognition.client import Client, ServiceError
 
 # What is wrong with an exported file, and not with the service.
 FILES_FAULT = {"damaged_gallery", "gallery_model_mismatch", "body_too_large"}
 
+# What is wrong with the person that samples are to move to.
+WHOSE_FAULT = {"not_found", "ambiguous_name", "invalid_request"}
 
-@click.group(cls=OrderedGroup, short_help="List, delete, export and import samples.")
+
+@click.group(cls=OrderedGroup, short_help="List, delete, move, export and import samples.")
 def samples() -> None:
-    """List, delete, export and import samples, through a service if you name one.
+    """List, delete, move, export and import samples, through a service if you name one.
 
     `gallery` has what works on the database itself.
     """
@@ -25,10 +28,11 @@ def samples() -> None:
 
 @samples.command("list")
 @click.option("--name", help="Only the samples of this name.")
+@click.option("--person", metavar="ID", help="Only the samples of the person with this id.")
 @service_command(gallery="existing")
-def list_(service: Client, as_json: bool, name: str | None) -> bool:
+def list_(service: Client, as_json: bool, name: str | None, person: str | None) -> bool:
     """List the samples by id: id, name, and time of enrolment."""
-    for sample in service.samples(name=name):
+    for sample in service.samples(name=name, person=person):
         show(as_json, sample, [f"{sample['id']}  {sample['name']}  {sample['modified']}"])
     return True
 
@@ -59,11 +63,44 @@ def delete(service: Client, as_json: bool, ids: Sequence[str], name: str | None)
     return not missing
 
 
+@samples.command(short_help="Give samples to another person.")
+@click.argument("ids", nargs=-1, required=True)
+@click.option("--person", metavar="ID", help="The id of the person to whom they move.")
+@click.option("--name", help="The name of that person, who is made if need be.")
+@service_command(gallery="existing")
+def move(service: Client, as_json: bool, ids: Sequence[str], person: str | None, name: str | None) -> bool:
+    """Give samples to another person, told by --person or --name.
+
+    Exit status 1: no sample has one of the ids, or it is not clear who the person is.
+    """
+    if (person is None) == (name is None):
+        raise click.UsageError("Give one of --person and --name.")
+    to = {"name": name} if person is None else {"person": person}
+    missing, moved = [], []
+    try:
+        if person is not None:
+            service.person(person)  # so that what is not found below is a sample
+        for sample_id in ids:
+            try:
+                moved.append(service.change_sample(sample_id, **to))
+            except ServiceError as e:
+                if e.code != "not_found":
+                    raise
+                missing.append(sample_id)
+    except ServiceError as e:
+        if e.code not in WHOSE_FAULT:
+            raise
+        fail(FAILED, error_of(e))
+    lines = [f"{len(moved)} moved.", *(f"  {who}: there is no such sample" for who in missing)]
+    show(as_json, {"moved": [sample["id"] for sample in moved], "missing": missing}, lines)
+    return not missing
+
+
 @samples.command()
 @click.confirmation_option(prompt="Delete every sample?")
 @service_command(gallery="existing")
 def clear(service: Client, as_json: bool) -> bool:
-    """Delete every sample."""
+    """Delete every sample and every person."""
     service.clear()
     show(as_json, {"cleared": True}, ["All samples deleted."])
     return True
@@ -77,12 +114,8 @@ def export(service: Client, as_json: bool, file: Path) -> bool:
 
     The format is the same. FILE holds biometric data: only its owner can read it.
     """
-    part = file.with_name(f"{file.name}.part")
-    part.unlink(missing_ok=True)
-    part.touch(mode=0o600)
-    with part.open("wb") as stream:
+    with opened_for_owner(file) as stream:
         count = service.export(stream)
-    part.replace(file)
     show(as_json, {"exported": count}, [f"{count} samples exported."])
     return True
 

@@ -6,7 +6,8 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
 
 import click
 from rich.console import Console
@@ -124,6 +125,20 @@ def without_name(count: int) -> list[str]:
 def printable(text: str) -> str:
     """Replace what a terminal would obey instead of showing it: names and ids come from anywhere."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+@contextmanager
+def opened_for_owner(file: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that nobody else can read, and that is there only once all is written."""
+    part = file.with_name(f"{file.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
+    try:
+        with part.open("wb") as stream:
+            yield stream
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,0 +1,97 @@
+"""`recognition people` and `samples move`, with the real services running and without."""
+
+from __future__ import annotations
+
+import json
+import logging
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from recognition.cli.main import cli
+from running import Pair
+
+
+class Program:
+    """The program with an environment, and with options behind each command."""
+
+    def __init__(self, environment: dict[str, str], *options: str) -> None:
+        self.environment, self.options = environment, options
+
+    def __call__(self, *arguments: object, status: int = 0) -> list[Any]:
+        command = [*map(str, arguments), "--json", *self.options]
+        done = CliRunner(env=self.environment).invoke(cli, command)
+        assert done.exit_code == status, done.output
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def refused(self, *arguments: object) -> str:
+        done = CliRunner(env=self.environment).invoke(cli, [*map(str, arguments), "--json", *self.options])
+        assert done.exit_code == 1, done.output
+        return str(json.loads(done.stderr.splitlines()[-1])["error"]["code"])
+
+
+@pytest.fixture(params=["service", "alone"])
+def run(request: pytest.FixtureRequest, tmp_path: Path, models_dir: Path) -> Iterator[Program]:
+    if request.param == "service":
+        pair: Pair = request.getfixturevalue("pair")
+        yield Program({}, "--host", pair.url)
+        return
+    url = f"sqlite:///{tmp_path / 'alone' / 'gallery.sqlite3'}"
+    level = logging.getLogger("recognition").level
+    yield Program({"DATABASE_URL": url, "MODELS_DIR": str(models_dir)})
+    logging.getLogger("recognition").setLevel(level)
+
+
+def people(run: Program, *options: str) -> list[tuple[str, int]]:
+    return [(person["name"], person["samples"]) for person in run("people", "list", *options)]
+
+
+def people_ids(run: Program) -> list[str]:
+    return [person["id"] for person in run("people", "list")]
+
+
+def test_people_are_corrected(run: Program, photographs: dict[str, list[Path]], tmp_path: Path) -> None:
+    run("enrol", *photographs["madonna"][:2], "--name", "Madonna")
+    run("enrol", photographs["madonna"][2], photographs["ben_afflek"][0], "--name", "Mádonna Ciccone")
+    assert people(run) == [("Madonna", 2), ("Mádonna Ciccone", 2)]
+    assert people(run, "--query", "CICC") == [("Mádonna Ciccone", 2)]
+    one, other = (person["id"] for person in run("people", "list"))
+    wrong = next(
+        sample["id"]
+        for sample in run("samples", "list", "--person", other)
+        if sample["metadata"]["path"] == photographs["ben_afflek"][0].name
+    )
+    assert run("samples", "move", wrong, "nobody", "--name", "Ben", status=1) == [
+        {"moved": [wrong], "missing": ["nobody"]}
+    ]
+    run("people", "merge", other, one)
+    run("people", "rename", one, "Madonna Ciccone")
+    assert people(run) == [("Ben", 1), ("Madonna Ciccone", 3)]
+    (shown,) = run("people", "show", one)
+    assert (shown["name"], len(shown["samples"])) == ("Madonna Ciccone", 3)
+    assert run("people", "export", one, tmp_path / "her.jsonl") == [{"exported": 3}]
+    assert stat.S_IMODE((tmp_path / "her.jsonl").stat().st_mode) == 0o600
+    (receipt,) = run("people", "delete", one)
+    assert sorted(receipt["samples"]) == sorted(shown["samples"])
+    assert people(run) == [("Ben", 1)]
+    assert run("samples", "import", tmp_path / "her.jsonl") == [{"imported": 3, "unchanged": 0}]
+    assert people(run) == [("Ben", 1), ("Madonna Ciccone", 3)]
+    run("people", "rename", people_ids(run)[1], "Ben")
+    refused = run("enrol", photographs["ben_afflek"][1], "--name", "ben", status=1)[0]["refused"]
+    assert [error["code"] for error in refused.values()] == ["ambiguous_name"]
+    ben = people_ids(run)[0]
+    assert len(run("enrol", photographs["ben_afflek"][1], "--person", ben)[0]["enrolled"]) == 1
+    assert len(run("enrol", photographs["ben_afflek"][1], "--person", ben)[0]["already"]) == 1
+    assert people(run) == [("Ben", 2), ("Ben", 3)]
+    assert run.refused("enrol", photographs["ben_afflek"][1], "--person", "nobody") == "not_found"
+    assert run.refused("people", "show", "nobody") == "not_found"
+    assert run.refused("people", "delete", "nobody") == "not_found"
+    assert run.refused("people", "merge", one, one) == "invalid_request"
+    assert run.refused("people", "rename", one, " ") == "invalid_request"
+    assert run.refused("people", "export", "nobody", tmp_path / "x") == "not_found"
+    assert not (tmp_path / "x").exists()
+    assert run.refused("samples", "move", wrong, "--person", "nobody") == "not_found"
