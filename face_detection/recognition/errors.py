@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recognition.faces import Quality
 from serving.errors import Failure
 
 
@@ -9,6 +10,22 @@ class NoFace(Failure):
     """No face was found where one is needed."""
 
     code = "no_face"
+
+
+class SeveralFaces(Failure):
+    """The picture has several faces where it must have one."""
+
+    code = "several_faces"
+
+
+class LowQuality(Failure):
+    """The face is too poor to tell people apart."""
+
+    code = "low_quality"
+
+    def __init__(self, detail: str, quality: Quality | None = None) -> None:
+        super().__init__(detail)
+        self.quality = quality
 
 
 class DamagedGallery(Failure):

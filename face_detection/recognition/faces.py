@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.remarks import Picture as Picture
 from serving.remarks import Remark as Remark
+
+# Which face of a picture: the largest, the only one, or the one at a point (x, y).
+Choice = Literal["largest", "only"] | tuple[float, float]
 
 # An encoded picture: its bytes, or base64 text, with or without a data URI in front.
 Encoded = bytes | str
@@ -47,6 +50,31 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that is wrong with a face.
+
+    code: `blurred`, `covered`, ...; `recognition.pictures.quality` has them all.
+    value: as measured; limit: what it would have to reach, from below or from above.
+    """
+
+    code: str
+    value: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well a face can be told from others.
+
+    value: in [0, 1]; that of its worst side.
+    reasons: what is wrong with it, the worst first; usually nothing.
+    """
+
+    value: float
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """How to look for the people of a picture.
 
@@ -64,7 +92,12 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """One sample as a caller sends it."""
+    """One sample as a caller sends it.
+
+    face: the largest of the picture, the only one it may have, or the one at a point: x, y in pixels of the
+        upright picture.
+    accept_low_quality: enrol even a face that is too poor to tell people apart.
+    """
 
     id: str
     name: str
@@ -72,6 +105,8 @@ class Enrolment:
     metadata: Any = None
     action: str | None = None
     expires_at: datetime | None = None
+    face: Choice = "largest"
+    accept_low_quality: bool = False
 
 
 @dataclass(frozen=True, slots=True)

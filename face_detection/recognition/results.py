@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from recognition.faces import Face, Match, Remark, Sample
+from recognition.faces import Box, Face, Match, Quality, Remark, Sample
 from serving.errors import Failure
 from serving.model import Model
 
@@ -35,10 +35,19 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
+class Detection:
+    """One face of a picture, and how well it can be told from others."""
+
+    face: Face
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
 class Recognition:
     """One face of a picture, and what the gallery says of it.
 
-    matches: the nearest samples, at most top_k, all nearer than the threshold; empty for an unknown face.
+    matches: the nearest samples, at most top_k, all nearer than the threshold; empty for an unknown face, and
+        for one that is too poor to be given a name.
     distance: to the nearest sample, matching or not; None if the gallery is empty.
     model: the scale of these distances.
     """
@@ -47,12 +56,21 @@ class Recognition:
     matches: list[Match]
     distance: float | None
     model: Model
+    quality: Quality
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolledPicture:
-    """What was seen in the picture of a sample that is stored now."""
+    """What was seen in the picture of a sample that is stored now.
 
+    faces: how many there are.
+    box, quality: of the one that was taken.
+    remarks: on the picture and on this face.
+    """
+
+    faces: int
+    box: Box
+    quality: Quality
     remarks: tuple[Remark, ...] = ()
 
 
@@ -66,13 +84,15 @@ class EnrolmentReport:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The largest face of each of two pictures, and whether they are one person: distance < threshold.
+    """The largest face of each of two pictures, and whether they are one person.
 
+    verified: distance < threshold, and neither face is too poor to tell.
     model: the scale of the distance.
     remarks: on the two pictures.
     """
 
-    faces: tuple[Face, Face]
+    faces: tuple[Detection, Detection]
+    verified: bool
     distance: float
     threshold: float
     model: Model

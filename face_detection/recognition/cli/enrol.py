@@ -71,7 +71,8 @@ class Report:
     already: list[str] = field(default_factory=list)
     already_by_path: list[str] = field(default_factory=list)
     duplicates: dict[str, str] = field(default_factory=dict)  # and of which
-    refused: dict[str, dict[str, str]] = field(default_factory=dict)
+    refused: dict[str, dict[str, Any]] = field(default_factory=dict)
+    warnings: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # of those enrolled
 
     def value(self) -> dict[str, Any]:
         """Render it for programs; what only paths tell is the exception."""
@@ -88,6 +89,8 @@ class Report:
             yield f"  {path}: the same bytes as {original}"
         for path, error in self.refused.items():
             yield f"  {path}: {error['detail']}"
+        for path, warnings in self.warnings.items():
+            yield from (f"  {path}: {warning['detail']}" for warning in warnings)
 
 
 @click.command()
@@ -98,8 +101,20 @@ class Report:
     is_flag=True,
     help="Send pictures again that are enrolled already; one that has changed replaces that of its path.",
 )
+@click.option(
+    "--one-face", is_flag=True, help="Refuse pictures with several faces; default: take the largest."
+)
+@click.option("--accept-low-quality", is_flag=True, help="Enrol even faces that are too poor to recognise.")
 @service_command(gallery="new")
-def enrol(service: Client, as_json: bool, paths: tuple[Path, ...], name: str | None, replace: bool) -> bool:
+def enrol(
+    service: Client,
+    as_json: bool,
+    paths: tuple[Path, ...],
+    name: str | None,
+    replace: bool,
+    one_face: bool,
+    accept_low_quality: bool,
+) -> bool:
     """Enrol the pictures of folders and files.
 
     A person is named after the folder of the picture, or after the file if it lies in no folder below the one
@@ -114,10 +129,12 @@ def enrol(service: Client, as_json: bool, paths: tuple[Path, ...], name: str | N
     """
     report = Report()
     pictures = list(_pictures(paths, name, report.refused))
+    options: dict[str, Any] = {"face": "only"} if one_face else {}
+    options |= {"accept_low_quality": True} if accept_low_quality else {}
     try:
         with progress("enrolling", len(pictures)) as advance:
             for batch in _batches(_samples(service, pictures, replace, report, advance)):
-                _send(service, batch, report)
+                _send(service, batch, options, report)
                 advance(len(batch))
     except KeyboardInterrupt:
         show(
@@ -261,11 +278,11 @@ def _batches(sendings: Iterable[Sending]) -> Iterator[list[Sending]]:
         yield batch
 
 
-def _send(service: Client, batch: list[Sending], report: Report) -> None:
+def _send(service: Client, batch: list[Sending], options: dict[str, Any], report: Report) -> None:
     """Enrol a batch. If one picture makes the service refuse all of them, each is sent alone."""
     shown = {sending.sample["id"]: sending.shown for sending in batch}
     try:
-        answer = service.enrol_all([sending.sample for sending in batch])
+        answer = service.enrol_all([sending.sample | options for sending in batch])
     except ServiceError as e:
         if e.code not in ONE_PICTURES_FAULT:
             raise
@@ -273,7 +290,9 @@ def _send(service: Client, batch: list[Sending], report: Report) -> None:
             report.refused[batch[0].shown] = error_of(e)
         else:
             for sending in batch:
-                _send(service, [sending], report)
+                _send(service, [sending], options, report)
         return
     report.enrolled += [shown[sample_id] for sample_id in answer["success"]]
+    seen = answer["samples"].items()
+    report.warnings |= {shown[sample_id]: each["warnings"] for sample_id, each in seen if each["warnings"]}
     report.refused |= {shown[sample_id]: error for sample_id, error in answer["errors"].items()}

@@ -14,12 +14,13 @@ from recognition.faces import Sample
 from recognition.gallery import portable
 
 PICTURE, EXPORTED = "<a picture>", "<an export>"  # stand for what is too long for a table
-PICTURE_PX = 64  # the side of the picture
+PICTURE_PX = 96  # the side of the picture
 
 BOX = "61, 42, 120, 150"
 SAMPLE = {"id": "astronaut/1", "name": "Eileen Collins", "metadata": {"flights": 4}}
 MATCH = {**SAMPLE, "distance": 3.1, "similarity": 0.845}
-FACE = {"bbox": BOX, **MATCH, "confidence": 0.9998}
+QUALITY = {"quality": 0.93, "reasons": []}
+FACE = {"bbox": BOX, **MATCH, "confidence": 0.9998, **QUALITY}
 LANDMARKS = {
     "left_eye": [95.5, 100.25],
     "right_eye": [148.0, 101.5],
@@ -27,7 +28,7 @@ LANDMARKS = {
     "mouth_left": [99.0, 158.75],
     "mouth_right": None,
 }
-DETECTED = {"bbox": BOX, "confidence": 0.9998, "landmarks": LANDMARKS}
+DETECTED = {"bbox": BOX, "confidence": 0.9998, "landmarks": LANDMARKS, **QUALITY}
 STORED = {
     **SAMPLE,
     "action": None,
@@ -39,7 +40,7 @@ ENROLLED = {
     "success": ["astronaut/1"],
     "fail": ["2"],
     "errors": {"2": {"code": "no_face", "detail": "No face was found in the picture."}},
-    "samples": {"astronaut/1": {"warnings": []}},
+    "samples": {"astronaut/1": {"faces": 1, "bbox": BOX, **QUALITY, "warnings": []}},
 }
 VERIFIED = {
     "verified": True,
@@ -48,6 +49,10 @@ VERIFIED = {
     "similarity": 0.845,
     "bbox1": BOX,
     "bbox2": BOX,
+    "quality1": 0.93,
+    "quality2": 0.41,
+    "reasons1": [],
+    "reasons2": [{"code": "dark", "value": 31.5, "limit": 40.0}],
 }
 READY = {
     "status": "ready",

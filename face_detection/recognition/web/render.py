@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from recognition.faces import Box, Face, Remark, Sample
-from recognition.results import EnrolmentReport, Readiness, Recognition, SamplePage, Verification
+from recognition.errors import LowQuality
+from recognition.faces import Box, Face, Quality, Remark, Sample
+from recognition.results import Detection, EnrolmentReport, Readiness, Recognition, SamplePage, Verification
 from recognition.web.answers import (
     DetectedFace,
     Enrolled,
+    Fault,
     Imported,
     Landmarks,
     PictureWarning,
     Ready,
+    Reason,
     RecognisedFace,
     Samples,
     StoredSample,
     Verified,
 )
 from recognition.web.wire import RecogniseOptions
+from serving.errors import Failure
 from serving.notices import Notice
 
 
@@ -35,12 +39,29 @@ def enrolment_answer(report: EnrolmentReport) -> Enrolled:
     return {
         "success": list(report.enrolled),
         "fail": list(report.failed),
-        "errors": {sample_id: {"code": e.code, "detail": e.detail} for sample_id, e in report.failed.items()},
+        "errors": {sample_id: _fault(error) for sample_id, error in report.failed.items()},
         "samples": {
-            sample_id: {"warnings": [_warning(remark) for remark in picture.remarks]}
+            sample_id: {
+                "faces": picture.faces,
+                "bbox": bbox(picture.box),
+                "quality": picture.quality.value,
+                "reasons": _reasons(picture.quality),
+                "warnings": [_warning(remark) for remark in picture.remarks],
+            }
             for sample_id, picture in report.enrolled.items()
         },
     }
+
+
+def _fault(error: Failure) -> Fault:
+    fault: Fault = {"code": error.code, "detail": error.detail}
+    if isinstance(error, LowQuality) and error.quality:
+        fault["quality"], fault["reasons"] = error.quality.value, _reasons(error.quality)
+    return fault
+
+
+def _reasons(quality: Quality) -> list[Reason]:
+    return [{"code": each.code, "value": each.value, "limit": each.limit} for each in quality.reasons]
 
 
 def _warning(remark: Remark) -> PictureWarning:
@@ -72,6 +93,8 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> Recognis
         "distance": recognition.distance,
         "similarity": None if recognition.distance is None else similarity(recognition.distance),
         "confidence": recognition.face.confidence,
+        "quality": recognition.quality.value,
+        "reasons": _reasons(recognition.quality),
     }
     if with_candidates:
         answer["candidates"] = [
@@ -87,11 +110,17 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> Recognis
     return answer
 
 
-def detection_answer(faces: list[Face]) -> list[DetectedFace]:
+def detection_answer(detections: list[Detection]) -> list[DetectedFace]:
     """Render the answer of /detect; landmarks are [x, y] in pixels, None where not found."""
     return [
-        {"bbox": bbox(face.box), "confidence": face.confidence, "landmarks": _landmarks(face)}
-        for face in faces
+        {
+            "bbox": bbox(detection.face.box),
+            "confidence": detection.face.confidence,
+            "landmarks": _landmarks(detection.face),
+            "quality": detection.quality.value,
+            "reasons": _reasons(detection.quality),
+        }
+        for detection in detections
     ]
 
 
@@ -113,12 +142,16 @@ def verification_answer(verification: Verification) -> Verified:
     """Render the answer of /verify."""
     first, second = verification.faces
     return {
-        "verified": verification.distance < verification.threshold,
+        "verified": verification.verified,
         "distance": verification.distance,
         "threshold": verification.threshold,
         "similarity": verification.model.similarity(verification.distance),
-        "bbox1": bbox(first.box),
-        "bbox2": bbox(second.box),
+        "bbox1": bbox(first.face.box),
+        "bbox2": bbox(second.face.box),
+        "quality1": first.quality.value,
+        "quality2": second.quality.value,
+        "reasons1": _reasons(first.quality),
+        "reasons2": _reasons(second.quality),
     }
 
 

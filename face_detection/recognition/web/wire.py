@@ -56,8 +56,15 @@ class _Lax(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class FacePoint(_Strict):
+    """A place in the picture, in pixels after its EXIF orientation is applied."""
+
+    x: Annotated[float, Field(ge=0, allow_inf_nan=False, description="From the left edge.", examples=[121])]
+    y: Annotated[float, Field(ge=0, allow_inf_nan=False, description="From the upper edge.", examples=[117])]
+
+
 class NewSample(_Strict):
-    """One sample to enrol: the largest face of the picture counts."""
+    """One sample to enrol: the largest face of the picture counts, unless `face` says otherwise."""
 
     id: Annotated[
         NewId,
@@ -87,6 +94,26 @@ class NewSample(_Strict):
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None
+    face: Annotated[
+        Literal["largest", "only"] | FacePoint | None,
+        Field(
+            description="Which face of the picture: `only` refuses a picture with several (`several_faces`), "
+            'and `{"x": ..., "y": ...}` takes the face at that point. Default: largest.',
+            examples=["largest"],
+        ),
+    ] = None
+    accept_low_quality: Annotated[
+        bool,
+        Field(
+            description="Enrol a face even if it is too poor to tell people apart. Default: false.",
+            examples=[False],
+        ),
+    ] = False
+
+    def enrolment(self) -> Enrolment:
+        """Say the same in the service's words."""
+        at = (self.face.x, self.face.y) if isinstance(self.face, FacePoint) else self.face
+        return Enrolment(**{**dict(self), "face": at or "largest"})
 
 
 class RecogniseOptions(_Strict):
@@ -217,8 +244,8 @@ def parse_enrolments(body: bytes) -> list[Enrolment]:
         InvalidRequest: it is not a JSON array of samples.
     """
     check_size(body)
-    with faults_told(*NewSample.model_fields):
-        return [Enrolment(**dict(sample)) for sample in _SAMPLES.validate_json(body)]
+    with faults_told(*NewSample.model_fields, *FacePoint.model_fields):
+        return [sample.enrolment() for sample in _SAMPLES.validate_json(body)]
 
 
 def parse_recognise(body: bytes) -> tuple[Encoded, RecogniseOptions]:
