@@ -17,6 +17,7 @@ import base64
 import hashlib
 import importlib.util
 import os
+import re
 import sys
 import unicodedata
 import uuid
@@ -72,10 +73,16 @@ def main() -> int:
             return 0
         return demo(arguments.host, arguments.min_distance)
     except requests.ConnectionError:
-        print(f"Nothing answers at {arguments.host}; is the service running (make run)?", file=sys.stderr)
+        shown = without_password(arguments.host)
+        print(f"Nothing answers at {shown}; is the service running (make run)?", file=sys.stderr)
     except (requests.RequestException, OSError, ValueError) as e:
-        print(e, file=sys.stderr)
+        print(without_password(str(e)), file=sys.stderr)
     return 1
+
+
+def without_password(text: str) -> str:
+    """Return a text with `***` where a URL in it has a user and a password."""
+    return re.sub(r"(?<=://)\S*@", "***@", text)
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -287,8 +287,8 @@ def table(report: dict[str, Any]) -> str:
 
 def _times(rate: dict[str, Any], base: float) -> str:
     """Say a rate, and how many times that of sharp faces it is, with its interval."""
-    if rate["pairs"] < 1 / base:
-        return "too few"
+    if not rate["matches"] and rate["pairs"] < 1 / base:
+        return "too few" if rate["pairs"] else "none"
     low, high = rate["interval"]
     return f"{rate['fmr'] / base:.1f} ({low / base:.1f} to {high / base:.1f})"
 
@@ -319,7 +319,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, required=True, help="folder with Name/Name_0001.jpg")
     parser.add_argument("--half", choices=("tune", "report", "both"), default="report")
-    parser.add_argument("--faces", type=int, default=400, help="people of each kind")
+    parser.add_argument("--faces", type=int, default=320, help="people of each kind")
     parser.add_argument("--kinds", default="", help="only those whose names this regular expression finds")
     parser.add_argument("--cache", type=Path, help="folder in which faces and vectors are kept")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")

@@ -28,6 +28,7 @@ from preparation.convert import CHOSEN, FACENET, NETWORKS, Network, convert_all
 from preparation.download import fetch_and_extract
 from preparation.manifest import FORMAT, is_as_made, read_manifest, write_manifest
 from preparation.source import SOURCE, Pip, Source, read_pip_config
+from serving import processor
 from serving.deepface import WEIGHTS
 from serving.home import HOME
 from serving.variables import SettingsError, variables
@@ -311,6 +312,8 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
         if override and not override.is_file():
             raise PrepareError(f"FACENET_WEIGHTS names {override}, which is not a file")
         if not is_complete(models_dir, override, demo=not options.if_missing, wanted=wanted):
+            if reason := processor.lacking(processor.PREPARING):
+                raise PrepareError(f"{reason}; prepare the models on another machine, and copy {models_dir}")
             started = time.monotonic()
             prepare(models_dir, wanted=wanted, override=override, deepface_home=deepface_home)
             say(f"the models are in {models_dir} ({time.monotonic() - started:.0f} s)")

@@ -44,6 +44,13 @@ def is_deep_grey(image: Image.Image) -> bool:
     return image.mode.startswith(("I", "F"))
 
 
+def in_native_order(image: Image.Image) -> None:
+    """Read an opened TIFF of 32 bits in the processor's order, which libtiff gives and Pillow forgets."""
+    raw = _raw_mode(image)
+    if raw and image.mode in ("I", "F") and image.tile[0].codec_name == "libtiff":  # type: ignore[attr-defined]
+        _set_raw_mode(image, raw.replace("B", "N"))
+
+
 def grey_parts(image: Image.Image) -> Iterator[tuple[Part, NDArray[np.uint8]]]:
     """Convert such a picture, loaded, in parts: uint8 (h, w)."""
     tags = getattr(image, "tag_v2", {})

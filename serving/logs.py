@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from serving.credentials import without_credentials
 from serving.request_id import request_id
 
 
@@ -22,8 +23,10 @@ class Lines:
         """Render one record."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         fields: dict[str, Any] = {"request_id": request_id.get() or None, **getattr(record, "fields", {})}
-        trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
-        message = record.getMessage()
+        # Libraries quote the URLs that they are given, passwords and all.
+        raised = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
+        trace = without_credentials(raised) if raised else None
+        message = without_credentials(record.getMessage())
         if self.as_json:
             line = {"time": when, "level": record.levelname, "logger": record.name, "message": message}
             return json.dumps(line | fields | ({"traceback": trace} if trace else {}), ensure_ascii=False)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from serving import depth, formats, readers, truncated
+from serving import depth, formats, readers, tiff, truncated
 from serving.errors import ImageTooLarge, InvalidImage
 from serving.remarks import DAMAGED, TRUNCATED, Picture, Remark
 
@@ -75,21 +75,35 @@ def decode(data: bytes, max_pixels: int, array: Array = _array) -> Picture:
 
 def _decode(data: bytes, max_pixels: int, array: Array) -> Picture:
     tried = readers.formats_for(data)
-    with Image.open(io.BytesIO(data), formats=tried) as image:
+    try:
+        opened = Image.open(io.BytesIO(data), formats=tried)
+    except UnidentifiedImageError:
+        if formats.picture_format(data) != "TIFF":
+            raise
+        return _decode_rare_tiff(data, max_pixels, array)
+    with opened as image:
         if image.format == "TIFF":
             _skip_thumbnail(image, data)
-        _check_size(image, max_pixels)
+        _check_size(image.size, max_pixels)
         if image.format in ("JPEG", "MPO"):
             return _decode_jpeg(data, image, array)
         loaded, remarks = _loaded(data, image, tried)
-        _check_size(loaded, max_pixels)  # that of a HEIF may have been a lie
+        _check_size(loaded.size, max_pixels)  # that of a HEIF may have been a lie
         upright, stored = _frame(loaded, array)
         _fill(stored, loaded)
         return Picture(upright, remarks)
 
 
-def _check_size(image: Image.Image, max_pixels: int) -> None:
-    if math.prod(image.size) > max_pixels:
+def _decode_rare_tiff(data: bytes, max_pixels: int, array: Array) -> Picture:
+    _check_size(tiff.size(data), max_pixels)
+    image = tiff.read(data)
+    upright, stored = _frame(image, array)
+    _fill(stored, image)
+    return Picture(upright)
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    if math.prod(size) > max_pixels:
         raise ImageTooLarge(TOO_LARGE.format(max_pixels))
 
 
@@ -175,6 +189,7 @@ def _loaded(
     data: bytes, image: ImageFile.ImageFile, tried: tuple[str, ...]
 ) -> tuple[Image.Image, tuple[Remark, ...]]:
     """Decode an opened picture that is no JPEG."""
+    depth.in_native_order(image)
     raw = depth.deep_colour(image)
     share = truncated.share_of_boxes(data) if image.format == "HEIF" else 1.0
     if share < truncated.ENOUGH:

@@ -6,6 +6,8 @@ from functools import cache
 
 from PIL import AvifImagePlugin, Image
 
+from serving.formats import BRANDS
+
 JPEG = ("JPEG",)
 JPEG_START = b"\xff\xd8\xff"
 # AVIF before HEIF: both may begin with ftypmif1, which only AVIF's reader looks behind.
@@ -29,4 +31,6 @@ def every_format() -> tuple[str, ...]:
     # No threads, as there can be no others where pictures are decoded, and nothing but the picture itself.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
+    heif = pillow_heif.HeifImageFile  # which takes fewer brands than libheif reads
+    Image.register_open(heif.format, heif, lambda start: start[8:12] in BRANDS["HEIC"])
     return (*ALWAYS, jpeg_xl.FORMAT) if jpeg_xl.register() else ALWAYS

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from serving import processor
+from serving.credentials import without_credentials
 from serving.home import HOME
 from serving.variables import SettingsError, variables, why
 
@@ -103,7 +105,12 @@ def _fault(error: Any) -> str:
 
 
 def from_environment(kind: type[Kind], service: str) -> Kind:
-    """Read the settings of a service from this process's environment; a fault in them ends the process."""
+    """Read the settings of a service from this process's environment; a fault in them ends the process.
+
+    So does a processor that cannot run the service, before anything is imported that it would be killed by.
+    """
+    if reason := processor.lacking(processor.SERVING):
+        stop(service, f"{reason}; {processor.ADVICE}")
     try:
         return read(kind)
     except SettingsError as e:
@@ -128,5 +135,5 @@ def stop(service: str, reason: str) -> NoReturn:
     Raises:
         SystemExit: with the status at which gunicorn's master stops instead of starting workers for ever.
     """
-    print(f"{service} cannot start: {reason}", file=sys.stderr)
+    print(f"{service} cannot start: {without_credentials(reason)}", file=sys.stderr)
     sys.exit(3)

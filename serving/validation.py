@@ -67,7 +67,7 @@ def faults_told(*known: str) -> Iterator[None]:
 def _message(fault: Any, known: tuple[str, ...]) -> str:
     if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return unknown(str(fault["loc"][-1]), known)
-    return str(fault["msg"])
+    return str(fault["msg"]).removeprefix("Value error, ")  # pydantic's, of what validators raise
 
 
 def _shown(name: str | None) -> str:

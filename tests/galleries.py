@@ -11,7 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,17 @@ PROCESSES = multiprocessing.get_context("spawn")
 
 
 class FakeClock:
-    """The time that all workers of one test have."""
+    """The time that all workers of one test have. It passes as `now` is set; `set_ahead` is its error."""
 
     def __init__(self) -> None:
         self.now = NOW
+        self.set_ahead = timedelta(0)
 
     def __call__(self) -> datetime:
-        return self.now
+        return self.now + self.set_ahead
+
+    def steady_s(self) -> float:
+        return (self.now - NOW).total_seconds()
 
 
 def a_sample(sample_id: str, **changes: object) -> Sample:

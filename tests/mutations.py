@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import imagecodecs
+import numpy as np
 from PIL import Image
 
 from hostile_pictures import INVALID, READABLE, SMALL, TOO_LARGE, encoded
+from pictures import png_of, tiff_of
 from serving.errors import ImageTooLarge, InvalidImage
 from serving.pictures import decode
 
@@ -29,6 +32,7 @@ def seeds(folders: list[Path]) -> list[bytes]:
     """Small pictures of all kinds: made here, out of the folders, and the folders' pictures made small."""
     exif = Image.Exif()
     exif[0x0112] = 6
+    samples = 16 * np.asarray(SMALL, np.uint16)
     small = [Image.open(file).convert("RGB").resize((48, 64)) for file in photographs(folders)]
     pictures = [SMALL, *small[:6]]
     found = [
@@ -51,11 +55,27 @@ def seeds(folders: list[Path]) -> list[bytes]:
             ("TIFF", "RGB", {"compression": "jpeg"}),
             ("TIFF", "1", {"compression": "group4"}),
             ("TIFF", "I;16", {"compression": "tiff_adobe_deflate"}),
+            ("JPEG2000", "RGB", {}),
+            ("JPEG2000", "LA", {"no_jp2": True, "tile_size": (32, 32)}),
+            ("AVIF", "RGBA", {}),
+            ("AVIF", "RGB", {"exif": exif}),
+            ("HEIF", "RGB", {"exif": exif.tobytes()}),
+            ("HEIF", "RGBA", {}),
+            ("HEIF", "RGB", {"tile_size": 32}),
         )
     ]
+    found += [png_of(samples), tiff_of(samples), tiff_of(samples, deflate=True, order=">")]
+    found += [tiff_of(samples[..., 0].astype(kind)) for kind in ("f4", "i2", "u4")]
+    found += [tiff_of(samples.astype(kind), deflate=True) for kind in ("f2", "f4", "i2")]
+    found += [jpeg_xl(picture) for picture in pictures]
     found += [*TOO_LARGE.values(), *INVALID.values(), *(data for data, _ in READABLE.values())]
     found += [file.read_bytes() for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
     return [data for data in found if 0 < len(data) <= LARGEST_SEED]
+
+
+def jpeg_xl(picture: Image.Image) -> bytes:
+    encoded: bytes = imagecodecs.jpegxl_encode(np.asarray(picture), level=90)
+    return encoded
 
 
 def photographs(folders: list[Path]) -> Iterator[Path]:
@@ -97,7 +117,10 @@ def edit_header(chance: random.Random, data: bytearray, other: bytes) -> None:
 def repeat_a_part(chance: random.Random, data: bytearray, other: bytes) -> None:
     """Double a part, often a chunk or a segment from one marker to another."""
     marks = [
-        match.start() for match in re.finditer(rb"\xff[\xc0-\xfe]|IDAT|tEXt|ANMF|VP8|\x21\xf9|\x2c", data)
+        match.start()
+        for match in re.finditer(
+            rb"\xff[\xc0-\xfe]|IDAT|tEXt|ANMF|VP8|\x21\xf9|\x2c|....(?=meta|ipco|iloc|mdat|jp2|jxl)", data
+        )
     ]
     places = marks if len(marks) > 1 and chance.random() < 0.7 else range(len(data) + 1)
     first, last = sorted((chance.choice(places), chance.choice(places)))

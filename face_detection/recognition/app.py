@@ -12,13 +12,15 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
+from recognition import fonts
 from recognition.admission import Admission
 from recognition.audit import Audit
 from recognition.config import Settings, stop
-from recognition.detector import load_mtcnn
+from recognition.detector import find, load_mtcnn, shrinking
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
 from recognition.errors import AuditUnavailable, GalleryUnavailable
+from recognition.fonts import Fonts
 from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.service import Decode, Detector, Embedder, Service
 from recognition.web import examples, metrics
@@ -58,14 +60,17 @@ def create_app(
     service = Service(
         decode or partial(pictures.decode, max_pixels=settings.max_image_pixels),
         detector,
-        embedder,
-        gallery,
+        embedder=embedder,
+        gallery=gallery,
+        find=partial(find, max_side_px=settings.detection_max_side_px, min_face_px=settings.min_face_px),
+        small_faces=settings.small_faces,
         ready_picture=ready_picture(settings.min_face_px),
         max_faces=settings.max_faces,
         min_quality=settings.min_quality,
         enrolment=ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
         admission=Admission(settings.max_running, settings.max_waiting, queue_changed),
         audit=Audit(settings.audit_log),
+        write=Fonts(fonts.find()).write,
     )
     keys = settings.api_keys or settings.api_keys_file
     per_minute = settings.rate_limit_per_minute
@@ -125,9 +130,10 @@ def load_detector(settings: Settings) -> Detector:
     try:
         if settings.detector == "mtcnn":
             return load_mtcnn(settings.models_dir, max_side_px=settings.detection_max_side_px, **limits)
-        return load_deepface(
+        detector = load_deepface(
             settings.detector, settings.models_dir, deepface_home=settings.deepface_home, **limits
         )
+        return shrinking(detector, settings.detection_max_side_px)
     except (DetectorUnavailable, OSError, ValueError) as e:
         stop(str(e))
 

@@ -1,4 +1,4 @@
-"""A client of the service. It needs `requests`, and nothing else of this package.
+"""A client of the service. It needs `requests`, and hardly anything else of this package.
 
 from recognition.client import Client
 
@@ -23,6 +23,8 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url
 from urllib3 import Retry
+
+from serving.credentials import without_credentials
 
 Picture = str | Path | bytes  # where a picture is, or its bytes
 Json = Any
@@ -65,6 +67,7 @@ class Client:
         timeout_s: the longest silence, in seconds.
         """
         self.host = (host if "://" in host else f"http://{host}").rstrip("/")
+        self._shown = without_credentials(self.host)
         self.timeout_s = timeout_s
         self.session = requests.Session()
         self.session.auth = _credentials(self.host, key)
@@ -92,7 +95,8 @@ class Client:
     def enrol(self, sample_id: str, name: str, picture: Picture, **more: Json) -> Json:
         """Store the largest face of a picture as a sample; an id sent again replaces its sample.
 
-        more: `metadata`, `action`, `expires_at`, `face`, `accept_low_quality`, as /update-samples has them.
+        more: `metadata`, `action`, `expires_at`, `small_faces`, `face`, `accept_low_quality`, as
+            /update-samples has them.
 
         Returns:
             What was seen: how many `faces`, the `bbox` of the one taken, its `quality` and `reasons`, and
@@ -119,12 +123,16 @@ class Client:
         ]
         return self._json("POST", "/update-samples", json=body)
 
-    def recognise(self, picture: Picture, **options: str | float | bool | None) -> Json:
+    def recognise(
+        self, picture: Picture, *, warnings: list[str] | None = None, **options: str | float | bool | None
+    ) -> Json:
         """Return the faces of a picture, largest first.
 
-        options: `min_distance`, `include_unknown`, `top_k`, `per` and `limit`, as /face-recognition has them.
+        warnings: takes the codes of what is worth knowing of the picture, as X-Picture-Warnings has them.
+        options: `min_distance`, `include_unknown`, `top_k`, `per`, `limit` and `small_faces`, as
+            /face-recognition has them.
         """
-        return self._json("POST", "/face-recognition", files={"file": _bytes(picture)}, data=_fields(options))
+        return self._faces("/face-recognition", picture, warnings, options)
 
     def draw(self, picture: Picture, **options: str | float | bool | None) -> bytes:
         """Return the picture with boxes and names, as a JPEG; the options are those of `recognise`."""
@@ -133,17 +141,26 @@ class Client:
         )
         return answer.content
 
-    def detect(self, picture: Picture) -> Json:
-        """Return the faces of a picture with their landmarks, largest first."""
-        return self._json("POST", "/detect", files={"file": _bytes(picture)})
+    def detect(
+        self, picture: Picture, *, warnings: list[str] | None = None, small_faces: bool | None = None
+    ) -> Json:
+        """Return the faces of a picture with their landmarks, largest first; `warnings` as in `recognise`."""
+        return self._faces("/detect", picture, warnings, {"small_faces": small_faces})
 
-    def verify(self, picture1: Picture, picture2: Picture, min_distance: float | None = None) -> Json:
+    def verify(
+        self,
+        picture1: Picture,
+        picture2: Picture,
+        min_distance: float | None = None,
+        *,
+        small_faces: bool | None = None,
+    ) -> Json:
         """Compare the largest faces of two pictures."""
         return self._json(
             "POST",
             "/verify",
             files={"image1": _bytes(picture1), "image2": _bytes(picture2)},
-            data=_fields({"min_distance": min_distance}),
+            data=_fields({"min_distance": min_distance, "small_faces": small_faces}),
         )
 
     def samples(self, *, name: str | None = None, after: str | None = None) -> Iterator[Json]:
@@ -189,7 +206,7 @@ class Client:
                     last = (last + chunk)[-CHUNK_BYTES:]
             return int(json.loads(last.splitlines()[-1])["samples"])
         except (requests.RequestException, ValueError, LookupError, TypeError) as e:
-            raise ServiceError("unexpected_answer", f"{self.host} broke the export off.") from e
+            raise ServiceError("unexpected_answer", f"{self._shown} broke the export off.") from e
 
     def import_(self, file: BinaryIO) -> Json:
         """Store the samples of an exported file; returns how many were `imported`, and `unchanged`."""
@@ -203,8 +220,23 @@ class Client:
         """Return what /ready says; an error tells why the service is not."""
         return self._json("GET", "/ready")
 
+    def _faces(
+        self,
+        path: str,
+        picture: Picture,
+        warnings: list[str] | None,
+        options: Mapping[str, str | float | bool | None],
+    ) -> Json:
+        answer = self._answer("POST", path, files={"file": _bytes(picture)}, data=_fields(options))
+        if warnings is not None:
+            codes = answer.headers.get("X-Picture-Warnings", "")
+            warnings.extend(code.strip() for code in codes.split(",") if code)
+        return self._parsed(answer)
+
     def _json(self, method: str, path: str, **more: Any) -> Json:
-        answer = self._answer(method, path, **more)
+        return self._parsed(self._answer(method, path, **more))
+
+    def _parsed(self, answer: requests.Response) -> Json:
         try:
             return answer.json()
         except requests.JSONDecodeError as e:
@@ -221,11 +253,11 @@ class Client:
                 **more,
             )
         except requests.Timeout as e:
-            raise ServiceError("timeout", f"{self.host} does not answer.") from e
+            raise ServiceError("timeout", f"{self._shown} does not answer.") from e
         except requests.ConnectionError as e:
-            raise ServiceError("unreachable", f"Nothing answers at {self.host}; is it running?") from e
-        except requests.RequestException as e:  # an address that is none
-            raise ServiceError("unreachable", f"{self.host}: {e}") from e
+            raise ServiceError("unreachable", f"Nothing answers at {self._shown}; is it running?") from e
+        except requests.RequestException as e:  # an address that is none, which the error quotes
+            raise ServiceError("unreachable", without_credentials(f"{self.host}: {e}")) from None
         if answer.status_code == 200:
             return answer
         try:
@@ -237,7 +269,7 @@ class Client:
     def _unexpected(self, answer: requests.Response) -> ServiceError:
         return ServiceError(
             "unexpected_answer",
-            f"{self.host} answers with status {answer.status_code}, but is not this service.",
+            f"{self._shown} answers with status {answer.status_code}, but is not this service.",
         )
 
 

@@ -27,6 +27,11 @@ def _anchored(url: str) -> str:
 DatabaseUrl = Annotated[
     str, Field(pattern=r"^(sqlite:///[^?:]|postgres(ql)?(\+psycopg)?://)"), AfterValidator(_anchored)
 ]
+# With at most one @: what is behind one in a password would be taken for the host, and shown in errors.
+HttpUrl = Annotated[
+    str,
+    Field(pattern=r"^https?://([^@/?#\s]*@)?(\[[0-9A-Fa-f:.]+\]|[^@/?#:\s\[\]]+)(:[0-9]+)?(/[^@?#\s]*)?$"),
+]
 # As browsers send it; never `*`, which would let every page in.
 Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.\[\]:-]+$")]
 DetectorName = Literal[
@@ -88,7 +93,7 @@ class Settings(Common):
     allow_get_clear: bool = True
     cors_origins: Annotated[tuple[Origin, ...], Words] = ()
     audit_log: Annotated[Path, AfterValidator(_log)] | None = None
-    feature_extraction_url: Annotated[str, Field(pattern=r"^https?://[^/\s]")] = "http://127.0.0.1:5000"
+    feature_extraction_url: HttpUrl = "http://127.0.0.1:5000"
     embedding_connect_timeout_s: Seconds = 2.0
     embedding_read_timeout_s: Seconds = 30.0
     database_url: DatabaseUrl = f"{SQLITE}{HOME / 'data' / 'gallery.sqlite3'}"
@@ -102,6 +107,7 @@ class Settings(Common):
     enrolment_threads: Positive = 2
     max_faces: Positive = 200
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.25
+    small_faces: bool = False
 
     @model_validator(mode="after")
     def _one_list_of_keys(self) -> Settings:

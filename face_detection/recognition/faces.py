@@ -41,12 +41,15 @@ class Face:
     confidence: the detector's probability in [0, 1].
     landmarks: float32 (5, 2), x and y in pixels of the upright picture: the eye that is left in the
         picture, the eye that is right in it, the tip of the nose, the left and the right mouth corner; NaN
-        for those that the detector does not find.
+        for those that the detector does not find. Left and right are those of the picture turned so that
+        the face stands upright: the order is always that of the same five places of a face.
+    quarters: how many quarter turns, counterclockwise, the picture takes for that, 0 to 3.
     """
 
     box: Box
     confidence: float
     landmarks: NDArray[np.float32]
+    quarters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +85,14 @@ class Search:
     top_k: how many matches a face may have, at least 1.
     per_name: the matches of one face have different names: the nearest sample of each counts.
     limit: how many faces to look at, the largest ones; 0 means all.
+    small_faces: search large pictures at full size; None: as the service is set.
     """
 
     max_distance: float | None = None
     top_k: int = 1
     per_name: bool = True
     limit: int = 0
+    small_faces: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ class Enrolment:
     face: the largest of the picture, the only one it may have, or the one at a point: x, y in pixels of the
         upright picture.
     accept_low_quality: enrol even a face that is too poor to tell people apart.
+    small_faces: as in Search.
     """
 
     id: str
@@ -107,6 +113,7 @@ class Enrolment:
     expires_at: datetime | None = None
     face: Choice = "largest"
     accept_low_quality: bool = False
+    small_faces: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,19 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """The faces of a picture, in no order that matters.
+
+    remarks: on how the picture had to be looked at for them.
+    shrunk: the picture was searched smaller than it is, so smaller faces may be missing; else None.
+    """
+
+    faces: list[Face]
+    remarks: tuple[Remark, ...] = ()
+    shrunk: Remark | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Largest(Generic[Item]):
     """The largest faces of a picture, largest first.
 

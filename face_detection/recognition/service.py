@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count as counting
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -39,6 +40,7 @@ from recognition.results import (
     Drawing,
     EnrolledPicture,
     EnrolmentReport,
+    Found,
     Largest,
     Readiness,
     Recognition,
@@ -53,12 +55,21 @@ from serving.stages import count, stage, used
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
 CROPS_PER_CALL = 32  # of the embedding service, between which others may go first
 PICTURES_AHEAD = 8  # of an enrolment, that are begun before those before them are done
-PICTURES_PER_TURN = 8  # of an enrolment, after which those go first who wait
+# Of an enrolment, and searches of one picture for its faces, after which those go first who wait.
+PICTURES_PER_TURN = 8
 
 Decode = Callable[[bytes], Picture]
 Detector = Callable[[NDArray[np.uint8]], list[Face]]
 Outcome = TypeVar("Outcome")
 NOW = partial(datetime.now, UTC)
+
+
+class Finder(Protocol):
+    """Leads a detector over a picture."""
+
+    def __call__(self, detector: Detector, picture: NDArray[np.uint8], *, small_faces: bool) -> Found:
+        """Find the faces of a picture: uint8 (H, W, 3), RGB; small_faces: search all of it at full size."""
+        ...
 
 
 class Embedder(Protocol):
@@ -140,6 +151,8 @@ class _OneFace:
 class Service:
     """Detector, embedder and gallery put to use.
 
+    find: leads the detector over each picture.
+    small_faces: whether it does so at full size where a caller does not say.
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
     max_faces: of one picture are recognised or listed, the largest.
     min_quality: a face below it gets no name, and is enrolled only by those who accept it.
@@ -149,11 +162,14 @@ class Service:
         reads a large request holds its turn already.
     clock: returns the time, in UTC.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
+    write: draws names on pictures, where OpenCV's own fonts do not do.
     rehearsal: shares one trial recognition between all that call `ready`.
     """
 
     decode: Decode
     detector: Detector
+    find: Finder
+    small_faces: bool
     embedder: Embedder
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
@@ -163,6 +179,7 @@ class Service:
     admission: Admission
     clock: Callable[[], datetime] = NOW
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
+    write: drawing.Write = drawing.no_fonts
     rehearsal: Shared[Model] = field(default_factory=lambda: Shared(REHEARSAL_KEPT_S))
 
     def recognise(self, picture: Encoded, search: Search) -> Largest[Recognition]:
@@ -186,18 +203,23 @@ class Service:
         with self.admission():
             decoded = self._decode(picture)
             recognised = self._recognised(decoded, search)
-            names = [
-                (each.face.box, each.matches[0].sample.name if each.matches else None)
-                for each in recognised.faces
-                if each.matches or unknown
-            ]
+            listed = [each for each in recognised.faces if each.matches or unknown]
             with stage("draw"):
-                jpeg = drawing.draw(decoded.pixels, names)
+                names = [(each.face.box, self._label(each, number)) for number, each in enumerate(listed, 1)]
+                jpeg = drawing.draw(decoded.pixels, names, self.write)
             return Drawing(jpeg, recognised.left_out, recognised.remarks)
+
+    def _label(self, recognition: Recognition, number: int) -> str | None:
+        """Return what is drawn at a face: its name, or where no font has that, what finds it in the JSON."""
+        if not recognition.matches:
+            return None
+        sample = recognition.matches[0].sample
+        return drawing.legible((sample.name, sample.id, f"#{number}"), self.write)
 
     def _recognised(self, picture: Picture, search: Search) -> Largest[Recognition]:
         """Do the work of `recognise` on a decoded picture."""
-        largest = self._largest(picture, self._detect(picture)[: search.limit or None])
+        picture, every = self._all_faces(picture, search.small_faces)
+        largest = self._largest(picture, every[: search.limit or None])
         faces = largest.faces
         if not faces:
             self.audit("search", [])
@@ -255,7 +277,7 @@ class Service:
         with closing(_ahead(self.enrolment, cut, enrolments)) as outcomes:
             for number, (enrolment, outcome) in enumerate(zip(enrolments, outcomes, strict=True), 1):
                 check_client()
-                if number % PICTURES_PER_TURN == 0:
+                if number % PICTURES_PER_TURN == 0 or self._at_full_size(enrolment.small_faces):
                     self.admission.give_way()
                 if isinstance(outcome, Failure):
                     failed[enrolment.id] = outcome
@@ -273,24 +295,34 @@ class Service:
                 self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
         return EnrolmentReport(enrolled, failed)
 
-    def detect(self, picture: Encoded) -> Largest[Detection]:
+    def detect(self, picture: Encoded, *, small_faces: bool | None = None) -> Largest[Detection]:
         """Find the faces of an encoded picture, largest first, and tell how good they are.
+
+        small_faces: as in Search.
 
         Raises:
             InvalidImage, ImageTooLarge, Overloaded, ClientGone.
         """
         with self.admission():
-            decoded = self._decode(picture)
-            largest = self._largest(decoded, self._detect(decoded))
+            decoded, every = self._all_faces(self._decode(picture), small_faces)
+            largest = self._largest(decoded, every)
             cut = self._cut(decoded, largest.faces, SIDE_PX)
             qualities = self._assessed(decoded, largest.faces, cut)
             detections = list(map(Detection, largest.faces, qualities))
             return Largest(detections, largest.left_out, largest.remarks)
 
-    def verify(self, image1: Encoded, image2: Encoded, *, max_distance: float | None = None) -> Verification:
+    def verify(
+        self,
+        image1: Encoded,
+        image2: Encoded,
+        *,
+        max_distance: float | None = None,
+        small_faces: bool | None = None,
+    ) -> Verification:
         """Compare the largest faces of two encoded pictures.
 
         max_distance: one person's faces are nearer than this; None takes the model's own threshold.
+        small_faces: as in Search.
 
         Raises:
             InvalidImage, ImageTooLarge, NoFace: and which of the two; Overloaded, EmbeddingUnavailable,
@@ -299,9 +331,9 @@ class Service:
         with self.admission():
             model = self._model()
             with at("image1"):
-                one = self._one_face(image1, model.input_size)
+                one = self._one_face(image1, model.input_size, small_faces, self.admission.give_way)
             with at("image2"):
-                two = self._one_face(image2, model.input_size)
+                two = self._one_face(image2, model.input_size, small_faces, self.admission.give_way)
             vectors = self._embed(np.stack([one.crop, two.crop]), model)
         self.audit("verify", [])
         distance = float(np.linalg.norm(np.subtract(*vectors.astype(np.float64))))
@@ -383,7 +415,7 @@ class Service:
         if enrolment.expires_at is not None and enrolment.expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
-            one = self._one_face(enrolment.image, side, enrolment.face)
+            one = self._one_face(enrolment.image, side, enrolment.small_faces, choice=enrolment.face)
         except (InvalidImage, ImageTooLarge, NoFace, SeveralFaces) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
         remarks = list(one.remarks)
@@ -396,17 +428,28 @@ class Service:
             remarks.append(Remark("low_quality", told(one.quality)))
         return one.crop, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
 
-    def _one_face(self, picture: Encoded, side: int, choice: Choice = "largest") -> _OneFace:
+    def _one_face(
+        self,
+        picture: Encoded,
+        side: int,
+        small_faces: bool | None,
+        give_way: Callable[[], None] = lambda: None,
+        *,
+        choice: Choice = "largest",
+    ) -> _OneFace:
         """Find the one face that is meant.
 
         Raises:
             InvalidImage, ImageTooLarge, ClientGone; NoFace, SeveralFaces: see `chosen`.
         """
         decoded = self._decode(picture)
-        faces = self._detect(decoded)
-        face = chosen(faces, choice)
+        found = self._found(decoded, small_faces, give_way)
+        if not found.faces and found.shrunk:
+            raise NoFace(f"No face was found in the picture. {found.shrunk.detail}")
+        face = chosen(found.faces, choice)
         cut = self._cut(decoded, [face], side)
-        return _OneFace(face, cut[0], self._assessed(decoded, [face], cut)[0], len(faces), decoded.remarks)
+        quality = self._assessed(decoded, [face], cut)[0]
+        return _OneFace(face, cut[0], quality, len(found.faces), decoded.remarks + found.remarks)
 
     def _assessed(self, picture: Picture, faces: Sequence[Face], cut: NDArray[np.uint8]) -> list[Quality]:
         """Tell how good faces are. `cut`: their crops for the model, used here if they have the size."""
@@ -432,13 +475,32 @@ class Service:
         with stage("decode"):
             return self.decode(from_base64(picture) if isinstance(picture, str) else picture)
 
-    def _detect(self, picture: Picture) -> list[Face]:
-        """Find the faces, largest first."""
-        check_client()
+    def _all_faces(self, picture: Picture, small_faces: bool | None) -> tuple[Picture, list[Face]]:
+        """Find the faces, largest first, and remark on the picture what is worth knowing of the search."""
+        found = self._found(picture, small_faces, self.admission.give_way)
+        remarks = (*found.remarks, *((found.shrunk,) if found.shrunk else ()))
+        return replace(picture, remarks=picture.remarks + remarks), found.faces
+
+    def _found(self, picture: Picture, small_faces: bool | None, give_way: Callable[[], None]) -> Found:
+        """Find the faces, largest first.
+
+        give_way: lets others go first; called in between where a picture takes many searches.
+        """
+        searches = counting()
+
+        def search(pixels: NDArray[np.uint8]) -> list[Face]:
+            check_client()
+            if (number := next(searches)) and number % PICTURES_PER_TURN == 0:
+                give_way()
+            return self.detector(pixels)
+
         with stage("detect"):
-            faces = by_size(self.detector(picture.pixels))
-        count("faces", len(faces))
-        return faces
+            found = self.find(search, picture.pixels, small_faces=self._at_full_size(small_faces))
+        count("faces", len(found.faces))
+        return replace(found, faces=by_size(found.faces))
+
+    def _at_full_size(self, small_faces: bool | None) -> bool:
+        return self.small_faces if small_faces is None else small_faces
 
     def _cut(self, picture: Picture, faces: Sequence[Face], side: int) -> NDArray[np.uint8]:
         with stage("crop"):

@@ -130,7 +130,7 @@ DESCRIBED = {
 READY = {"status": "ready", "version": VERSION, "model": "Facenet", "warnings": []}
 EMBEDDED = (list[FaceVector], [{"id": "a", "vector": [0.25, -1.5]}])
 BODY = (InvalidRequest, UnsupportedMediaType)
-FACES = {"image": "Pictures of one face each: JPEG, PNG, WebP, BMP, TIFF or GIF. Required."}
+FACES = {"image": "Pictures of one face each, in any format that face_detection reads. Required."}
 ROUTES = (
     Route("GET", "/", running, ANY, (HTML, "<p>Feature extraction server is running!</p>")),
     Route("GET", "/ready", ready, ANY, (Ready, READY)),

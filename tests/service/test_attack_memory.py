@@ -73,7 +73,7 @@ def samples(number: int) -> list[dict[str, str]]:
 
 
 def faces(number: int) -> list[Face]:
-    return [Face(Box(0, 0, 1 + n / number, 1), 0.9, NO_LANDMARKS) for n in range(number)]
+    return [Face(Box(0, 0, 1 + n / number, 1), 0.999, NO_LANDMARKS) for n in range(number)]
 
 
 # --- pictures

@@ -95,13 +95,16 @@ def test_a_gallery_from_before_the_versions_is_brought_up_to_date(tmp_path: Path
 
 
 TO_THE_FOURTH = (
+    "ALTER TABLE gallery_state DROP COLUMN clock_seen",
+    "ALTER TABLE gallery_state DROP COLUMN clock_claimed",
+    "ALTER TABLE gallery_state DROP COLUMN clock_held_s",
     "DROP INDEX samples_by_name_key",
     "ALTER TABLE samples DROP COLUMN name_key",
     "CREATE INDEX samples_by_name ON samples (name)",
     "UPDATE alembic_version SET version_num = '0004'",
 )
 TO_THE_FIRST = (
-    *TO_THE_FOURTH[:2],
+    *TO_THE_FOURTH[:5],
     "DROP INDEX samples_by_expiry",
     "ALTER TABLE samples DROP COLUMN expires_at",
     "ALTER TABLE gallery_state DROP COLUMN key_check",

@@ -92,7 +92,10 @@ REPORT = {
     "enrolled": ["Mindy.jpg", "ben_afflek/0.jpg", "ben_afflek/1.jpg", "madonna/0.jpg", "madonna/1.jpg"],
     "already": [],
     "duplicates": {"madonna/again.JPG": "madonna/0.jpg"},
-    "refused": {"broken.jpg": {"code": "invalid_image", "detail": "The picture cannot be read."}},
+    "refused": {
+        name: {"code": "invalid_image", "detail": "Not a picture: it is a text."}
+        for name in ("broken.jpg", "notes.txt")
+    },
 }
 
 
@@ -136,9 +139,10 @@ def test_a_session(transport: str, request: pytest.FixtureRequest, folder: Path,
 def test_a_report_for_people(run: Run, folder: Path) -> None:
     lines = text(run("enrol", folder), 1).splitlines()
     assert lines == [
-        "5 enrolled, 0 already there, 1 duplicates, 1 refused.",
+        "5 enrolled, 0 already there, 1 duplicates, 2 refused.",
         "  madonna/again.JPG: the same bytes as madonna/0.jpg",
-        "  broken.jpg: The picture cannot be read.",
+        "  broken.jpg: Not a picture: it is a text.",
+        "  notes.txt: Not a picture: it is a text.",
     ]
 
 
@@ -224,6 +228,7 @@ def test_a_sample_of_an_earlier_version_is_not_enrolled_again(pair: Pair, run: R
     assert report["already"] == report["already_by_path"] == ["madonna/1.jpg"]
     assert count(pair) == 5
     (folder / "broken.jpg").unlink()
+    (folder / "notes.txt").unlink()
     assert "  madonna/1.jpg: already there, by its path alone" in text(run("enrol", folder))
     objects(run("enrol", folder, "--replace", "--json"))
     assert count(pair) == 5
@@ -261,7 +266,7 @@ def test_one_pictures_name_does_not_stop_the_others(run: Run, folder: Path) -> N
     (folder / "ben_afflek" / "0.jpg").unlink()
     (report,) = objects(run("enrol", folder, "--json"), 1)
     assert report["enrolled"] == ["Mindy.jpg", "ben_afflek/1.jpg", "madonna/0.jpg", "madonna/1.jpg"]
-    assert set(report["refused"]) == {"broken.jpg", bad, " /x.jpg"}
+    assert set(report["refused"]) == {"broken.jpg", "notes.txt", bad, " /x.jpg"}
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def test_samples_are_listed_counted_and_removed(client: Client, photographs: dic
 def test_faces_are_found_and_compared(client: Client, photographs: dict[str, list[Path]]) -> None:
     first, other = photographs["madonna"][:2]
     stranger = photographs["ben_afflek"][0]
-    assert set(client.detect(first)[0]) == {"bbox", "confidence", "landmarks"}
+    assert set(client.detect(first)[0]) == {"bbox", "confidence", "landmarks", "quality", "reasons"}
     assert client.verify(first, other)["verified"]
     assert not client.verify(first, stranger)["verified"]
     assert client.verify(first, stranger, min_distance=20)["verified"]

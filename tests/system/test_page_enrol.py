@@ -219,6 +219,7 @@ def test_a_folder_names_its_pictures(
     page = visit.view("enrol")
     page.set_input_files("#enrol-folder", tmp_path / "people")
     expect(page.locator("#enrol-list li")).to_have_count(1)
+    expect(page.locator("#enrol-summary")).to_have_text("1 file is no picture: notes.txt")
     page.get_by_role("button", name="Enrol 1 picture").click()
     expect(page.locator("#enrol-summary")).to_have_text("1 enrolled.")
     assert enrolled(pair) == ["Mindy K"]

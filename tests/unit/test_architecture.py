@@ -27,6 +27,7 @@ ROOMS = {
     "embedder": set(),
     "client": set(),
     "config": set(),
+    "fonts": set(),
     "audit": set(),
     "admission": set(),
     "gallery": {"matching", "audit"},
@@ -34,7 +35,18 @@ ROOMS = {
     "web": {"service", "gallery"},
 }
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.
-INNER = {"errors", "stages", "hangup", "validation", "request_id", "model", "runtimes", "deepface", "remarks"}
+INNER = {
+    "errors",
+    "stages",
+    "hangup",
+    "validation",
+    "request_id",
+    "model",
+    "runtimes",
+    "deepface",
+    "credentials",
+    "remarks",
+}
 EDGE = {"app", "cli", "web", "config", "wsgi", "gunicorn_conf", "__main__", "keys"}  # see the rest, too
 EMBEDDING_EDGE = {"app", "routes", "config", "wsgi", "gunicorn_conf"}
 
@@ -58,7 +70,7 @@ ONLY = {
     "urllib3": {"embedder", "client"},
     "onnxruntime": {"serving"},
     "openvino": {"serving"},
-    "PIL": {"serving"},
+    "PIL": {"fonts", "serving"},
     "pillow_heif": {"serving"},
     "imagecodecs": {"serving"},
     "logging": {"gallery", "audit", "cli", "serving"},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -94,6 +97,30 @@ def test_grey_of_other_types(kind: str, white: float) -> None:
     assert_like(tiff_of(samples, deflate=True), GREY)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("kind", "white"),
+    [
+        *((kind, white) for kind in ("f2", "f4", "f8") for white in (1, 255)),
+        *(("i2", white) for white in (4095, 32767)),
+        *(("u4", white) for white in (255, 65535, 2**32 - 1)),
+    ],
+)
+def test_colours_of_other_types(kind: str, white: float, order: str) -> None:
+    for picture in (GREY, COLOUR):
+        samples = (picture / 255 * white + (0.5 if kind[0] != "f" and white < 2**31 else 0)).astype(kind)
+        assert_like(tiff_of(samples, order=order), picture)
+        assert_like(tiff_of(samples, deflate=True, order=order), picture)
+
+
+def test_colours_of_other_types_may_have_alpha_planes_and_orientation() -> None:
+    floats = np.concatenate([COLOUR, HALF], axis=2).astype("f4") / 255
+    assert_like(tiff_of(floats), np.where(HALF == 0, 255, COLOUR))
+    planes = np.ascontiguousarray(np.moveaxis(floats[..., :3], -1, 0)).reshape(64, 64, 3)
+    assert_like(tiff_of(planes, more=((284, 3, 2),)), COLOUR)
+    assert_like(tiff_of(np.rot90(floats[..., :3]), more=((274, 3, 6),)), COLOUR)
+
+
 @pytest.mark.parametrize(
     "samples",
     [
@@ -132,3 +159,30 @@ def test_orientation_and_depth_go_together() -> None:
     turned = np.rot90(samples)  # as a camera stores it that was held upright
     assert_like(tiff_of(turned, more=((274, 3, 6),)), GREY)
     assert_like(tiff_of(np.rot90(scaled(COLOUR, 4095)), more=((274, 3, 6),)), COLOUR)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_hdr_heic_and_avif_keep_their_brightness(bits: int) -> None:
+    samples = scaled(COLOUR, 2**bits - 1)
+    stream = io.BytesIO()
+    heif = pillow_heif.from_bytes("RGB;16", (64, 64), scaled(COLOUR, 65535).tobytes())
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = bits == 12
+    heif.save(stream, quality=-1, chroma=444)
+    for data in (stream.getvalue(), imagecodecs.avif_encode(samples, level=100, bitspersample=bits)):
+        assert_like(data, COLOUR, tolerance=6)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("picture", [GREY, COLOUR], ids=["grey", "colour"])
+def test_jpeg_xl_of_any_depth(picture: np.ndarray, kind: str) -> None:
+    samples = scaled(picture, {"u1": 255, "u2": 65535, "f4": 1}[kind], kind)
+    assert_like(imagecodecs.jpegxl_encode(samples, lossless=True), picture)
+
+
+def test_deep_jpeg_2000_keeps_its_brightness() -> None:
+    """But for white itself, which Pillow 13 rounds up to 256, that is 0."""
+    for bits in (8, 10, 12, 16):
+        for picture in (np.minimum(GREY, 254), np.minimum(COLOUR, 254)):
+            samples = scaled(picture, 2**bits - 1, "u1" if bits == 8 else "u2")
+            data = imagecodecs.jpeg2k_encode(samples, reversible=True, bitspersample=bits)
+            assert_like(data, picture, tolerance=2)

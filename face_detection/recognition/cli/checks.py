@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,12 @@ from preparation.manifest import is_as_made, read_manifest
 from recognition import config
 from recognition.audit import Audit
 from recognition.cli.addresses import embedding_url, local_url, obstacle
+from recognition.cli.check import Check
 from recognition.client import Client, ServiceError
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import LEAST_FREE_BYTES, open_gallery, shown
+from serving import processor
+from serving.credentials import without_credentials
 from serving.runtimes import import_openvino
 from serving.variables import SettingsError, settings_file
 from serving.version import VERSION
@@ -34,22 +36,6 @@ ADVICE = {
     "overloaded": "it is busy: try again later",
     "rate_limited": "try again later, or raise RATE_LIMIT_PER_MINUTE",
 }
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check. advice: what to do, where something is or may be wrong."""
-
-    name: str
-    ok: bool
-    detail: str
-    advice: str = ""
-
-    def lines(self) -> Iterator[str]:
-        """Render it as text."""
-        yield f"{'ok   ' if self.ok else 'FAULT'} {self.name}: {self.detail}"
-        if self.advice:
-            yield f"      {self.advice}"
 
 
 def checks(host: str | None, key: str | None) -> Iterator[Check]:
@@ -107,6 +93,8 @@ def _processor(workers: int) -> Check:
     capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     cores = os.cpu_count() or 1
     kind = "bfloat16" if "BF16" in capabilities else "no bfloat16, which makes embedding slower"
+    if processor.lacking(processor.PREPARING):
+        kind = "no AVX, which makes all slower; models have to be prepared on another machine"
     advice = f"WORKERS={cores} would use all of them" if cores > workers else ""
     return Check("processor", True, f"{cores} cores, {kind}", advice)
 
@@ -127,7 +115,7 @@ def _gallery(settings: config.Settings) -> Check:
         count = opened.count()
         opened.close()
     except (GalleryUnavailable, OSError) as e:
-        cause = str(e.__cause__ or "").partition("\n")[0]
+        cause = without_credentials(str(e.__cause__ or "").partition("\n")[0])
         return Check("gallery", False, f"{url}: {e} {cause}".strip(), ADVICE["gallery_unavailable"])
     return Check("gallery", True, f"{count} samples in {url}")
 
@@ -158,6 +146,7 @@ def _service(name: str, url: str, key: str | None, place: tuple[str, int] | None
     place: host and port where it would listen on this machine, which must be free if it does not run; None:
         it must run.
     """
+    shown_url = without_credentials(url)
     with Client(url, key=key, timeout_s=READY_LIMIT_S, retries=0) as client:
         try:
             health = client.health()
@@ -178,10 +167,10 @@ def _service(name: str, url: str, key: str | None, place: tuple[str, int] | None
             is_ours = False
         if not is_ours:
             advice = f"stop it, or set {name.upper()}_PORT to another port" if place else ""
-            return Check(name, False, f"another program answers at {url}", advice)
+            return Check(name, False, f"another program answers at {shown_url}", advice)
         try:
             ready = client.ready()
         except ServiceError as e:
             return Check(name, False, f"{e.code}: {e.detail}", ADVICE.get(e.code, ""))
     samples = f", {ready['gallery']['samples']} samples" if "gallery" in ready else ""
-    return Check(name, True, f"ready at {url}: {ready['model']}{samples}")
+    return Check(name, True, f"ready at {shown_url}: {ready['model']}{samples}")

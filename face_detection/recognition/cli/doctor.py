@@ -7,7 +7,9 @@ from dataclasses import asdict
 
 import click
 
+from recognition.cli.check import Check
 from recognition.cli.session import FAILED, JSON, show
+from serving import processor
 
 
 @click.command()
@@ -22,6 +24,10 @@ def doctor(host: str | None, key: str | None, as_json: bool) -> None:
 
     Exit status 1: a check failed.
     """
+    if reason := processor.lacking(processor.SERVING):
+        check = Check("processor", False, reason, processor.ADVICE)
+        show(as_json, asdict(check), check.lines())
+        sys.exit(FAILED)  # the other checks would be killed
     # Settings, and what reads them, take a quarter of a second to import.
     from recognition.cli.checks import checks
 

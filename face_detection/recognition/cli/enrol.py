@@ -14,11 +14,13 @@ from typing import Any
 
 import click
 
+from recognition.cli.recognise import SMALL_FACES
 from recognition.cli.service import service_command
 from recognition.cli.session import INTERRUPTED, error_of, progress, show
 from recognition.client import Client, ServiceError
+from serving.formats import START_BYTES, other_kind, picture_format
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini"}  # and what begins with a dot
 BATCH = 16  # pictures in one request
 BATCH_BYTES = 16 * 2**20  # in one request, before base64 adds a third: far below MAX_BODY_BYTES
 ONE_PICTURES_FAULT = {"invalid_request", "body_too_large"}  # for which a whole request is refused
@@ -32,12 +34,14 @@ class Picture:
 
     path: below the folder that was named, in POSIX form, or the file's name if the file itself was named.
     shown: the same, or the file as it was named where another picture has this path.
+    chosen: the file itself was named; others may turn out to be no pictures.
     """
 
     path: str
     shown: str
     person: str
     file: Path
+    chosen: bool
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,9 @@ class Report:
     warnings: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # of those enrolled
 
     def value(self) -> dict[str, Any]:
-        """Render it for programs; what only paths tell is the exception."""
-        return {name: found for name, found in vars(self).items() if found or name != "already_by_path"}
+        """Render it for programs; what only paths tell, and warnings, are the exception."""
+        rare = ("already_by_path", "warnings")
+        return {name: found for name, found in vars(self).items() if found or name not in rare}
 
     def lines(self) -> Iterator[str]:
         """Render it as text."""
@@ -90,7 +95,8 @@ class Report:
         for path, error in self.refused.items():
             yield f"  {path}: {error['detail']}"
         for path, warnings in self.warnings.items():
-            yield from (f"  {path}: {warning['detail']}" for warning in warnings)
+            for warning in warnings:
+                yield f"  {path}: enrolled, but: {warning['detail']}"
 
 
 @click.command()
@@ -105,6 +111,7 @@ class Report:
     "--one-face", is_flag=True, help="Refuse pictures with several faces; default: take the largest."
 )
 @click.option("--accept-low-quality", is_flag=True, help="Enrol even faces that are too poor to recognise.")
+@SMALL_FACES
 @service_command(gallery="new")
 def enrol(
     service: Client,
@@ -114,23 +121,26 @@ def enrol(
     replace: bool,
     one_face: bool,
     accept_low_quality: bool,
+    small_faces: bool | None,
 ) -> bool:
     """Enrol the pictures of folders and files.
 
     A person is named after the folder of the picture, or after the file if it lies in no folder below the one
-    that you name. Ids are random; the path and the SHA-256 of the file stand in the sample's metadata.
+    that you name. What is a picture is told by its bytes, whatever its file is called. Ids are random; the
+    path and the SHA-256 of the file stand in the sample's metadata.
 
     Files are skipped whose bytes are enrolled under this name already, wherever they lay: an interrupted
     enrolment can be started again, and a folder can be moved. Samples without a SHA-256, of earlier versions
     and of the web page, are told by their paths. Of several files with the same bytes only the first is
     enrolled.
 
-    Exit status 1: some were refused; the report says which, and why.
+    Exit status 1: some were refused, or are no pictures; the report says which, and why.
     """
     report = Report()
     pictures = list(_pictures(paths, name, report.refused))
     options: dict[str, Any] = {"face": "only"} if one_face else {}
     options |= {"accept_low_quality": True} if accept_low_quality else {}
+    options |= {"small_faces": True} if small_faces else {}
     try:
         with progress("enrolling", len(pictures)) as advance:
             for batch in _batches(_samples(service, pictures, replace, report, advance)):
@@ -148,7 +158,7 @@ def enrol(
 def _pictures(
     paths: Iterable[Path], name: str | None, refused: dict[str, dict[str, str]]
 ) -> Iterator[Picture]:
-    """Find the pictures in a stable order, each path once; folders that cannot be read are refused."""
+    """Find the files in a stable order, each path once; folders that cannot be read are refused."""
     seen: set[str] = set()
     for named in paths:
         files = [named] if named.is_file() else sorted(_files_below(named, refused))
@@ -163,7 +173,7 @@ def _pictures(
             seen.add(shown)
             person = name or (file.stem if alone else file.parent.name)
             if _is_text(path) and _is_text(person):
-                yield Picture(path, shown, person, file)
+                yield Picture(path, shown, person, file, chosen=file == named)
             else:
                 refused[shown] = {"code": "file", "detail": "The name is not valid UTF-8."}
 
@@ -177,7 +187,24 @@ def _files_below(folder: Path, refused: dict[str, dict[str, str]]) -> Iterator[P
         refused[str(error.filename)] = error_of(error)
 
     for parent, _, files in os.walk(folder, onerror=refuse):
-        yield from (Path(parent, file) for file in files if Path(file).suffix.lower() in SUFFIXES)
+        yield from (Path(parent, file) for file in files)
+
+
+def _read(picture: Picture) -> tuple[bytes, str | None]:
+    """Read a file, or just the beginning of one in a folder that is no picture, and say what it is then.
+
+    What it is, is an empty text for what systems leave, of which nothing is said, and None for a picture.
+
+    Raises:
+        OSError.
+    """
+    with picture.file.open("rb") as opened:
+        start = opened.read(START_BYTES)
+        if picture.chosen or picture_format(start) is not None:
+            return start + opened.read(), None
+    names = picture.path.split("/")
+    left = any(name.startswith(".") for name in names) or names[-1].lower() in LEFT_BY_SYSTEMS
+    return start, "" if left else f"Not a picture: it is {other_kind(start)}."
 
 
 def _samples(
@@ -194,9 +221,14 @@ def _samples(
     alike = Counter((picture.person, picture.path) for picture in pictures)
     for picture in pictures:
         try:
-            data = picture.file.read_bytes()
+            data, reason = _read(picture)
         except OSError as e:
             report.refused[picture.shown] = error_of(e)
+            advance(1)
+            continue
+        if reason is not None:
+            if reason:
+                report.refused[picture.shown] = {"code": "invalid_image", "detail": reason}
             advance(1)
             continue
         digest = hashlib.sha256(data).hexdigest()
@@ -278,8 +310,8 @@ def _batches(sendings: Iterable[Sending]) -> Iterator[list[Sending]]:
         yield batch
 
 
-def _send(service: Client, batch: list[Sending], options: dict[str, Any], report: Report) -> None:
-    """Enrol a batch. If one picture makes the service refuse all of them, each is sent alone."""
+def _send(service: Client, batch: list[Sending], options: Sample, report: Report) -> None:
+    """Enrol a batch, with these options. If one picture makes the service refuse all, each is sent alone."""
     shown = {sending.sample["id"]: sending.shown for sending in batch}
     try:
         answer = service.enrol_all([sending.sample | options for sending in batch])
@@ -293,6 +325,9 @@ def _send(service: Client, batch: list[Sending], options: dict[str, Any], report
                 _send(service, [sending], options, report)
         return
     report.enrolled += [shown[sample_id] for sample_id in answer["success"]]
-    seen = answer["samples"].items()
-    report.warnings |= {shown[sample_id]: each["warnings"] for sample_id, each in seen if each["warnings"]}
+    report.warnings |= {
+        shown[sample_id]: seen["warnings"]
+        for sample_id, seen in answer["samples"].items()
+        if seen["warnings"]
+    }
     report.refused |= {shown[sample_id]: error for sample_id, error in answer["errors"].items()}

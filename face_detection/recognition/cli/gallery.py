@@ -15,6 +15,7 @@ from recognition.cli.session import (
     INTERRUPTED,
     JSON,
     OrderedGroup,
+    check_processor,
     fail,
     progress,
     read_settings,
@@ -39,6 +40,7 @@ def gallery(context: click.Context, database: str | None) -> None:
 
     Services may go on using it meanwhile. `samples` has what goes through a running service.
     """
+    check_processor()
     context.obj = database
 
 

@@ -18,6 +18,12 @@ MIN_DISTANCE = click.option(
     type=click.FloatRange(min=0, min_open=True),
     help="The largest distance that is still a match, as in /face-recognition; default: the model's own.",
 )
+SMALL_FACES = click.option(
+    "--small-faces",
+    is_flag=True,
+    default=None,
+    help="Look for small faces in large pictures, too, which takes longer; default: as SMALL_FACES is set.",
+)
 
 # What is one picture's fault; everything else would fail for the next one, too.
 ONE_PICTURES_FAULT = {"invalid_image", "image_too_large", "body_too_large", "no_face"}
@@ -26,6 +32,7 @@ ONE_PICTURES_FAULT = {"invalid_image", "image_too_large", "body_too_large", "no_
 @click.command(short_help="Say who is in pictures.")
 @click.argument("files", nargs=-1, required=True, type=PICTURE)
 @MIN_DISTANCE
+@SMALL_FACES
 @click.option("--top", "top_k", type=click.IntRange(1, 100), help="Also show this many nearest people.")
 @click.option(
     "--draw",
@@ -38,6 +45,7 @@ def recognise(
     as_json: bool,
     files: Sequence[Path],
     min_distance: float | None,
+    small_faces: bool | None,
     top_k: int | None,
     draw: Path | None,
 ) -> bool:
@@ -47,40 +55,55 @@ def recognise(
     """
     if draw and len(files) > 1:
         raise click.UsageError("--draw takes one picture.")
+    options = {"min_distance": min_distance, "small_faces": small_faces, "include_unknown": True}
     all_read = _each(
         files,
         as_json,
-        lambda file: service.recognise(file, min_distance=min_distance, include_unknown=True, top_k=top_k),
+        lambda file, warnings: service.recognise(file, warnings=warnings, top_k=top_k, **options),
         _recognised,
     )
     if draw and all_read:
-        draw.write_bytes(service.draw(files[0], min_distance=min_distance, include_unknown=True))
+        draw.write_bytes(service.draw(files[0], **options))
     return all_read
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=PICTURE)
+@SMALL_FACES
 @service_command(gallery="none")
-def detect(service: Client, as_json: bool, files: Sequence[Path]) -> bool:
+def detect(service: Client, as_json: bool, files: Sequence[Path], small_faces: bool | None) -> bool:
     """Find the faces in pictures, largest first.
 
     Exit status 1: a picture cannot be read.
     """
-    return _each(files, as_json, service.detect, _detected)
+    return _each(
+        files,
+        as_json,
+        lambda file, warnings: service.detect(file, warnings=warnings, small_faces=small_faces),
+        _detected,
+    )
 
 
 @click.command(short_help="Tell whether two pictures show the same person.")
 @click.argument("a", type=PICTURE)
 @click.argument("b", type=PICTURE)
 @MIN_DISTANCE
+@SMALL_FACES
 @service_command(gallery="none")
-def verify(service: Client, as_json: bool, a: Path, b: Path, min_distance: float | None) -> bool:
+def verify(
+    service: Client,
+    as_json: bool,
+    a: Path,
+    b: Path,
+    min_distance: float | None,
+    small_faces: bool | None,
+) -> bool:
     """Tell whether the largest faces of two pictures show the same person.
 
     Exit status 1: they do not, or a picture has no face.
     """
     try:
-        answer = service.verify(a, b, min_distance)
+        answer = service.verify(a, b, min_distance, small_faces=small_faces)
     except ServiceError as e:
         if e.code not in ONE_PICTURES_FAULT:
             raise
@@ -100,16 +123,19 @@ def verify(service: Client, as_json: bool, a: Path, b: Path, min_distance: float
 def _each(
     files: Sequence[Path],
     as_json: bool,
-    find_faces: Callable[[Path], list[dict[str, Any]]],
+    find_faces: Callable[[Path, list[str]], list[dict[str, Any]]],
     line: Callable[[dict[str, Any]], str],
 ) -> bool:
     """Print the faces of one picture after the other; returns whether all could be read."""
     all_read = True
     for file in files:
         value: dict[str, Any] = {"picture": str(file)}
+        warnings: list[str] = []
         try:
-            value["faces"] = faces = find_faces(file)
-            lines = [f"{file}  {line(face)}" for face in faces] or [f"{file}  no face"]
+            value["faces"] = faces = find_faces(file, warnings)
+            if warnings:
+                value["warnings"] = warnings
+            lines = [f"{file}  {line(face)}" for face in faces] or [f"{file}  {_no_face(warnings)}"]
         except (ServiceError, OSError) as e:
             if isinstance(e, ServiceError) and e.code not in ONE_PICTURES_FAULT:
                 raise
@@ -117,6 +143,12 @@ def _each(
             lines = [f"{file}  {value['error']['detail']}"]
         show(as_json, value, lines)
     return all_read
+
+
+def _no_face(warnings: Sequence[str]) -> str:
+    if "searched_shrunk" in warnings:
+        return "no face; it was searched at a smaller size: try --small-faces"
+    return "no face"
 
 
 def _recognised(face: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from types import FrameType
 import click
 
 from recognition.cli.addresses import embedding_url, listens_everywhere, local_url, obstacle
-from recognition.cli.session import FAILED, UNAVAILABLE
+from recognition.cli.session import FAILED, UNAVAILABLE, check_processor
 from serving.variables import SettingsError
 
 STOP_LIMIT_S = 40.0  # gunicorn gives requests under way 30 s
@@ -55,6 +55,7 @@ def serve() -> None:
     The page and the API are then at http://127.0.0.1:6337, or where FACE_DETECTION_HOST and
     FACE_DETECTION_PORT say. Ctrl-C stops both services.
     """
+    check_processor()
     # The settings take a quarter of a second to import.
     from embedding import config as embedding_config
     from recognition import config

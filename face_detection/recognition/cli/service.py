@@ -9,7 +9,16 @@ from typing import Any
 
 import click
 
-from recognition.cli.session import FAILED, INTERRUPTED, JSON, UNAVAILABLE, GalleryNeed, error_of, fail
+from recognition.cli.session import (
+    FAILED,
+    INTERRUPTED,
+    JSON,
+    UNAVAILABLE,
+    GalleryNeed,
+    check_processor,
+    error_of,
+    fail,
+)
 from recognition.client import Client, ServiceError
 
 
@@ -51,6 +60,7 @@ def service_command(gallery: GalleryNeed) -> Callable[[Callable[..., bool]], Cal
 
 
 def _local_client(gallery: GalleryNeed) -> Client:
+    check_processor()
     from recognition.cli.local import open_client  # both services: a second and more
 
     return open_client(gallery)

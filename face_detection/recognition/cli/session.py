@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recognition.client import ServiceError
+from serving import processor
+from serving.credentials import without_credentials
 from serving.variables import SettingsError
 
 if TYPE_CHECKING:
@@ -31,11 +33,34 @@ GalleryNeed = Literal["none", "existing", "new"]
 
 
 class OrderedGroup(click.Group):
-    """A group whose help lists the commands in the order in which they were added, not by name."""
+    """A group whose help lists the commands in the order in which they were added, not by name.
+
+    What it says of wrong arguments has no passwords.
+    """
 
     def list_commands(self, _context: click.Context) -> list[str]:
         """Name the commands."""
         return list(self.commands)
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Read the arguments."""
+        with _without_credentials():
+            return super().make_context(*args, **more)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command."""
+        with _without_credentials():
+            return super().invoke(context)
+
+
+@contextmanager
+def _without_credentials() -> Iterator[None]:
+    """Take passwords out of what click says of wrong arguments: it quotes them."""
+    try:
+        yield
+    except click.ClickException as e:
+        e.message = without_credentials(e.message)  # type: ignore[misc]  # final, but all that is shown
+        raise
 
 
 # Whoever reads the database and the models needs no key, and no limit applies.
@@ -56,6 +81,16 @@ def read_settings(**fixed: Any) -> Settings:
         fail(UNAVAILABLE, {"code": "settings", "detail": str(e)})
 
 
+def check_processor() -> None:
+    """Make sure that the processor can run what a command is about to import.
+
+    Raises:
+        SystemExit: with UNAVAILABLE, where it cannot: it would be killed without a word.
+    """
+    if reason := processor.lacking(processor.SERVING):
+        fail(UNAVAILABLE, {"code": "processor", "detail": f"{reason}; {processor.ADVICE}"})
+
+
 def error_of(error: ServiceError | OSError) -> dict[str, str]:
     """Render what went wrong with one picture or request."""
     if isinstance(error, OSError):
@@ -66,6 +101,7 @@ def error_of(error: ServiceError | OSError) -> dict[str, str]:
 
 def fail(status: int, error: dict[str, str]) -> NoReturn:
     """Say on stderr why the command fails, as JSON if it was asked for, and exit."""
+    error = error | {"detail": without_credentials(error["detail"])}
     as_json = click.get_current_context().params.get("as_json")
     click.echo(json.dumps({"error": error}) if as_json else printable(f"Error: {error['detail']}"), err=True)
     sys.exit(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import threading
 import time
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recognition.cli.recognise import MIN_DISTANCE
+from recognition.cli.recognise import MIN_DISTANCE, SMALL_FACES
 from recognition.cli.service import service_command
-from recognition.cli.session import printable, show
+from recognition.cli.session import FAILED, check_processor, fail, printable, show
 from recognition.client import Client
 
 if TYPE_CHECKING:  # NumPy takes a tenth of a second to import, which --help has no use for
@@ -36,16 +37,24 @@ COLUMNS = ("time", "name", "id", "distance", "bbox")
 )
 @click.option("--unknown", is_flag=True, help="List unknown faces too, with an empty name.")
 @MIN_DISTANCE
+@SMALL_FACES
 @service_command(gallery="existing")
 def watch(
-    service: Client, as_json: bool, source: str, every: float, unknown: bool, min_distance: float | None
+    service: Client,
+    as_json: bool,
+    source: str,
+    every: float,
+    unknown: bool,
+    min_distance: float | None,
+    small_faces: bool | None,
 ) -> bool:
     """Print who is seen when, as CSV or, with --json, an object for each frame.
 
     The source is a camera's number, the address of a stream, or a video file. From a camera or a stream it
     takes the newest frame, again and again until Ctrl-C; from a file the first frame of each interval.
 
-    Exit status 1: the source cannot be opened.
+    Exit status 1: the source cannot be opened, or a camera or a stream ends, as it does when its connection
+    breaks.
     """
     capture = _open_source(source)
     table = csv.writer(sys.stdout, lineterminator="\n")
@@ -53,13 +62,17 @@ def watch(
         table.writerow(COLUMNS)
     live = source.isdecimal() or "://" in source
     for when, jpeg in _jpegs(capture, every, live):
-        faces = service.recognise(jpeg, min_distance=min_distance, include_unknown=unknown)
+        faces = service.recognise(
+            jpeg, min_distance=min_distance, small_faces=small_faces, include_unknown=unknown
+        )
         if as_json:
             show(as_json, {"time": when, "faces": faces}, [])
         else:
             rows = [{"time": when, **face} for face in faces]
             table.writerows([cell(str(row[column])) for column in COLUMNS] for row in rows)
         sys.stdout.flush()
+    if live:
+        fail(FAILED, {"code": "source_ended", "detail": f"{source} has ended."})
     return True
 
 
@@ -69,12 +82,14 @@ def cell(text: str) -> str:
 
 
 def _open_source(source: str) -> Any:
+    check_processor()
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # AV_LOG_QUIET: it quotes addresses with their passwords
     import cv2  # with NumPy a quarter of a second, which --help has no use for
 
     cv2.utils.logging.setLogLevel(0)  # its messages about a source that it cannot open help nobody
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     if not capture.isOpened():
-        raise click.ClickException(f"{source} cannot be opened.")
+        fail(FAILED, {"code": "source_unavailable", "detail": f"{source} cannot be opened."})
     return capture
 
 

@@ -7,6 +7,8 @@ Weights, thresholds and box arithmetic are those of the Python package `mtcnn` 1
     picture -> pyramid -> P-Net -> proposals -> R-Net -> fewer boxes -> O-Net -> boxes and landmarks
 """
 
+from recognition.detector.finding import find
 from recognition.detector.mtcnn import MAX_SIDE_PX, load_mtcnn
+from recognition.detector.views import shrinking
 
-__all__ = ["MAX_SIDE_PX", "load_mtcnn"]
+__all__ = ["MAX_SIDE_PX", "find", "load_mtcnn", "shrinking"]

@@ -11,14 +11,17 @@ import sqlalchemy as sa
 from recognition.audit import Audit
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import atrest
+from recognition.gallery.clock import Clock, SystemClock
 from recognition.gallery.database import open_postgresql, open_sqlite, reason, transaction
 from recognition.gallery.migrations import bring_up_to_date
 from recognition.gallery.search import Search
 from recognition.gallery.search_database import DatabaseSearch
 from recognition.gallery.search_memory import MemorySearch
-from recognition.gallery.store import NOW, Clock, Gallery
+from recognition.gallery.store import Gallery
 from recognition.gallery.tables import state
+from serving.credentials import without_credentials
 
+NO_URL = "It is no URL of a database: what of user and password is not a letter or digit is percent-encoded."
 SECRETS = ("password", "secret")  # in the names of query parameters of a URL
 
 
@@ -29,7 +32,7 @@ def open_gallery(
     *,
     create: bool = True,
     key: bytes | None = None,
-    clock: Clock = NOW,
+    clock: Clock = SystemClock(),  # noqa: B008  it has no state
     audit: Audit = Audit(None),  # noqa: B008  it has no state
 ) -> Gallery:
     """Open the gallery at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
@@ -40,7 +43,7 @@ def open_gallery(
         ef_search: see `DatabaseSearch`; 1 to 1,000, of no effect on SQLite.
         create: make a new gallery where there is none; otherwise that is an error, and nothing is made.
         key: 32 bytes that the vectors are encrypted with, for SQLite alone; a new gallery keeps to it.
-        clock: returns the time, in UTC; tells which samples have expired.
+        clock: tells which samples have expired.
         audit: gets the lines of every change: what cannot be written there is not done.
 
     Raises:
@@ -85,13 +88,22 @@ def open_gallery(
 
 def shown(url: str) -> str:
     """Return the URL of a gallery as it may be shown: without its password and other secrets."""
-    parsed = _parsed(url)
+    try:
+        parsed = _parsed(url)
+    except GalleryUnavailable:
+        return without_credentials(url)
     secrets = [name for name in parsed.query if any(word in name.lower() for word in SECRETS)]
     return parsed.difference_update_query(secrets).render_as_string(hide_password=True)
 
 
 def _parsed(url: str) -> sa.URL:
-    parsed = sa.make_url(url)
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise GalleryUnavailable(NO_URL) from None  # the error quotes it, with its password
+    # Of a password with an @ in it the rest would be shown as the host.
+    if parsed.drivername != "sqlite" and url.partition("?")[0].count("@") > 1:
+        raise GalleryUnavailable(NO_URL)
     # As Heroku and others still write it; SQLAlchemy has dropped it.
     return parsed.set(drivername="postgresql") if parsed.drivername == "postgres" else parsed
 

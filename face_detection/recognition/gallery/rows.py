@@ -10,6 +10,8 @@ import sqlalchemy as sa
 
 from recognition.errors import GalleryUnavailable
 from recognition.faces import Sample
+from recognition.gallery import tables
+from recognition.gallery.clock import Trust
 from recognition.gallery.database import portions
 from recognition.gallery.tables import (
     SAMPLE_COLUMNS,
@@ -46,7 +48,7 @@ def state_of(connection: sa.Connection) -> State:
     Raises:
         GalleryUnavailable: the tables are not those that this version of the program knows.
     """
-    current = State(*connection.execute(STATE).one())
+    current = tables.state_of(connection.execute(STATE).one())
     if current.version != VERSION:
         raise GalleryUnavailable(
             "Another version of this program has changed the gallery's tables; update this one, too."
@@ -59,6 +61,12 @@ def next_revision(connection: sa.Connection) -> int:
     raised = state.update().values(revision=state.c.revision + 1).returning(state.c.revision)
     revision: int = connection.execute(raised).scalar_one()
     return revision
+
+
+def note(connection: sa.Connection, trust: Trust) -> None:
+    """Store what is known of the time."""
+    known = {"clock_seen": trust.seen, "clock_claimed": trust.claimed}
+    connection.execute(state.update().values(**known, clock_held_s=trust.held.total_seconds()))
 
 
 def unexpired(query: sa.Select[Any], expired_by: datetime | None) -> sa.Select[Any]:

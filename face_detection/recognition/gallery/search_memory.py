@@ -44,6 +44,7 @@ class MemorySearch:
         self._damaged: set[int] = set()
         self._expired: set[int] = set()
         self._expired_by = datetime.min  # by when, in the index's revision
+        self._hidden_by = datetime.min  # by when at all
 
     def load(self, connection: sa.Connection, state: State) -> None:
         """Read all vectors, or those that are new, and forget those that are gone."""
@@ -86,7 +87,8 @@ class MemorySearch:
 
     def _forget(self) -> None:
         self._index = None  # stays so if a reading fails half-way
-        self._damaged, self._expired, self._expired_by = set(), set(), datetime.min
+        self._damaged, self._expired = set(), set()
+        self._expired_by = self._hidden_by = datetime.min
 
     def _refreshed(self, connection: sa.Connection, state: State, dimension: int) -> VectorIndex:
         index, file = self._index, connection.info["file"]
@@ -97,6 +99,7 @@ class MemorySearch:
             or index.dimension != dimension
             or not oldest <= index.revision <= newest
             or self._comes_back(connection, index.revision)
+            or self._revives(connection, state)
         ):
             self._forget()
             every = sa.select(sa.func.count()).select_from(samples)
@@ -118,6 +121,15 @@ class MemorySearch:
             return False
         changed = connection.execute(sa.select(samples.c.key).where(samples.c.revision > revision)).scalars()
         return not aside.isdisjoint(changed)
+
+    def _revives(self, connection: sa.Connection, state: State) -> bool:
+        """Tell whether a clock was put back, by which samples that were hidden have not expired."""
+        expired_by = state.expired_by or datetime.min
+        if not self._expired or expired_by >= self._hidden_by:
+            return False
+        expires_at = samples.c.expires_at
+        hidden = sa.select(samples.c.key).where(expires_at > expired_by, expires_at <= self._hidden_by)
+        return not self._expired.isdisjoint(connection.execute(hidden).scalars())
 
     def _read_changes(self, connection: sa.Connection, state: State, index: VectorIndex) -> None:
         """Read the rows and tombstones that are newer than the index."""
@@ -168,6 +180,7 @@ class MemorySearch:
         index.remove(np.array(keys, dtype=np.int64))
         self._expired.update(keys)
         self._expired_by = max(self._expired_by, state.expired_by)
+        self._hidden_by = max(self._hidden_by, state.expired_by)
 
 
 def _vectors(blobs: Sequence[Any], dimension: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

@@ -4,7 +4,8 @@ Every change raises `gallery_state.revision` and stamps the rows it touched with
 tombstone. search.py tells from these what has changed since it last looked.
 
 What has expired is found by nobody from that moment on. Whoever writes removes it first, and so does the
-upkeep once a minute: readers never wait for a database that cannot be written.
+upkeep once a minute, if the clock is to be believed (clock.py): readers never wait for a database that
+cannot be written.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime, timedelta
 
 import numpy as np
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ from recognition.audit import Audit, Begin
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Match, Sample
 from recognition.gallery import atrest, rows
+from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_names
 from recognition.gallery.tables import SAMPLE_COLUMNS, State, naive_utc, sample_of, samples, state
@@ -32,9 +33,6 @@ from recognition.names import key_of
 from serving.errors import DiskFull
 
 log = logging.getLogger(__name__)
-
-Clock = Callable[[], datetime]
-NOW: Clock = partial(datetime.now, UTC)
 
 
 class Gallery:
@@ -44,12 +42,13 @@ class Gallery:
         self.engine = engine
         self._search = search
         self._clock = clock
+        self._looked_at_s: float | None = None  # at the clock, last
         self.audit = audit
 
     def load(self) -> None:
         """Do what the next search would otherwise wait for; what is gone by now is then not kept in memory.
 
-        What has expired is removed if the database can be written.
+        What has expired is removed if the database can be written, and the clock is to be believed.
 
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
@@ -60,12 +59,15 @@ class Gallery:
         empty_log(self.engine)
 
     def remove_expired(self) -> None:
-        """Remove what has expired, if the database can be written; the log says if not."""
+        """Remove what has expired, and note the time; the log says if the database cannot be written."""
+        moment = self.moment()
         try:
             with self._reading() as (_, current):
-                if current.expired_by is None:
+                trust = current.trust.judged(moment, self._ran())
+                is_due = current.next_expiry is not None and current.next_expiry <= trust.erases_by(moment)
+                if not (is_due or current.trust.is_news(trust)):
                     return
-            with self._writing():  # which removes it
+            with self._writing():  # which does both
                 pass
         except (GalleryUnavailable, AuditUnavailable) as e:
             log.warning("%s: samples that have expired cannot be removed yet: %s", e.code, e.detail)
@@ -287,13 +289,14 @@ class Gallery:
         with transaction(self.engine) as connection:
             current = rows.state_of(connection)
             atrest.check(connection, current.key_check)
-            if current.next_expiry is not None and current.next_expiry <= moment:
-                current = current._replace(expired_by=moment)
+            expired_by = current.trust.hides_by(moment)
+            if current.next_expiry is not None and current.next_expiry <= expired_by:
+                current = current._replace(expired_by=expired_by)
             yield connection, current
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[sa.Connection, Begin]]:
-        """Begin a transaction that writes: first of all it removes the samples that have expired.
+        """Begin a transaction that writes: first of all it removes what has expired, by a credible clock.
 
         Gives what begins a change's lines in the audit log, too: to be called when only the commit is left.
         """
@@ -302,12 +305,34 @@ class Gallery:
         with self.audit.outcomes() as begin, transaction(self.engine, write=True) as connection:
             current = rows.state_of(connection)
             atrest.check(connection, current.key_check)
-            if current.next_expiry is not None and current.next_expiry <= moment:
-                expired = rows.remove(connection, samples.c.expires_at <= moment)
+            erased_by = self._judged(connection, current.trust, moment).erases_by(moment)
+            if current.next_expiry is not None and current.next_expiry <= erased_by:
+                expired = rows.remove(connection, samples.c.expires_at <= erased_by)
                 begin("expire", expired)
             yield connection, begin
         if expired:
             empty_log(self.engine)
+
+    def _judged(self, connection: sa.Connection, known: Trust, moment: datetime) -> Trust:
+        """Look at the clock, and note what is news; once for all processes the log tells of a jump."""
+        trust = known.judged(moment, self._ran())
+        self._looked_at_s = self._clock.steady_s()
+        if known.is_news(trust):
+            rows.note(connection, trust)
+        if trust.claimed is not None and known.claimed is None:
+            log.warning(
+                "the clock has jumped from %s to %s: what expires in between is not found, and not erased "
+                "before services have run on this time for a while",
+                trust.seen,
+                trust.claimed,
+            )
+        return trust
+
+    def _ran(self) -> timedelta:
+        """Tell how long this process has run since it looked at the clock."""
+        if self._looked_at_s is None:
+            return timedelta(0)
+        return timedelta(seconds=self._clock.steady_s() - self._looked_at_s)
 
     def _remove(self, which: sa.ColumnElement[bool]) -> list[str]:
         """Remove the samples that meet a condition. Returns their ids."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from pgvector.sqlalchemy import VECTOR
 
 from recognition.faces import Sample
+from recognition.gallery.clock import Trust
 
-VERSION = "0005"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0006"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -83,6 +84,10 @@ state = sa.Table(
     sa.Column("complete_since", sa.BigInteger, nullable=False),
     sa.Column("fingerprint", sa.Text),  # of the vectors in `samples`
     sa.Column("key_check", sa.LargeBinary),  # see atrest.py
+    # See clock.py; the moments are in UTC.
+    sa.Column("clock_seen", sa.DateTime),
+    sa.Column("clock_claimed", sa.DateTime),
+    sa.Column("clock_held_s", sa.Double, nullable=False, server_default="0"),
 )
 
 
@@ -97,17 +102,24 @@ class State(NamedTuple):
     complete_since: int
     fingerprint: str | None
     key_check: bytes | None
+    trust: Trust
     next_expiry: datetime | None  # UTC, naive; None: no sample expires
     expired_by: datetime | None = None  # samples that have expired by then are there, and count as gone
 
 
 # One row; the moment is read from the index above alone.
 STATE = sa.select(
-    sa.select(sa.column("version_num")).select_from(sa.table("alembic_version")).scalar_subquery(),
+    sa.select(sa.column("version_num"))
+    .select_from(sa.table("alembic_version"))
+    .scalar_subquery()
+    .label("version"),
     state.c.revision,
     state.c.complete_since,
     state.c.fingerprint,
     state.c.key_check,
+    state.c.clock_seen,
+    state.c.clock_claimed,
+    state.c.clock_held_s,
     sa.select(sa.func.min(samples.c.expires_at)).where(EXPIRES).scalar_subquery().label("next_expiry"),
 )
 
@@ -129,6 +141,14 @@ def sample_of(row: Any) -> Sample:
     expires_at = row.expires_at and row.expires_at.replace(tzinfo=UTC)
     return Sample(
         row.sample_id, row.name, json.loads(row.metadata), row.action, created, modified, expires_at
+    )
+
+
+def state_of(row: Any) -> State:
+    """Turn the row of STATE into a state."""
+    trust = Trust(row.clock_seen, row.clock_claimed, timedelta(seconds=row.clock_held_s))
+    return State(
+        row.version, row.revision, row.complete_since, row.fingerprint, row.key_check, trust, row.next_expiry
     )
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition.faces import Box, Face
+from recognition.faces import Face
 
 # The mean face of the LFW development pictures, made symmetric: left eye, right eye, nose, left and right
 # mouth corner, as x + iy about the centre of a square whose side is the longer side of MTCNN's box.
@@ -50,18 +50,19 @@ def pose(face: Face) -> tuple[complex, complex]:
     """
     known = np.isfinite(face.landmarks).all(axis=1)
     if known.sum() < 2:
-        return _pose_of_box(face.box)
+        return _pose_of_box(face)
     landmarks = face.landmarks[known, 0].astype(np.float64) + 1j * face.landmarks[known, 1]
     mean = MEAN_FACE[known].mean()
     template = MEAN_FACE[known] - mean
     turn = complex(np.vdot(template, landmarks - landmarks.mean()) / np.vdot(template, template))
     if abs(turn) < 1:  # all landmarks in one place: only the box says where the face is
-        return _pose_of_box(face.box)
+        return _pose_of_box(face)
     return turn, complex(landmarks.mean()) - turn * complex(mean)
 
 
-def _pose_of_box(box: Box) -> tuple[complex, complex]:
-    return complex(max(box.w, box.h, 1)), complex(box.x + box.w / 2, box.y + box.h / 2)
+def _pose_of_box(face: Face) -> tuple[complex, complex]:
+    box = face.box
+    return max(box.w, box.h, 1) * 1j**face.quarters, complex(box.x + box.w / 2, box.y + box.h / 2)
 
 
 def _crop(picture: NDArray[np.uint8], turn: complex, centre: complex, side: int) -> NDArray[np.uint8]:

@@ -58,7 +58,7 @@ OUTLINES = Scale("blurred", 0.205, 0.45)
 GRAIN = Scale("noisy", 0.11, 0.02)
 SPECKS = Scale("noisy", 0.28, 0.08)
 FLAT = Scale("compressed", 0.1, 0.002)
-EVENNESS = Scale("compressed", 0.24, 0.5)
+EVENNESS = Scale("compressed", 0.2, 0.5)
 BLANK = Scale("covered", 0.06, 0.002)
 PARTS = tuple(  # both eyes, the nose, the mouth
     Scale("covered", *ends) for ends in ((0.04, 0.6), (0.04, 0.6), (0.1, 0.6), (0.27, 0.75))

@@ -101,12 +101,18 @@ const form = (fields) => {
   return { method: "POST", body: data };
 };
 
-/** Every face of a picture, largest first, each with its two nearest people whatever their distance: {faces, ms}. */
-export async function recognise(file) {
+/**
+ * Every face of a picture, largest first, each with its two nearest people whatever their distance.
+ *
+ * options: further fields of the call.
+ * Returns {faces, warnings, ms}; the warnings are codes.
+ */
+export async function recognise(file, options) {
   const began = performance.now();
-  const fields = { file, include_unknown: true, top_k: 2, min_distance: EVERYTHING };
-  const faces = await json("face-recognition", form(fields));
-  return { faces, ms: performance.now() - began };
+  const fields = { file, include_unknown: true, top_k: 2, min_distance: EVERYTHING, ...options };
+  const answer = await call("face-recognition", form(fields));
+  const warnings = answer.headers.get("X-Picture-Warnings")?.split(", ") ?? [];
+  return { faces: await answer.json(), warnings, ms: performance.now() - began };
 }
 
 export const verify = (image1, image2) => json("verify", form({ image1, image2 }));

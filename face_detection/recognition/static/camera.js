@@ -89,7 +89,7 @@ async function live(mine) {
 async function look(mine) {
   const picture = await frame(video);
   panel.know(await model());
-  const answer = await recognise(picture.blob);
+  const answer = await recognise(picture.blob, panel.options());
   if (mine !== turn || panel.hasFocus()) return;
   panel.show(picture, answer, async (i, name) => {
     await enrol(picture.blob, { ...newSample(name), face: middleOf(answer.faces[i].bbox) });

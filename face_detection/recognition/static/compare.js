@@ -4,7 +4,7 @@ import { model, verify } from "./api.js";
 import { drawBoxes } from "./boxes.js";
 import { byId, distanceText, el, percent } from "./elements.js";
 import { complain } from "./errors.js";
-import { close, open, parseBox, shape } from "./pictures.js";
+import { ACCEPT, close, open, parseBox, shape } from "./pictures.js";
 
 const slots = [1, 2].map(slot);
 let turn = 0;
@@ -37,7 +37,7 @@ function slot(number) {
   const layer = el("div", { class: "boxes", "aria-hidden": "true" });
   const stage = el("div", { class: "stage", hidden: true }, image, layer);
   const lead = el("p", { class: "lead" }, "Drop a picture here");
-  const input = el("input", { type: "file", accept: "image/*", "aria-label": `Choose picture ${number}` });
+  const input = el("input", { type: "file", accept: ACCEPT, "aria-label": `Choose picture ${number}` });
   const choose = el("p", { class: "row" }, el("label", { class: "button" }, "Choose", input));
   const element = el("div", { class: "dropzone slot" }, stage, lead, choose);
   const self = { element, layer, picture: null, fill };

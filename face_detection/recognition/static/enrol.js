@@ -3,16 +3,17 @@
 import { enrol, newSample, samplesOf, sourceOf } from "./api.js";
 import { byId, count, el } from "./elements.js";
 import { explain, isOutage } from "./errors.js";
-import { close, onChosen, open, parseBox, pathOf, thumbnail } from "./pictures.js";
+import { close, mayBePicture, onChosen, open, parseBox, pathOf, thumbnail } from "./pictures.js";
 
 const AT_ONCE = 2;
+const NAMES_SHOWN = 5;
 
 let rows = []; // {file, name, state, text, place, item}
 let running = false;
 
 export function start() {
   onChosen("enrol-files", take);
-  onChosen("enrol-folder", (files) => take(files.filter(({ type }) => type.startsWith("image/"))));
+  onChosen("enrol-folder", takeFolder);
   byId("enrol-form").addEventListener("submit", (event) => {
     event.preventDefault();
     if (!running) run(inState("waiting", "failed"));
@@ -29,6 +30,14 @@ export function take(files) {
   byId("enrol-list").append(...added.map(({ item }) => item));
   byId("enrol-summary").textContent = "";
   redraw();
+}
+
+/** Put the pictures of a folder on the list, and say which files are none. */
+function takeFolder(files) {
+  take(files.filter(mayBePicture));
+  const others = files.filter((file) => !mayBePicture(file) && !file.name.startsWith(".")).map(({ name }) => name);
+  const shown = others.slice(0, NAMES_SHOWN).join(", ") + (others.length > NAMES_SHOWN ? ", …" : "");
+  if (others.length) byId("enrol-summary").textContent = `${count(others.length, "file is", "files are")} no picture: ${shown}`;
 }
 
 /** The name that a file suggests, as the command line has it: its folder's below the one chosen, else its own. */

@@ -11,6 +11,14 @@ let changed = () => {};
 
 const slider = byId("threshold");
 const list = byId("faces");
+const smallFaces = byId("small-faces");
+
+// What is worth knowing of a picture, by the code of the warning.
+const REMARKS = {
+  contrast_raised: "The picture is so dark or flat that its contrast had to be raised to find faces.",
+  searched_shrunk: "The picture is large and was searched at a smaller size: small faces may be missing.",
+  turned: "The picture lies on its side or upside down.",
+};
 
 /** `onThreshold` is called whenever another threshold decides. */
 export function start(onThreshold) {
@@ -19,8 +27,14 @@ export function start(onThreshold) {
   byId("threshold-reset").addEventListener("click", () => model().then(useThreshold));
 }
 
+/** `changed` is called whenever other options are chosen. */
+export const onOptions = (changed) => smallFaces.addEventListener("change", changed);
+
+/** What the user has chosen for the pictures to come, as fields of the calls. */
+export const options = () => (smallFaces.checked ? { small_faces: true } : {});
+
 /** Show the faces of a picture; `enrolAs(i, name)` is called when face i is given a name. */
-export function show(picture, { faces, ms }, enrolAs) {
+export function show(picture, { faces, warnings, ms }, enrolAs) {
   const items = faces.map((face, i) => {
     const box = parseBox(face.bbox);
     return { box, ...faceItem(face, i + 1, thumbnail(picture.image, box), (name) => enrolAs(i, name)) };
@@ -28,6 +42,7 @@ export function show(picture, { faces, ms }, enrolAs) {
   shown = { picture, faces, items };
   list.replaceChildren(...items.map(({ item }) => item));
   byId("taken").textContent = `answered in ${Math.round(ms)} ms`;
+  byId("remarks").textContent = warnings.map((code) => REMARKS[code]).filter(Boolean).join(" ");
   redraw();
 }
 
@@ -37,6 +52,7 @@ export function clear(text) {
   list.replaceChildren();
   byId("boxes").replaceChildren();
   byId("taken").textContent = "";
+  byId("remarks").textContent = "";
   byId("summary").textContent = text;
 }
 

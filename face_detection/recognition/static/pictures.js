@@ -2,6 +2,10 @@
 
 import { byId, el } from "./elements.js";
 
+// What systems and browsers may not know to be pictures; index.html has the same list.
+const ENDINGS = [".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".jpx", ".jxl", ".jfif", ".jpe"];
+export const ACCEPT = ["image/*", ...ENDINGS].join(",");
+
 const SIDE = 72; // of thumbnails, in CSS pixels
 
 /** Read a picture; `image` has the size that its EXIF orientation gives it, like the service's boxes. */
@@ -22,6 +26,10 @@ export async function open(blob) {
  * Undefined for a picture that comes from no file.
  */
 export const pathOf = ({ webkitRelativePath, name }) => webkitRelativePath?.replace(/^[^/]*[/]/, "") || name;
+
+/** Tell, as far as its type or name does, whether a file is a picture; the service looks at its bytes. */
+export const mayBePicture = ({ type, name }) =>
+  type.startsWith("image/") || ENDINGS.some((ending) => name.toLowerCase().endsWith(ending));
 
 /** Give back the memory of a picture that is shown no longer. */
 export const close = (picture) => picture && URL.revokeObjectURL(picture.image.src);

@@ -13,13 +13,14 @@ const ASKING = {}; // the answer of a picture while it is on its way
 let entries = []; // of the strip
 let selected = null; // the entry that is shown
 let picture = null; // of the selected entry, once it is read
-let enrolments = 0; // of faces named here: an answer from before one is out of date
+let changes = 0; // of who is enrolled, or of the options: an answer from before one is out of date
 let running = null; // the entries that are being recognised
 
 const message = byId("recognise-message");
 
 export function start() {
   panel.start(() => strip.caption(entries));
+  panel.onOptions(askAgain);
   onChosen("recognise-file", take);
   onChosen("recognise-other", take);
   byId("recognise-example").addEventListener("click", example);
@@ -111,17 +112,24 @@ async function run() {
   if (mine.length) strip.conclude(mine);
 }
 
+/** With other options every picture may have other faces. */
+function askAgain() {
+  changes++;
+  for (const entry of entries) if (entry.answer !== ASKING) entry.answer = null;
+  run();
+}
+
 /** Recognise one picture. Throws only when the service can recognise none. */
 async function ask(entry) {
-  const before = enrolments;
+  const before = changes;
   entry.answer = ASKING;
   try {
     const opened = await open(entry.file);
     entry.place.replaceChildren(overview(opened));
     close(opened);
     panel.know(await model());
-    const answer = await recognise(entry.file);
-    entry.answer = before === enrolments ? answer : null;
+    const answer = await recognise(entry.file, panel.options());
+    entry.answer = before === changes ? answer : null;
   } catch (error) {
     entry.answer = isOutage(error) ? null : { error };
     if (isOutage(error)) throw error;
@@ -131,8 +139,9 @@ async function ask(entry) {
 
 /** Enrol face i of a picture, then look again at this picture and at those with unknown faces. */
 async function nameFace(entry, face, i, name) {
-  await enrol(entry.file, { ...newSample(name, pathOf(entry.file)), face: middleOf(face.bbox) });
-  enrolments++;
+  const sample = { ...newSample(name, pathOf(entry.file)), face: middleOf(face.bbox), ...panel.options() };
+  await enrol(entry.file, sample);
+  changes++;
   if (!entries.includes(entry)) return;
   for (const other of entries) {
     if (other.answer?.faces && !panel.allKnown(other.answer.faces)) other.answer = null;

@@ -103,8 +103,12 @@ def detect(parts: Parts) -> ResponseReturnValue:
     """Find the faces of a picture, largest first."""
     data = _file_or_json()
     with parts.service.admission():
-        picture: Encoded = data if bodies.is_form() else wire.parse_detect(data)
-        detected = parts.service.detect(picture)
+        picture: Encoded
+        if bodies.is_form():
+            picture, options = data, wire.parse_detect_form(request.form)
+        else:
+            picture, options = wire.parse_detect(data)
+        detected = parts.service.detect(picture, small_faces=options.small_faces)
     answer = jsonify(render.detection_answer(detected.faces))
     return _all_told(answer, detected.left_out, detected.remarks)
 
@@ -117,10 +121,12 @@ def verify(parts: Parts) -> ResponseReturnValue:
     with parts.service.admission():
         if bodies.is_form():
             first, second = data
-            max_distance = wire.parse_verify_form(request.form)
+            options = wire.parse_verify_form(request.form)
         else:
-            first, second, max_distance = wire.parse_verify(*data)
-        verification = parts.service.verify(first, second, max_distance=max_distance)
+            first, second, options = wire.parse_verify(*data)
+        verification = parts.service.verify(
+            first, second, max_distance=options.min_distance, small_faces=options.small_faces
+        )
     return _all_told(jsonify(render.verification_answer(verification)), 0, verification.remarks)
 
 

@@ -57,7 +57,7 @@ PAGE_FILES = Literal[
     "views.css",
 ]
 PAGE_FILE = Annotated[PAGE_FILES, Field(description="What the page asks for.", examples=["app.js"])]
-IMAGE_FILE = "The picture: JPEG, PNG, WebP, BMP, TIFF or GIF. Required."
+IMAGE_FILE = "The picture: JPEG, PNG, WebP, HEIC, AVIF, JPEG 2000, BMP, TIFF or GIF. Required."
 LEFT_OUT = {handlers.LEFT_OUT: "How many smaller faces there are beyond MAX_FACES; absent if none."}
 WARNINGS = {
     handlers.WARNINGS: "What is worth knowing of the picture: codes, as in /update-samples; absent if none."
@@ -132,6 +132,7 @@ ROUTES = (
         queued=True,
         json=(wire.DetectRequest, {"image": examples.PICTURE}),
         files={"file": IMAGE_FILE},
+        form=wire.DetectOptions,
         raises=PICTURE,
     ),
     Route(

@@ -30,6 +30,14 @@ MinDistance = Annotated[
 Image = Annotated[
     str, Field(description="The picture in base64, bare or behind `data:image/...;base64,`. Required.")
 ]
+SmallFaces = Annotated[
+    bool | None,
+    Field(
+        description="Search a large picture at full size, in parts, instead of shrinking it first. This "
+        "finds small faces, and takes longer. Default: null, as the server's SMALL_FACES says.",
+        examples=[True],
+    ),
+]
 
 SampleId = Annotated[
     Id, Field(description="The sample's own id, percent-encoded, slashes, too.", examples=["astronaut/1"])
@@ -109,6 +117,7 @@ class NewSample(_Strict):
             examples=[False],
         ),
     ] = False
+    small_faces: SmallFaces = None
 
     def enrolment(self) -> Enrolment:
         """Say the same in the service's words."""
@@ -116,7 +125,13 @@ class NewSample(_Strict):
         return Enrolment(**{**dict(self), "face": at or "largest"})
 
 
-class RecogniseOptions(_Strict):
+class DetectOptions(_Strict):
+    """How to look for faces."""
+
+    small_faces: SmallFaces = None
+
+
+class RecogniseOptions(DetectOptions):
     """What a caller can set in addition to the picture; the defaults are the historical behaviour."""
 
     min_distance: MinDistance = None
@@ -151,7 +166,7 @@ class RecogniseOptions(_Strict):
 
     def search(self) -> Search:
         """Say the same in the service's words."""
-        return Search(self.min_distance, self.top_k or 1, self.per == "name", self.limit)
+        return Search(self.min_distance, self.top_k or 1, self.per == "name", self.limit, self.small_faces)
 
 
 class RecogniseRequest(RecogniseOptions):
@@ -169,14 +184,14 @@ class DrawQuery(_Lax):
     draw: SkipJsonSchema[bool] = False
 
 
-class DetectRequest(_Strict):
-    """A picture."""
+class DetectRequest(DetectOptions):
+    """A picture, and how to look for its faces."""
 
     image: Image
 
 
-class VerifyOptions(_Strict):
-    """From which distance on two faces are two people's."""
+class VerifyOptions(DetectOptions):
+    """How to look for faces, and from which distance on two are two people's."""
 
     min_distance: MinDistance = None
 
@@ -280,19 +295,30 @@ def parse_draw_query(query: Mapping[str, str]) -> bool:
         return DrawQuery.model_validate(dict(query)).draw
 
 
-def parse_detect(body: bytes) -> Encoded:
-    """Read the JSON body of /detect: the picture.
+def parse_detect(body: bytes) -> tuple[Encoded, DetectOptions]:
+    """Read the JSON body of /detect: the picture and the options.
 
     Raises:
         InvalidRequest.
     """
     check_size(body)
     with faults_told(*DetectRequest.model_fields):
-        return DetectRequest.model_validate_json(body).image
+        request = DetectRequest.model_validate_json(body)
+    return request.image, request
 
 
-def parse_verify(body: bytes) -> tuple[Encoded, Encoded, float | None]:
-    """Read the JSON body of /verify: both pictures and min_distance.
+def parse_detect_form(form: Mapping[str, str]) -> DetectOptions:
+    """Read the options of /detect from form fields.
+
+    Raises:
+        InvalidRequest.
+    """
+    with faults_told(*DetectOptions.model_fields):
+        return DetectOptions.model_validate(dict(form), strict=False)
+
+
+def parse_verify(body: bytes) -> tuple[Encoded, Encoded, VerifyOptions]:
+    """Read the JSON body of /verify: both pictures and the options.
 
     Raises:
         InvalidRequest.
@@ -300,17 +326,17 @@ def parse_verify(body: bytes) -> tuple[Encoded, Encoded, float | None]:
     check_size(body)
     with faults_told(*VerifyRequest.model_fields):
         request = VerifyRequest.model_validate_json(body)
-    return request.image1, request.image2, request.min_distance
+    return request.image1, request.image2, request
 
 
-def parse_verify_form(form: Mapping[str, str]) -> float | None:
-    """Read the min_distance of /verify from form fields.
+def parse_verify_form(form: Mapping[str, str]) -> VerifyOptions:
+    """Read the options of /verify from form fields.
 
     Raises:
         InvalidRequest.
     """
     with faults_told(*VerifyOptions.model_fields):
-        return VerifyOptions.model_validate(dict(form), strict=False).min_distance
+        return VerifyOptions.model_validate(dict(form), strict=False)
 
 
 def parse_id(text: str) -> str:

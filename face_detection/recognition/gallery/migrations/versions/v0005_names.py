@@ -69,6 +69,11 @@ def _normalise(connection: sa.Connection) -> tuple[int, int]:
 
 def _spell_alike(connection: sa.Connection) -> int:
     """Give the same names the spelling of the first of them. Returns how many changed."""
-    first = """(SELECT older.name FROM samples AS older WHERE older.name_key = samples.name_key
-                ORDER BY older.key + 0 LIMIT 1)"""
-    return connection.execute(sa.text(f"UPDATE samples SET name = {first} WHERE name != {first}")).rowcount
+    several = sa.text("SELECT min(key) FROM samples GROUP BY name_key HAVING min(name) != max(name)")
+    alike = sa.text("UPDATE samples SET name = :name WHERE name != :name AND name_key = :name_key")
+    changed = 0
+    for key in connection.execute(several).scalars().all():
+        first = sa.text("SELECT name, name_key FROM samples WHERE key = :key")
+        row = connection.execute(first, {"key": key}).one()
+        changed += connection.execute(alike, row._asdict()).rowcount
+    return changed
