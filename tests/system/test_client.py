@@ -147,7 +147,9 @@ def test_an_export_that_breaks_off_is_told(sent: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["no address", "ftp://127.0.0.1", "http://[::1:6337", f"http://127.0.0.1:{free_port()}"]
+    "host",
+    ["no address", "ftp://127.0.0.1", "http://[::1:6337", f"http://127.0.0.1:{free_port()}"],
+    ids=["no address", "another protocol", "half a bracket", "a free port"],
 )
 def test_where_nothing_answers_is_told(host: str) -> None:
     with Client(host) as client, pytest.raises(ServiceError) as told:
