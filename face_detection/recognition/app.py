@@ -66,6 +66,7 @@ def create_app(
         small_faces=settings.small_faces,
         ready_picture=ready_picture(settings.min_face_px),
         max_faces=settings.max_faces,
+        min_quality=settings.min_quality,
         enrolment=ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
         admission=Admission(settings.max_running, settings.max_waiting, queue_changed),
         audit=Audit(settings.audit_log),

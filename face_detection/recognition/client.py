@@ -93,22 +93,27 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.session.close()
 
-    def enrol(self, sample_id: str, name: str, picture: Picture, **more: Json) -> None:
+    def enrol(self, sample_id: str, name: str, picture: Picture, **more: Json) -> Json:
         """Store the largest face of a picture as a sample; an id sent again replaces its sample.
 
-        more: `person`, `metadata`, `action`, `expires_at`, `small_faces`, as /update-samples has them; with
-            `person`, the id of whose face it is, the name does not matter.
+        more: `person`, `metadata`, `action`, `expires_at`, `small_faces`, `face`, `accept_low_quality`, as
+            /update-samples has them; with `person`, the id of whose face it is, the name does not matter.
+
+        Returns:
+            What was seen: the id of the `person`, how many `faces`, the `bbox` of the one taken, its
+            `quality` and `reasons`, and `warnings`.
         """
-        sample = {"id": sample_id, "name": name, "picture": picture, **more}
-        for error in self.enrol_all([sample])["errors"].values():
+        answer = self.enrol_all([{"id": sample_id, "name": name, "picture": picture, **more}])
+        for error in answer["errors"].values():
             raise ServiceError(error["code"], error["detail"])
+        return answer["samples"][sample_id]
 
     def enrol_all(self, samples: Sequence[Mapping[str, Any]]) -> Json:
         """Enrol several in one request: each has `id`, `name`, `picture`, and what else `enrol` takes.
 
         Returns:
             `success` and `fail`, lists of ids; in `errors` a `code` and a `detail` for each id of `fail`; in
-            `samples` the `person` and the `warnings` for each id of `success`.
+            `samples` what was seen, as `enrol` returns it, for each id of `success`.
         """
         body = [
             {

@@ -106,6 +106,7 @@ class Settings(Common):
     detection_threads: Positive = 2
     enrolment_threads: Positive = 2
     max_faces: Positive = 200
+    min_quality: Annotated[float, Field(ge=0, le=1)] = 0.25
     small_faces: bool = False
 
     @model_validator(mode="after")

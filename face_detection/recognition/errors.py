@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recognition.faces import Quality
 from serving.errors import Failure
 
 
@@ -27,6 +28,22 @@ class PersonExists(Failure):
     """There is a person with this id already."""
 
     code = "person_exists"
+
+
+class SeveralFaces(Failure):
+    """The picture has several faces where it must have one."""
+
+    code = "several_faces"
+
+
+class LowQuality(Failure):
+    """The face is too poor to tell people apart."""
+
+    code = "low_quality"
+
+    def __init__(self, detail: str, quality: Quality | None = None) -> None:
+        super().__init__(detail)
+        self.quality = quality
 
 
 class DamagedGallery(Failure):

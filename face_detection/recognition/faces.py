@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from serving.errors import Failure
 from serving.remarks import Picture as Picture
 from serving.remarks import Remark as Remark
+
+# Which face of a picture: the largest, the only one, or the one at a point (x, y).
+Choice = Literal["largest", "only"] | tuple[float, float]
 
 # An encoded picture: its bytes, or base64 text, with or without a data URI in front.
 Encoded = bytes | str
@@ -51,6 +54,31 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that is wrong with a face.
+
+    code: `blurred`, `covered`, ...; `recognition.pictures.quality` has them all.
+    value: as measured; limit: what it would have to reach, from below or from above.
+    """
+
+    code: str
+    value: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well a face can be told from others.
+
+    value: in [0, 1]; that of its worst side.
+    reasons: what is wrong with it, the worst first; usually nothing.
+    """
+
+    value: float
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """How to look for the people of a picture.
 
@@ -72,6 +100,9 @@ class Search:
 class Enrolment:
     """One sample as a caller sends it: of the person with an id, or of the one person of a name.
 
+    face: the largest of the picture, the only one it may have, or the one at a point: x, y in pixels of the
+        upright picture.
+    accept_low_quality: enrol even a face that is too poor to tell people apart.
     small_faces: as in Search.
     """
 
@@ -81,6 +112,8 @@ class Enrolment:
     metadata: Any = None
     action: str | None = None
     expires_at: datetime | None = None
+    face: Choice = "largest"
+    accept_low_quality: bool = False
     small_faces: bool | None = None
     person: str | None = None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from recognition.faces import Face, Match, Person, Remark, Sample
+from recognition.faces import Box, Face, Match, Person, Quality, Remark, Sample
 from serving.errors import Failure
 from serving.model import Model
 
@@ -49,10 +49,19 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
+class Detection:
+    """One face of a picture, and how well it can be told from others."""
+
+    face: Face
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
 class Recognition:
     """One face of a picture, and what the gallery says of it.
 
-    matches: the nearest samples, at most top_k, all nearer than the threshold; empty for an unknown face.
+    matches: the nearest samples, at most top_k, all nearer than the threshold; empty for an unknown face, and
+        for one that is too poor to be given a name.
     distance: to the nearest sample, matching or not; None if the gallery is empty.
     model: the scale of these distances.
     """
@@ -61,12 +70,22 @@ class Recognition:
     matches: list[Match]
     distance: float | None
     model: Model
+    quality: Quality
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolledPicture:
-    """What was seen in the picture of a sample that is stored now. `person`: the id of whose it is."""
+    """What was seen in the picture of a sample that is stored now.
 
+    faces: how many there are.
+    box, quality: of the one that was taken.
+    remarks: on the picture and on this face.
+    person: the id of whose it is.
+    """
+
+    faces: int
+    box: Box
+    quality: Quality
     remarks: tuple[Remark, ...] = ()
     person: str = ""
 
@@ -81,13 +100,15 @@ class EnrolmentReport:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The largest face of each of two pictures, and whether they are one person: distance < threshold.
+    """The largest face of each of two pictures, and whether they are one person.
 
+    verified: distance < threshold, and neither face is too poor to tell.
     model: the scale of the distance.
     remarks: on the two pictures.
     """
 
-    faces: tuple[Face, Face]
+    faces: tuple[Detection, Detection]
+    verified: bool
     distance: float
     threshold: float
     model: Model

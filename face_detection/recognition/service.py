@@ -18,11 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognition.admission import Admission, Shared
-from recognition.errors import GalleryModelMismatch, NoFace
-from recognition.faces import Encoded, Enrolment, Face, Match, Picture, Remark, Sample, Search, Stored
+from recognition.errors import GalleryModelMismatch, LowQuality, NoFace, SeveralFaces
+from recognition.faces import (
+    Choice,
+    Encoded,
+    Enrolment,
+    Face,
+    Match,
+    Picture,
+    Quality,
+    Remark,
+    Sample,
+    Search,
+    Stored,
+)
 from recognition.pictures import crops, drawing
+from recognition.pictures.choice import by_size, chosen
 from recognition.pictures.encoded import from_base64
+from recognition.pictures.quality import SIDE_PX, assess, told
 from recognition.results import (
+    Detection,
     Drawing,
     EnrolledPicture,
     EnrolmentReport,
@@ -124,6 +139,17 @@ class Gallery(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _OneFace:
+    """A face, its crop, uint8 (S, S, 3), its quality, of how many in its picture, and remarks on that."""
+
+    face: Face
+    crop: NDArray[np.uint8]
+    quality: Quality
+    of: int
+    remarks: tuple[Remark, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """Detector, embedder and gallery put to use.
@@ -132,6 +158,7 @@ class Service:
     small_faces: whether it does so at full size where a caller does not say.
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
     max_faces: of one picture are recognised or listed, the largest.
+    min_quality: a face below it gets no name, and is enrolled only by those who accept it.
     enrolment: decodes the pictures of all enrolments and finds their faces, so few pictures at once as it has
         threads.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
@@ -150,6 +177,7 @@ class Service:
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
     max_faces: int
+    min_quality: float
     enrolment: Executor
     admission: Admission
     clock: Callable[[], datetime] = NOW
@@ -201,7 +229,9 @@ class Service:
             return Largest([], 0, largest.remarks)
         model = self._model()
         threshold = model.threshold if search.max_distance is None else search.max_distance
-        vectors = self._embed(self._cut(picture, faces, model.input_size), model)
+        cut = self._cut(picture, faces, model.input_size)
+        qualities = self._assessed(picture, faces, cut)
+        vectors = self._embed(cut, model)
         with stage("search"):
             nearest = self.gallery.nearest(
                 vectors,
@@ -211,8 +241,8 @@ class Service:
                 per_person=search.per_person,
             )
         recognitions = [
-            _recognition(face, matches, threshold, model)
-            for face, matches in zip(faces, nearest, strict=True)
+            _recognition(face, matches, threshold if self._tells(quality) else 0.0, model, quality)
+            for face, matches, quality in zip(faces, nearest, qualities, strict=True)
         ]
         self.audit("search", [match.sample.id for each in recognitions for match in each.matches])
         known = sum(bool(each.matches) for each in recognitions)
@@ -221,7 +251,7 @@ class Service:
         return Largest(recognitions, largest.left_out, largest.remarks)
 
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
-        """Store the largest face of each picture as a sample; an id sent again replaces its sample.
+        """Store one face of each picture as a sample; an id sent again replaces its sample.
 
         A sample is of the person that it names by id, else of the one person of its name, who is made if need
         be; it fails where there is no such person, or several have the name. Of equal ids the last one
@@ -281,14 +311,21 @@ class Service:
             failed = {each.id: failures[each.id] for each in enrolments if each.id in failures}
         return EnrolmentReport(enrolled, failed)
 
-    def detect(self, picture: Encoded, *, small_faces: bool | None = None) -> Largest[Face]:
-        """Find the faces of an encoded picture, largest first; small_faces as in Search.
+    def detect(self, picture: Encoded, *, small_faces: bool | None = None) -> Largest[Detection]:
+        """Find the faces of an encoded picture, largest first, and tell how good they are.
+
+        small_faces: as in Search.
 
         Raises:
             InvalidImage, ImageTooLarge, Overloaded, ClientGone.
         """
         with self.admission():
-            return self._largest(*self._all_faces(self._decode(picture), small_faces))
+            decoded, every = self._all_faces(self._decode(picture), small_faces)
+            largest = self._largest(decoded, every)
+            cut = self._cut(decoded, largest.faces, SIDE_PX)
+            qualities = self._assessed(decoded, largest.faces, cut)
+            detections = list(map(Detection, largest.faces, qualities))
+            return Largest(detections, largest.left_out, largest.remarks)
 
     def verify(
         self,
@@ -310,18 +347,21 @@ class Service:
         with self.admission():
             model = self._model()
             with at("image1"):
-                face1, crop1, remarks1 = self._largest_face(
-                    image1, model.input_size, small_faces, self.admission.give_way
-                )
+                one = self._one_face(image1, model.input_size, small_faces, self.admission.give_way)
             with at("image2"):
-                face2, crop2, remarks2 = self._largest_face(
-                    image2, model.input_size, small_faces, self.admission.give_way
-                )
-            vectors = self._embed(np.stack([crop1, crop2]), model)
+                two = self._one_face(image2, model.input_size, small_faces, self.admission.give_way)
+            vectors = self._embed(np.stack([one.crop, two.crop]), model)
         self.audit("verify", [])
         distance = float(np.linalg.norm(np.subtract(*vectors.astype(np.float64))))
         threshold = model.threshold if max_distance is None else max_distance
-        return Verification((face1, face2), distance, threshold, model, remarks1 + remarks2)
+        return Verification(
+            (Detection(one.face, one.quality), Detection(two.face, two.quality)),
+            distance < threshold and self._tells(one.quality) and self._tells(two.quality),
+            distance,
+            threshold,
+            model,
+            one.remarks + two.remarks,
+        )
 
     def ready(self) -> Readiness:
         """Recognise a bundled face, which shows whether detector, embedder and gallery work together.
@@ -393,26 +433,52 @@ class Service:
         if enrolment.expires_at is not None and enrolment.expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
-            _, crop, remarks = self._largest_face(enrolment.image, side, enrolment.small_faces)
-            return crop, EnrolledPicture(remarks)
-        except (InvalidImage, ImageTooLarge, NoFace) as e:
+            one = self._one_face(enrolment.image, side, enrolment.small_faces, choice=enrolment.face)
+        except (InvalidImage, ImageTooLarge, NoFace, SeveralFaces) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
+        remarks = list(one.remarks)
+        if one.of > 1 and enrolment.face == "largest":
+            detail = f"The picture has {one.of} faces; the largest was taken."
+            remarks.append(Remark("several_faces", detail, {"faces": one.of}))
+        if not self._tells(one.quality):
+            if not enrolment.accept_low_quality:
+                return LowQuality(told(one.quality), one.quality)
+            remarks.append(Remark("low_quality", told(one.quality)))
+        return one.crop, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
 
-    def _largest_face(
+    def _one_face(
         self,
         picture: Encoded,
         side: int,
         small_faces: bool | None,
         give_way: Callable[[], None] = lambda: None,
-    ) -> tuple[Face, NDArray[np.uint8], tuple[Remark, ...]]:
+        *,
+        choice: Choice = "largest",
+    ) -> _OneFace:
+        """Find the one face that is meant.
+
+        Raises:
+            InvalidImage, ImageTooLarge, ClientGone; NoFace, SeveralFaces: see `chosen`.
+        """
         decoded = self._decode(picture)
         found = self._found(decoded, small_faces, give_way)
-        if not found.faces:
-            raise NoFace(
-                "No face was found in the picture." + (f" {found.shrunk.detail}" if found.shrunk else "")
-            )
-        crop: NDArray[np.uint8] = self._cut(decoded, found.faces[:1], side)[0]
-        return found.faces[0], crop, decoded.remarks + found.remarks
+        if not found.faces and found.shrunk:
+            raise NoFace(f"No face was found in the picture. {found.shrunk.detail}")
+        face = chosen(found.faces, choice)
+        cut = self._cut(decoded, [face], side)
+        quality = self._assessed(decoded, [face], cut)[0]
+        return _OneFace(face, cut[0], quality, len(found.faces), decoded.remarks + found.remarks)
+
+    def _assessed(self, picture: Picture, faces: Sequence[Face], cut: NDArray[np.uint8]) -> list[Quality]:
+        """Tell how good faces are. `cut`: their crops for the model, used here if they have the size."""
+        with stage("assess"):
+            if cut.shape[1] != SIDE_PX:
+                cut = crops.crop_faces(picture.pixels, faces, SIDE_PX)
+            return assess(picture.pixels.shape[:2], faces, cut)
+
+    def _tells(self, quality: Quality) -> bool:
+        """Whether a face is good enough to tell people apart."""
+        return quality.value >= self.min_quality
 
     def _model(self) -> Model:
         model = self.embedder.model()
@@ -485,14 +551,11 @@ def _ahead(
             future.cancel()
 
 
-def by_size(faces: Sequence[Face]) -> list[Face]:
-    """Sort faces by the area of their boxes, largest first; equal ones by confidence."""
-    return sorted(faces, key=lambda face: (face.box.area, face.confidence), reverse=True)
-
-
-def _recognition(face: Face, nearest: Sequence[Match], threshold: float, model: Model) -> Recognition:
+def _recognition(
+    face: Face, nearest: Sequence[Match], threshold: float, model: Model, quality: Quality
+) -> Recognition:
     matches = [match for match in nearest if match.distance < threshold]
-    return Recognition(face, matches, nearest[0].distance if nearest else None, model)
+    return Recognition(face, matches, nearest[0].distance if nearest else None, model, quality)
 
 
 def _sample(enrolment: Enrolment, now: datetime) -> Sample:

@@ -174,7 +174,7 @@ class ConstantEmbedder:
 
 def client(gallery: Gallery) -> FlaskClient:
     app = create_app(
-        read({}),
+        read({"MIN_QUALITY": "0"}),
         detector=lambda _: [FACE],
         embedder=ConstantEmbedder(),
         gallery=gallery,

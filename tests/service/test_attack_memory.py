@@ -56,7 +56,7 @@ def gallery(tmp_path: Path) -> Iterator[Gallery]:
 
 
 def client_of(gallery: Gallery, embedder: Embedder | None = None, **parts: Any) -> FlaskClient:
-    settings = config.read({"MAX_FACES": "5", "ENROLMENT_THREADS": "2"})
+    settings = config.read({"MIN_QUALITY": "0", "MAX_FACES": "5", "ENROLMENT_THREADS": "2"})
     parts = {"detector": lambda _: [], "embedder": embedder or Embedder(), "gallery": gallery} | parts
     return create_app(settings, **parts).test_client()
 

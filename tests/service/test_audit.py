@@ -272,12 +272,12 @@ def test_a_line_that_a_full_disk_cut_off_spoils_none_behind_it(tmp_path: Path) -
 
 
 def test_it_may_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    Audit(read({"AUDIT_LOG": "-"}).audit_log)("clear", 3)
+    Audit(read({"MIN_QUALITY": "0", "AUDIT_LOG": "-"}).audit_log)("clear", 3)
     assert json.loads(capsys.readouterr().err)["samples"] == 3
 
 
 def test_none_is_kept_by_default(tmp_path: Path) -> None:
-    assert read({}).audit_log is None
+    assert read({"MIN_QUALITY": "0"}).audit_log is None
     Audit(None)("clear", 3)
 
 
@@ -291,7 +291,9 @@ def test_a_log_that_cannot_be_written_stops_the_start(
 ) -> None:
     url = f"sqlite:///{tmp_path / 'gallery.sqlite3'}"
     with pytest.raises(SystemExit) as stopped:
-        load_gallery(read({"DATABASE_URL": url, "AUDIT_LOG": str(tmp_path / "nowhere" / "audit")}))
+        load_gallery(
+            read({"MIN_QUALITY": "0", "DATABASE_URL": url, "AUDIT_LOG": str(tmp_path / "nowhere" / "audit")})
+        )
     assert stopped.value.code == 3
     assert "cannot start: AUDIT_LOG: The audit log cannot be written." in capsys.readouterr().err
 
@@ -320,7 +322,7 @@ def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
 @pytest.fixture
 def client(tmp_path: Path, log: Path) -> Iterator[FlaskClient]:
     gallery = open_gallery(f"sqlite:///{tmp_path / 'http.sqlite3'}", lock_timeout_s=5, audit=Audit(log))
-    settings = read({"AUDIT_LOG": str(log), "API_KEYS": KEPT.entry()})
+    settings = read({"MIN_QUALITY": "0", "AUDIT_LOG": str(log), "API_KEYS": KEPT.entry()})
     app = create_app(settings, detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery)
     yield app.test_client()
     gallery.close()

@@ -42,7 +42,9 @@ class Embedder:
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[FlaskClient]:
     with closing(open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)) as gallery:
-        app = create_app(read({}), detector=lambda _: [FACE], embedder=Embedder(), gallery=gallery)
+        app = create_app(
+            read({"MIN_QUALITY": "0"}), detector=lambda _: [FACE], embedder=Embedder(), gallery=gallery
+        )
         yield app.test_client()
 
 

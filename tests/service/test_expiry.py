@@ -220,7 +220,9 @@ def test_the_upkeep_survives_a_database_that_is_gone_for_a_while() -> None:
 
 
 def test_the_service_keeps_its_gallery_up(tmp_path: Path) -> None:
-    start_upkeep(load_gallery(read({"DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}"})))
+    start_upkeep(
+        load_gallery(read({"MIN_QUALITY": "0", "DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}"}))
+    )
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "gallery upkeep"]
     assert thread.daemon
 
@@ -275,7 +277,9 @@ class ConstantEmbedder:
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[FlaskClient]:
     gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)
-    app = create_app(read({}), detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery)
+    app = create_app(
+        read({"MIN_QUALITY": "0"}), detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery
+    )
     yield app.test_client()
     gallery.close()
 

@@ -56,7 +56,7 @@ NETWORK = Network(Model("n", 2, 8, 1.0, (0.0, 1.0), "f"), embed)
 def recognition(folder: Path, **settings: str) -> Flask:
     gallery = open_gallery(f"sqlite:///{folder / 'gallery.sqlite3'}", lock_timeout_s=5)
     app = create_app(
-        config.read(settings),
+        config.read({"MIN_QUALITY": "0", **settings}),
         detector=lambda _: [Face(Box(0, 0, 5, 5), 0.9, MARKS)],
         embedder=Embedder(),
         gallery=gallery,

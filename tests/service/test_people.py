@@ -57,7 +57,9 @@ def client(gallery: Gallery) -> FlaskClient:
         return [] if pixels[0, 0, 0] == 255 else [FACE]
 
     embedder = EmbedderOfColours()
-    return create_app(read({}), detector=detector, embedder=embedder, gallery=gallery).test_client()
+    return create_app(
+        read({"MIN_QUALITY": "0"}), detector=detector, embedder=embedder, gallery=gallery
+    ).test_client()
 
 
 def picture(colour: int) -> bytes:
@@ -368,6 +370,15 @@ def test_pictures_are_uploaded(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("face", "enrolled"),
+    [("largest", 1), ("only", 1), ('{"x": 2, "y": 2}', 1), ('{"x": 19, "y": 19}', 0)],
+)
+def test_which_face_of_an_upload_is_meant(client: FlaskClient, face: str, enrolled: int) -> None:
+    data = {"file": (io.BytesIO(picture(1)), "1.png"), "name": "Ann", "face": face, "small_faces": "1"}
+    assert len(ok(client.post("/samples", data=data))["success"]) == enrolled
+
+
+@pytest.mark.parametrize(
     ("form", "detail"),
     [
         ({}, "name, person"),
@@ -376,6 +387,9 @@ def test_pictures_are_uploaded(client: FlaskClient) -> None:
         ({"name": "Ann", "metadata": "{"}, "metadata"),
         ({"name": "Ann", "metadata": "[" * 500}, "metadata"),
         ({"name": "Ann", "nane": "Ann"}, "nane"),
+        ({"name": "Ann", "face": "smallest"}, "face"),
+        ({"name": "Ann", "face": '{"x": 1}'}, "face"),
+        ({"name": "Ann", "face": "{"}, "face"),
         ({"name": "Ann", "file": None}, "file"),
     ],
 )

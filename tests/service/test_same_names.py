@@ -38,7 +38,9 @@ class ConstantEmbedder:
 
 @pytest.fixture
 def client(gallery: Gallery) -> Iterator[FlaskClient]:
-    app = create_app(read({}), detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery)
+    app = create_app(
+        read({"MIN_QUALITY": "0"}), detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery
+    )
     return app.test_client()
 
 

@@ -44,7 +44,7 @@ def decode(data: bytes) -> Picture:
 def client(tmp_path: Path) -> Iterator[FlaskClient]:
     with closing(open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)) as gallery:
         yield create_app(
-            read({"CORS_ORIGINS": PAGE}),
+            read({"MIN_QUALITY": "0", "CORS_ORIGINS": PAGE}),
             detector=lambda _: [FACE],
             embedder=Embedder(),
             gallery=gallery,
@@ -74,7 +74,7 @@ def test_a_comparison_has_those_of_both_pictures(client: FlaskClient) -> None:
 def test_a_picture_without_faces_has_them_too(client: FlaskClient, tmp_path: Path) -> None:
     with closing(open_gallery(f"sqlite:///{tmp_path / 'other.sqlite3'}", lock_timeout_s=5)) as gallery:
         faceless = create_app(
-            read({"CORS_ORIGINS": PAGE}),
+            read({"MIN_QUALITY": "0", "CORS_ORIGINS": PAGE}),
             detector=lambda _: [],
             embedder=Embedder(),
             gallery=gallery,

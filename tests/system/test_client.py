@@ -76,7 +76,7 @@ def test_samples_are_listed_counted_and_removed(client: Client, photographs: dic
 def test_faces_are_found_and_compared(client: Client, photographs: dict[str, list[Path]]) -> None:
     first, other = photographs["madonna"][:2]
     stranger = photographs["ben_afflek"][0]
-    assert set(client.detect(first)[0]) == {"bbox", "confidence", "landmarks"}
+    assert set(client.detect(first)[0]) == {"bbox", "confidence", "landmarks", "quality", "reasons"}
     assert client.verify(first, other)["verified"]
     assert not client.verify(first, stranger)["verified"]
     assert client.verify(first, stranger, min_distance=20)["verified"]
@@ -147,7 +147,9 @@ def test_an_export_that_breaks_off_is_told(sent: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["no address", "ftp://127.0.0.1", "http://[::1:6337", f"http://127.0.0.1:{free_port()}"]
+    "host",
+    ["no address", "ftp://127.0.0.1", "http://[::1:6337", f"http://127.0.0.1:{free_port()}"],
+    ids=["no address", "another protocol", "half a bracket", "a free port"],
 )
 def test_where_nothing_answers_is_told(host: str) -> None:
     with Client(host) as client, pytest.raises(ServiceError) as told:

@@ -103,14 +103,13 @@ def test_enrolled_people_are_recognised(pair: Pair, photographs: Photographs, as
     answer = post(pair, "/update-samples", body)
     assert answer.status_code == 200
     ids = [entry["id"] for entry in body]
-    enrolled = answer.json()
-    assert {field: enrolled[field] for field in ("success", "fail", "errors")} == {
-        "success": ids,
-        "fail": [],
-        "errors": {},
-    }
-    assert [seen["warnings"] for seen in enrolled["samples"].values()] == [[]] * len(ids)
-    assert len({seen["person"] for seen in enrolled["samples"].values()}) == len(photographs)
+    report = answer.json()
+    assert (report["success"], report["fail"], report["errors"]) == (ids, [], {})
+    assert list(report["samples"]) == sorted(ids)
+    for seen in report["samples"].values():
+        assert set(seen) == {"person", "faces", "bbox", "quality", "reasons", "warnings"}
+        assert seen["quality"] >= 0.25
+    assert len({seen["person"] for seen in report["samples"].values()}) == len(photographs)
     for person, paths in photographs.items():
         (face,) = post(pair, "/face-recognition", {"image": as_base64(paths[0])}).json()
         assert (face["id"], face["name"], face["metadata"]) == (f"{person}/0", person, metadata)
@@ -459,7 +458,7 @@ def test_detect_tells_of_every_face_largest_first(pair: Pair, group: Image.Image
     boxes = [[int(value) for value in face["bbox"].split(", ")] for face in faces]
     assert [w * h for _, _, w, h in boxes] == sorted((w * h for _, _, w, h in boxes), reverse=True)
     for face, (x, y, w, h) in zip(faces, boxes, strict=True):
-        assert set(face) == {"bbox", "confidence", "landmarks"}
+        assert set(face) == {"bbox", "confidence", "landmarks", "quality", "reasons"}
         assert 0.8 < face["confidence"] <= 1
         marks = face["landmarks"]
         assert set(marks) == {"left_eye", "right_eye", "nose", "mouth_left", "mouth_right"}
@@ -489,7 +488,8 @@ def test_verify_tells_one_person_from_another(
 ) -> None:
     first, second = photographs["madonna"][:2]
     same = post(pair, "/verify", {"image1": as_base64(first), "image2": as_base64(second)}).json()
-    assert set(same) == {"verified", "distance", "threshold", "similarity", "bbox1", "bbox2"}
+    of_each = {f"{name}{side}" for name in ("bbox", "quality", "reasons") for side in (1, 2)}
+    assert set(same) == {"verified", "distance", "threshold", "similarity", *of_each}
     assert (same["verified"], same["threshold"]) == (True, 9)
     assert 0 < same["distance"] < 9
     assert same["similarity"] == pytest.approx(1 - same["distance"] / 20)

@@ -268,6 +268,7 @@ def test_what_a_dead_worker_was_doing_is_no_longer_under_way(
         ("face_detection", "EMBEDDING_SECRET", "short-secret"),
         ("feature_extraction", "EMBEDDING_SECRET", "short-secret"),
     ],
+    ids=["a key itself", "a short secret", "the other's short secret"],
 )
 def test_a_bad_key_or_secret_stops_the_start_and_is_not_shown(
     folder: str, variable: str, value: str, models_dir: Path

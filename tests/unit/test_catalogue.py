@@ -47,7 +47,7 @@ def test_sizes_dimensions_and_files_are_deepfaces(name: str) -> None:
     assert all(f'"{part}"' in source for part in MODELS[name].weights.split("/"))
 
 
-@pytest.mark.parametrize("name", set(MODELS) - {"Facenet", "VGG-Face"})
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"Facenet", "VGG-Face"}))
 def test_unit_vectors_have_deepfaces_threshold_for_them(name: str) -> None:
     assert MODELS[name].length == 1
     assert MODELS[name].threshold == thresholds[name]["euclidean_l2"]

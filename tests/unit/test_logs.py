@@ -26,7 +26,7 @@ from serving.model import Model
 MODEL = Model("a model", 4, 8, 1.0, (0.0, 2.0), "fingerprint")
 MARKS = np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32)
 KEY, KEPT = keys.new("door", "admin")
-STAGES = {"queue_ms", "decode_ms", "detect_ms", "crop_ms", "embed_ms", "search_ms"}
+STAGES = {"queue_ms", "decode_ms", "detect_ms", "crop_ms", "assess_ms", "embed_ms", "search_ms"}
 
 
 class ConstantEmbedder:
@@ -41,7 +41,7 @@ class ConstantEmbedder:
 def app(tmp_path: Path) -> Iterator[Flask]:
     gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)
     yield create_app(
-        read({"API_KEYS": KEPT.entry()}),
+        read({"MIN_QUALITY": "0", "API_KEYS": KEPT.entry()}),
         detector=lambda _: [Face(Box(0, 0, 5, 5), 0.9, MARKS)] * 2,
         embedder=ConstantEmbedder(),
         gallery=gallery,

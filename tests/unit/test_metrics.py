@@ -59,7 +59,7 @@ def gallery(tmp_path: Path) -> Iterator[Gallery]:
 
 
 def client(gallery: Gallery, detector: Callable[[np.ndarray], list[Face]] = two_faces) -> FlaskClient:
-    settings = read({"MAX_RUNNING": "1", "MAX_WAITING": "1"})
+    settings = read({"MIN_QUALITY": "0", "MAX_RUNNING": "1", "MAX_WAITING": "1"})
     return create_app(settings, detector=detector, embedder=NumberedEmbedder(), gallery=gallery).test_client()
 
 
@@ -95,7 +95,7 @@ def test_requests_stages_and_faces_are_counted(gallery: Gallery) -> None:
     assert metrics["recognition_request_seconds_count /face-recognition"] == 3
     assert metrics["recognition_faces_total"] == 8
     assert (metrics["recognition_matches_total"], metrics["recognition_unknowns_total"]) == (3, 3)
-    stages = {"queue": 4, "decode": 4, "detect": 4, "crop": 3, "embed": 3, "search": 3}
+    stages = {"queue": 4, "decode": 4, "detect": 4, "crop": 4, "embed": 3, "search": 3}
     assert {stage: metrics[f"recognition_stage_seconds_count {stage}"] for stage in stages} == stages
     assert metrics["recognition_samples"] == 1
     assert metrics["recognition_model_info finger a model"] == 1
@@ -127,7 +127,7 @@ def test_the_queue_is_told(gallery: Gallery) -> None:
 
 def test_a_gallery_that_cannot_be_reached_is_left_out() -> None:
     app = create_app(
-        read({}),
+        read({"MIN_QUALITY": "0"}),
         detector=two_faces,
         embedder=None,  # type: ignore[arg-type]  # is not asked
         gallery=Unreachable(),  # type: ignore[arg-type]
@@ -139,7 +139,9 @@ def test_a_gallery_that_cannot_be_reached_is_left_out() -> None:
 
 def test_the_model_in_use_is_told(gallery: Gallery) -> None:
     embedder = NumberedEmbedder()
-    app = create_app(read({}), detector=two_faces, embedder=embedder, gallery=gallery).test_client()
+    app = create_app(
+        read({"MIN_QUALITY": "0"}), detector=two_faces, embedder=embedder, gallery=gallery
+    ).test_client()
     app.post("/face-recognition", data=upload())
     gallery.clear()
     embedder.described = replace(MODEL, fingerprint="thumb")

@@ -75,7 +75,7 @@ class Report:
     already: list[str] = field(default_factory=list)
     already_by_path: list[str] = field(default_factory=list)
     duplicates: dict[str, str] = field(default_factory=dict)  # and of which
-    refused: dict[str, dict[str, str]] = field(default_factory=dict)
+    refused: dict[str, dict[str, Any]] = field(default_factory=dict)
     warnings: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # of those enrolled
 
     def value(self) -> dict[str, Any]:
@@ -108,6 +108,10 @@ class Report:
     is_flag=True,
     help="Send pictures again that are enrolled already; one that has changed replaces that of its path.",
 )
+@click.option(
+    "--one-face", is_flag=True, help="Refuse pictures with several faces; default: take the largest."
+)
+@click.option("--accept-low-quality", is_flag=True, help="Enrol even faces that are too poor to recognise.")
 @SMALL_FACES
 @service_command(gallery="new")
 def enrol(
@@ -117,6 +121,8 @@ def enrol(
     name: str | None,
     person: str | None,
     replace: bool,
+    one_face: bool,
+    accept_low_quality: bool,
     small_faces: bool | None,
 ) -> bool:
     """Enrol the pictures of folders and files.
@@ -139,6 +145,8 @@ def enrol(
     if person is not None:
         name, options["person"] = _name_of(service, person), person
     pictures = list(_pictures(paths, name, report.refused))
+    options |= {"face": "only"} if one_face else {}
+    options |= {"accept_low_quality": True} if accept_low_quality else {}
     try:
         with progress("enrolling", len(pictures)) as advance:
             for batch in _batches(_samples(service, pictures, person, replace, report, advance)):

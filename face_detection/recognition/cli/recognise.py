@@ -110,7 +110,13 @@ def verify(
         show(as_json, {"error": error_of(e)}, [e.detail])
         return False
     words = "the same person" if answer["verified"] else "not the same person"
-    show(as_json, answer, [f"{words}: distance {answer['distance']:.2f}, threshold {answer['threshold']:g}"])
+    if not answer["verified"] and answer["distance"] < answer["threshold"]:
+        words = "a face is too poor to tell"
+    line = f"{words}: distance {answer['distance']:.2f}, threshold {answer['threshold']:g}"
+    wrong = (
+        f"{file}  {said}" for file, side in ((a, 1), (b, 2)) for said in _wrong(answer[f"reasons{side}"])
+    )
+    show(as_json, answer, [line, *wrong])
     return bool(answer["verified"])
 
 
@@ -147,7 +153,7 @@ def _no_face(warnings: Sequence[str]) -> str:
 
 def _recognised(face: dict[str, Any]) -> str:
     who = f"{face['name']} ({face['id']})" if face["id"] else "unknown"
-    return "  ".join([who, *_distance(face), f"at {face['bbox']}", *_others(face)])
+    return "  ".join([who, *_distance(face), f"at {face['bbox']}", *_others(face), *_wrong(face["reasons"])])
 
 
 def _distance(face: dict[str, Any]) -> Iterator[str]:
@@ -160,5 +166,17 @@ def _others(face: dict[str, Any]) -> Iterator[str]:
         yield f"or {other['name']} ({other['id']}) {other['distance']:.2f}"
 
 
+def _wrong(reasons: list[dict[str, Any]]) -> Iterator[str]:
+    if reasons:
+        yield ", ".join(reason["code"].replace("_", " ") for reason in reasons)
+
+
 def _detected(face: dict[str, Any]) -> str:
-    return f"at {face['bbox']}  confidence {face['confidence']:.3f}"
+    return "  ".join(
+        [
+            f"at {face['bbox']}",
+            f"confidence {face['confidence']:.3f}",
+            f"quality {face['quality']:.2f}",
+            *_wrong(face["reasons"]),
+        ]
+    )

@@ -19,7 +19,8 @@ from recognition.faces import Face, Remark
 from recognition.results import Found
 
 SURE = 0.99  # 91 % of LFW's pictures have a face that sure, and no other view of them is looked at
-LIKELY = 0.95  # the mean confidence at which another view is taken
+LIKELY = 0.9  # the mean confidence at which another view is taken,
+LIKELY_TWICE = 0.95  # and at which one that is turned and has more contrast; measured: docs/accuracy.md
 SCOUT_PX = 512  # views are compared at half the size that is searched, no less than this, and in one piece
 SMALLER = 0.8  # the size of the third look at a view
 MOST_SURE = 1 - 1e-6  # some of deepface's detectors say 1 of every face
@@ -97,11 +98,15 @@ def _best(small: Pixels, through: Callable[[View], Detector], *, found: bool) ->
     """
     as_it_is = View()
     best, evidence = _most([View(quarters) for quarters in (1, 2, 3)], small, through)
-    if not found and evidence < _logit(LIKELY) and (tone := raised(small)):
+    if not found and evidence < _needed(best) and (tone := raised(small)):
         best, evidence = _most([View(quarters, tone) for quarters in range(4)], small, through)
-    if evidence < _logit(LIKELY) or (found and evidence <= _evidence(as_it_is, small, through)):
+    if evidence < _needed(best) or (found and evidence <= _evidence(as_it_is, small, through)):
         return as_it_is
     return best
+
+
+def _needed(view: View) -> float:
+    return _logit(LIKELY_TWICE if view.quarters and view.tone else LIKELY)
 
 
 def _most(views: Iterable[View], small: Pixels, through: Callable[[View], Detector]) -> tuple[View, float]:

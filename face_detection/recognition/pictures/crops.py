@@ -37,11 +37,11 @@ def crop_faces(picture: NDArray[np.uint8], faces: Sequence[Face], side: int) -> 
     """
     crops = np.empty((len(faces), side, side, 3), dtype=np.uint8)
     for number, face in enumerate(faces):
-        crops[number] = _crop(picture, *_pose(face), side)
+        crops[number] = _crop(picture, *pose(face), side)
     return crops
 
 
-def _pose(face: Face) -> tuple[complex, complex]:
+def pose(face: Face) -> tuple[complex, complex]:
     """Return scale and turn, as one complex number, and centre of the mean face fitted to a face's landmarks.
 
     The similarity transform with the least squared distances (Umeyama, IEEE PAMI 13(4), 1991), which in the

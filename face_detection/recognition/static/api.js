@@ -115,8 +115,6 @@ export async function recognise(file, options) {
   return { faces: await answer.json(), warnings, ms: performance.now() - began };
 }
 
-export const detect = (file) => json("detect", form({ file }));
-
 export const verify = (image1, image2) => json("verify", form({ image1, image2 }));
 
 /** A sample to enrol, under an id that says nothing; `path` tells its file again when it is enrolled once more. */
@@ -134,12 +132,13 @@ function uuid() {
   return digits.replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, "$1-$2-$3-$4-$5");
 }
 
-/** Enrol one picture; an error of this one picture is thrown like any other. */
+/** Enrol one picture and tell what was seen in it; an error of this one picture is thrown like any other. */
 export async function enrol(file, sample) {
   const body = JSON.stringify([{ ...sample, image: await base64(file) }]);
-  const { errors } = await json("update-samples", { method: "POST", body, type: "application/json" });
+  const { errors, samples } = await json("update-samples", { method: "POST", body, type: "application/json" });
   const error = errors[sample.id];
   if (error) throw new ApiError(200, error.code, error.detail);
+  return samples[sample.id];
 }
 
 function base64(file) {

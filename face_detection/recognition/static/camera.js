@@ -4,7 +4,7 @@ import { enrol, model, newSample, recognise } from "./api.js";
 import { byId, pause } from "./elements.js";
 import { complain, isOutage } from "./errors.js";
 import * as panel from "./panel.js";
-import { cutOut, frame } from "./pictures.js";
+import { frame, middleOf } from "./pictures.js";
 
 const WAIT_AFTER_ERROR_MS = 2000;
 
@@ -92,7 +92,7 @@ async function look(mine) {
   const answer = await recognise(picture.blob, panel.options());
   if (mine !== turn || panel.hasFocus()) return;
   panel.show(picture, answer, async (i, name) => {
-    await enrol(await cutOut(picture, answer.faces, i), newSample(name));
+    await enrol(picture.blob, { ...newSample(name), face: middleOf(answer.faces[i].bbox) });
     if (mine === turn) byId("camera-toggle").focus(); // the camera goes on
   });
 }

@@ -1,6 +1,6 @@
 // The view that enrols: many pictures, each with its name, its progress and its face.
 
-import { detect, enrol, newSample, samplesOf, sourceOf } from "./api.js";
+import { enrol, newSample, samplesOf, sourceOf } from "./api.js";
 import { byId, count, el } from "./elements.js";
 import { explain, isOutage } from "./errors.js";
 import { close, mayBePicture, onChosen, open, parseBox, pathOf, thumbnail } from "./pictures.js";
@@ -149,36 +149,28 @@ async function send(entry, enrolledAs, replace) {
     }
     const sample = earlier ? renewed(earlier) : newSample(name, path);
     if (path) enrolled.set(keyOf(path), sample); // the same file may follow once more
-    await enrol(file, sample).catch((error) => {
+    const seen = await enrol(file, sample).catch((error) => {
       if (!earlier) enrolled.delete(keyOf(path));
       throw error;
     });
+    const warnings = seen.warnings.map(({ detail }) => detail).join(" ");
+    mark(entry, "enrolled", warnings ? `Enrolled. ${warnings}` : "Enrolled");
+    await showFace(entry, seen);
   } catch (error) {
     mark(entry, "failed", `Not enrolled: ${explain(error)}`);
     return !isOutage(error);
   }
-  mark(entry, "enrolled", "Enrolled");
-  await showFace(entry);
   return true;
 }
 
 /** A sample that takes another picture, and keeps all else that is stored with it. */
 const renewed = ({ id, name, metadata, action, expires_at }) => ({ id, name, metadata, action, expires_at });
 
-/** Show the face that was enrolled, where the browser can show the picture and the key lets us ask. */
-async function showFace({ file, place, text }) {
-  let picture = null;
-  try {
-    const faces = await detect(file);
-    picture = await open(file);
-    if (!faces.length) return;
-    place.replaceChildren(thumbnail(picture.image, parseBox(faces[0].bbox)));
-    if (faces.length > 1) text.textContent = `Enrolled: the largest of ${faces.length} faces`;
-  } catch {
-    // it is enrolled all the same
-  } finally {
-    close(picture);
-  }
+/** Show the face that was enrolled, where the browser can show the picture. */
+async function showFace({ file, place }, { bbox }) {
+  const picture = await open(file).catch(() => null);
+  if (picture) place.replaceChildren(thumbnail(picture.image, parseBox(bbox)));
+  close(picture);
 }
 
 function reset() {

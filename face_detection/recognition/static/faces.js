@@ -5,6 +5,12 @@ import { distanceText, el, percent } from "./elements.js";
 
 const figures = ({ distance, similarity }) => ` ${distanceText(distance)} · ${percent(similarity)}`;
 
+/** What is wrong with a face, in words: "blurred, turned away". */
+const wrongWith = ({ reasons }) => reasons.map(({ code }) => code.replaceAll("_", " ")).join(", ");
+
+/** Whether the service gives a face no name, however near somebody is. */
+const tooPoor = ({ candidates, distance }) => candidates.length === 0 && distance !== null;
+
 /** Whose face it is at this threshold, null for nobody. */
 export function nameAt({ candidates: [nearest] }, threshold) {
   return nearest !== undefined && nearest.distance < threshold ? nearest.name : null;
@@ -57,6 +63,8 @@ export function faceItem(face, number, crop, enrolAs) {
       ? `distance ${distanceText(nearest.distance)} · similarity ${percent(nearest.similarity)}` : "";
     if (known) {
       more.textContent = next ? `Next nearest: ${next.name}, ${distanceText(next.distance)}` : "";
+    } else if (tooPoor(face)) {
+      more.textContent = `Too poor to recognise: ${wrongWith(face)}`;
     } else {
       more.textContent = nearest ? `Nearest: ${nearest.name}` : "Nobody is enrolled yet.";
     }

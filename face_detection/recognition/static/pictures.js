@@ -40,6 +40,12 @@ export function parseBox(bbox) {
   return { x, y, w, h };
 }
 
+/** The middle of such a box: where enrolment is to look for this face and no other. */
+export function middleOf(bbox) {
+  const { x, y, w, h } = parseBox(bbox);
+  return { x: x + w / 2, y: y + h / 2 };
+}
+
 /** What lies in a box and some of what is around it, as a small square canvas. */
 export function thumbnail(source, { x, y, w, h }, around = 1.35) {
   const scale = Math.min(2, window.devicePixelRatio || 1);
@@ -52,26 +58,6 @@ export function thumbnail(source, { x, y, w, h }, around = 1.35) {
 
 /** The whole picture as a small square canvas. */
 export const overview = ({ image, width, height }) => thumbnail(image, { x: 0, y: 0, w: width, h: height }, 1);
-
-/**
- * A picture in which face i of these is the largest, for enrolment: the picture itself where it is the largest
- * anyway, else its surroundings with all other faces painted over, in full resolution.
- */
-export function cutOut({ blob, image }, faces, i) {
-  if (i === 0) return blob;
-  const boxes = faces.map(({ bbox }) => parseBox(bbox));
-  const { x, y, w, h } = boxes[i];
-  const margin = 0.6 * Math.max(w, h);
-  const canvas = el("canvas", { width: w + 2 * margin, height: h + 2 * margin });
-  const context = canvas.getContext("2d");
-  context.fillStyle = "#808080";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.translate(margin - x, margin - y);
-  context.drawImage(image, 0, 0);
-  for (const other of boxes) context.fillRect(other.x, other.y, other.w, other.h);
-  context.drawImage(image, x, y, w, h, x, y, w, h);
-  return toBlob(canvas);
-}
 
 /** What a video shows at this moment, in its own resolution. */
 export async function frame(video) {

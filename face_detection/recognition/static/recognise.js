@@ -5,7 +5,7 @@ import * as camera from "./camera.js";
 import { byId } from "./elements.js";
 import { complain, isOutage } from "./errors.js";
 import * as panel from "./panel.js";
-import { close, cutOut, onChosen, open, overview, pathOf, shape } from "./pictures.js";
+import { close, middleOf, onChosen, open, overview, pathOf, shape } from "./pictures.js";
 import * as strip from "./strip.js";
 
 const ASKING = {}; // the answer of a picture while it is on its way
@@ -89,8 +89,7 @@ function render() {
     panel.clear("");
     complain(message, answer.error);
   } else if (answer?.faces && shown) {
-    const crop = (i) => cutOut(shown, answer.faces, i);
-    panel.show(shown, answer, async (i, name) => nameFace(entry, i, name, await crop(i)));
+    panel.show(shown, answer, (i, name) => nameFace(entry, answer.faces[i], i, name));
   }
 }
 
@@ -139,8 +138,9 @@ async function ask(entry) {
 }
 
 /** Enrol face i of a picture, then look again at this picture and at those with unknown faces. */
-async function nameFace(entry, i, name, crop) {
-  await enrol(crop, { ...newSample(name, pathOf(entry.file)), ...panel.options() });
+async function nameFace(entry, face, i, name) {
+  const sample = { ...newSample(name, pathOf(entry.file)), face: middleOf(face.bbox), ...panel.options() };
+  await enrol(entry.file, sample);
   changes++;
   if (!entries.includes(entry)) return;
   for (const other of entries) {

@@ -29,6 +29,27 @@ Total = Annotated[int, Field(ge=0, description="How many samples.")]
 
 
 FileName = Annotated[str, Field(description="Of an uploaded picture, as it was sent.")]
+Quality = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="How well the face can be told from others; below MIN_QUALITY it is too poor for a name.",
+    ),
+]
+
+
+class Reason(TypedDict):
+    """One thing that is wrong with a face."""
+
+    code: Annotated[str, Field(description="For programs: `blurred`, `small`, `dark`, `covered`, ...")]
+    value: Annotated[float, Field(description="As measured; the documentation has the units.")]
+    limit: Annotated[float, Field(description="What the value does not reach, or goes beyond.")]
+
+
+Reasons = Annotated[
+    list[Reason], Field(description="What is wrong with the face, the worst first; usually nothing.")
+]
 
 
 class Fault(TypedDict):
@@ -40,13 +61,15 @@ class Fault(TypedDict):
         Annotated[list[str], Field(description="With `ambiguous_name`: the ids of all who have the name.")]
     ]
     file: NotRequired[FileName]
+    quality: NotRequired[Quality]
+    reasons: NotRequired[Reasons]
 
 
 @with_config(ConfigDict(extra="allow"))  # what goes with a code
 class PictureWarning(TypedDict):
     """Something worth knowing of a picture that was processed nevertheless."""
 
-    code: Annotated[str, Field(description="For programs: `truncated`, ...")]
+    code: Annotated[str, Field(description="For programs: `several_faces`, `truncated`, ...")]
     detail: Annotated[str, Field(description="For people.")]
 
 
@@ -54,6 +77,10 @@ class SampleSeen(TypedDict):
     """What was seen in the picture of a sample that is stored now."""
 
     person: PersonId
+    faces: Annotated[int, Field(ge=1, description="How many the picture has.")]
+    bbox: Bbox
+    quality: Quality
+    reasons: Reasons
     warnings: Annotated[
         list[PictureWarning], Field(description="What is worth knowing of it; usually nothing.")
     ]
@@ -98,6 +125,8 @@ class RecognisedFace(TypedDict):
         Field(description="1 for the same picture. Null in an empty gallery."),
     ]
     confidence: Probability
+    quality: Quality
+    reasons: Reasons
     candidates: NotRequired[
         Annotated[
             list[Candidate], Field(description="The nearest samples, if `top_k` was sent; nearest first.")
@@ -124,17 +153,26 @@ class DetectedFace(TypedDict):
     bbox: Bbox
     confidence: Probability
     landmarks: Annotated[Landmarks, Field(description="Eyes, nose and corners of the mouth.")]
+    quality: Quality
+    reasons: Reasons
 
 
 class Verified(TypedDict):
-    """Whether the largest faces of two pictures are one person's: distance < threshold."""
+    """Whether the largest faces of two pictures are one person's: distance < threshold, neither too poor."""
 
-    verified: Annotated[bool, Field(description="Whether `distance` is below `threshold`.")]
+    verified: Annotated[
+        bool,
+        Field(description="Whether `distance` is below `threshold`, and neither face too poor to tell."),
+    ]
     distance: Distance
     threshold: Annotated[float, Field(description="`min_distance`, or the model's own threshold.")]
     similarity: Similarity
     bbox1: Bbox
     bbox2: Bbox
+    quality1: Quality
+    quality2: Quality
+    reasons1: Reasons
+    reasons2: Reasons
 
 
 class StoredSample(TypedDict):

@@ -14,12 +14,13 @@ from recognition.faces import Person, Sample
 from recognition.gallery import portable
 
 PICTURE, EXPORTED = "<a picture>", "<an export>"  # stand for what is too long for a table
-PICTURE_PX = 64  # the side of the picture
+PICTURE_PX = 96  # the side of the picture
 
 BOX = "61, 42, 120, 150"
 SAMPLE = {"id": "astronaut/1", "name": "Eileen Collins", "metadata": {"flights": 4}}
 MATCH = {**SAMPLE, "person": "eileen", "distance": 3.1, "similarity": 0.845}
-FACE = {"bbox": BOX, **MATCH, "confidence": 0.9998}
+QUALITY = {"quality": 0.93, "reasons": []}
+FACE = {"bbox": BOX, **MATCH, "confidence": 0.9998, **QUALITY}
 LANDMARKS = {
     "left_eye": [95.5, 100.25],
     "right_eye": [148.0, 101.5],
@@ -27,7 +28,7 @@ LANDMARKS = {
     "mouth_left": [99.0, 158.75],
     "mouth_right": None,
 }
-DETECTED = {"bbox": BOX, "confidence": 0.9998, "landmarks": LANDMARKS}
+DETECTED = {"bbox": BOX, "confidence": 0.9998, "landmarks": LANDMARKS, **QUALITY}
 TIMES = {
     "created": "2026-11-24T01:59:21.186000+00:00",
     "modified": "2026-11-24T01:59:21.186000+00:00",
@@ -51,7 +52,7 @@ ENROLLED = {
     "success": ["astronaut/1"],
     "fail": ["2"],
     "errors": {"2": {"code": "no_face", "detail": "No face was found in the picture."}},
-    "samples": {"astronaut/1": {"person": "eileen", "warnings": []}},
+    "samples": {"astronaut/1": {"person": "eileen", "faces": 1, "bbox": BOX, **QUALITY, "warnings": []}},
 }
 VERIFIED = {
     "verified": True,
@@ -60,6 +61,10 @@ VERIFIED = {
     "similarity": 0.845,
     "bbox1": BOX,
     "bbox2": BOX,
+    "quality1": 0.93,
+    "quality2": 0.41,
+    "reasons1": [],
+    "reasons2": [{"code": "dark", "value": 31.5, "limit": 40.0}],
 }
 READY = {
     "status": "ready",

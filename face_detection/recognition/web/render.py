@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from recognition.errors import AmbiguousName
-from recognition.faces import Box, Face, Person, Remark, Sample
+from recognition.errors import AmbiguousName, LowQuality
+from recognition.faces import Box, Face, Person, Quality, Remark, Sample
 from recognition.results import (
+    Detection,
     EnrolledPicture,
     EnrolmentReport,
     Erasure,
@@ -26,6 +27,7 @@ from recognition.web.answers import (
     Landmarks,
     PictureWarning,
     Ready,
+    Reason,
     RecognisedFace,
     Samples,
     SampleSeen,
@@ -64,6 +66,8 @@ def _fault(error: Failure, file: str | None) -> Fault:
     fault: Fault = {"code": error.code, "detail": error.detail}
     if isinstance(error, AmbiguousName):
         fault["persons"] = list(error.persons)
+    if isinstance(error, LowQuality) and error.quality:
+        fault["quality"], fault["reasons"] = error.quality.value, _reasons(error.quality)
     if file is not None:
         fault["file"] = file
     return fault
@@ -72,11 +76,19 @@ def _fault(error: Failure, file: str | None) -> Fault:
 def _seen(picture: EnrolledPicture, file: str | None) -> SampleSeen:
     seen: SampleSeen = {
         "person": picture.person,
+        "faces": picture.faces,
+        "bbox": bbox(picture.box),
+        "quality": picture.quality.value,
+        "reasons": _reasons(picture.quality),
         "warnings": [_warning(remark) for remark in picture.remarks],
     }
     if file is not None:
         seen["file"] = file
     return seen
+
+
+def _reasons(quality: Quality) -> list[Reason]:
+    return [{"code": each.code, "value": each.value, "limit": each.limit} for each in quality.reasons]
 
 
 def _warning(remark: Remark) -> PictureWarning:
@@ -109,6 +121,8 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> Recognis
         "distance": recognition.distance,
         "similarity": None if recognition.distance is None else similarity(recognition.distance),
         "confidence": recognition.face.confidence,
+        "quality": recognition.quality.value,
+        "reasons": _reasons(recognition.quality),
     }
     if with_candidates:
         answer["candidates"] = [
@@ -125,11 +139,17 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> Recognis
     return answer
 
 
-def detection_answer(faces: list[Face]) -> list[DetectedFace]:
+def detection_answer(detections: list[Detection]) -> list[DetectedFace]:
     """Render the answer of /detect; landmarks are [x, y] in pixels, None where not found."""
     return [
-        {"bbox": bbox(face.box), "confidence": face.confidence, "landmarks": _landmarks(face)}
-        for face in faces
+        {
+            "bbox": bbox(detection.face.box),
+            "confidence": detection.face.confidence,
+            "landmarks": _landmarks(detection.face),
+            "quality": detection.quality.value,
+            "reasons": _reasons(detection.quality),
+        }
+        for detection in detections
     ]
 
 
@@ -151,12 +171,16 @@ def verification_answer(verification: Verification) -> Verified:
     """Render the answer of /verify."""
     first, second = verification.faces
     return {
-        "verified": verification.distance < verification.threshold,
+        "verified": verification.verified,
         "distance": verification.distance,
         "threshold": verification.threshold,
         "similarity": verification.model.similarity(verification.distance),
-        "bbox1": bbox(first.box),
-        "bbox2": bbox(second.box),
+        "bbox1": bbox(first.face.box),
+        "bbox2": bbox(second.face.box),
+        "quality1": first.quality.value,
+        "quality2": second.quality.value,
+        "reasons1": _reasons(first.quality),
+        "reasons2": _reasons(second.quality),
     }
 
 

@@ -25,6 +25,8 @@ from serving.routes import OCTETS, Route
 
 STATUS: dict[type[Failure], int] = {
     errors.NoFace: 400,
+    errors.SeveralFaces: 400,
+    errors.LowQuality: 400,
     errors.DamagedGallery: 400,
     errors.AmbiguousName: 409,
     errors.PersonExists: 409,

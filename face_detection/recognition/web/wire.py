@@ -19,7 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewId
-from recognition.faces import Encoded, Enrolment, Search
+from recognition.faces import Choice, Encoded, Enrolment, Search
 from recognition.web.json_size import check_size
 from serving.errors import NotFound
 from serving.validation import faults_told
@@ -74,8 +74,35 @@ class Lax(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class FacePoint(Strict):
+    """A place in the picture, in pixels after its EXIF orientation is applied."""
+
+    x: Annotated[float, Field(ge=0, allow_inf_nan=False, description="From the left edge.", examples=[121])]
+    y: Annotated[float, Field(ge=0, allow_inf_nan=False, description="From the upper edge.", examples=[117])]
+
+
+FaceChoice = Literal["largest", "only"] | FacePoint | None
+FACE: Any = Field(
+    description="Which face of the picture: `only` refuses a picture with several (`several_faces`), "
+    'and `{"x": ..., "y": ...}` takes the face at that point. Default: largest.',
+    examples=["largest"],
+)
+LowQualityToo = Annotated[
+    bool,
+    Field(
+        description="Enrol a face even if it is too poor to tell people apart. Default: false.",
+        examples=[False],
+    ),
+]
+
+
+def at_point(face: FaceChoice) -> Choice:
+    """Say which face is meant in the service's words."""
+    return (face.x, face.y) if isinstance(face, FacePoint) else face or "largest"
+
+
 class NewSample(Strict):
-    """One sample to enrol: the largest face of the picture counts."""
+    """One sample to enrol: the largest face of the picture counts, unless `face` says otherwise."""
 
     id: Annotated[
         NewId,
@@ -111,6 +138,8 @@ class NewSample(Strict):
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None
+    face: Annotated[FaceChoice, FACE] = None
+    accept_low_quality: LowQualityToo = False
     small_faces: SmallFaces = None
 
     @field_validator("name")
@@ -120,6 +149,10 @@ class NewSample(Strict):
         if name is None and info.data.get("person") is None:
             raise PydanticCustomError("missing", "Field required")
         return name
+
+    def enrolment(self) -> Enrolment:
+        """Say the same in the service's words."""
+        return Enrolment(**{**dict(self), "face": at_point(self.face)})
 
 
 class DetectOptions(Strict):
@@ -271,8 +304,8 @@ def parse_enrolments(body: bytes) -> list[Enrolment]:
         InvalidRequest: it is not a JSON array of samples.
     """
     check_size(body)
-    with faults_told(*NewSample.model_fields):
-        return [Enrolment(**dict(sample)) for sample in _SAMPLES.validate_json(body)]
+    with faults_told(*NewSample.model_fields, *FacePoint.model_fields):
+        return [sample.enrolment() for sample in _SAMPLES.validate_json(body)]
 
 
 def parse_recognise(body: bytes) -> tuple[Encoded, RecogniseOptions]:

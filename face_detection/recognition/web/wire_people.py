@@ -12,7 +12,16 @@ from pydantic_core import from_json
 from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewPersonId
 from recognition.faces import Enrolment
 from recognition.web.json_size import check_size
-from recognition.web.wire import MAX_PAGE, DetectOptions, Lax, Strict
+from recognition.web.wire import (
+    FACE,
+    MAX_PAGE,
+    DetectOptions,
+    FaceChoice,
+    Lax,
+    LowQualityToo,
+    Strict,
+    at_point,
+)
 from serving.errors import InvalidRequest, NotFound
 from serving.validation import faults_told
 
@@ -144,6 +153,13 @@ def _json(text: Any) -> Any:
     return from_json(text) if isinstance(text, str) else text
 
 
+def _choice(text: str) -> FaceChoice:
+    try:
+        return FACE_CHOICE.validate_python(from_json(text) if text.startswith("{") else text)
+    except ValueError as e:
+        raise ValueError("neither `largest` nor `only`, nor JSON with `x` and `y`") from e
+
+
 class UploadOptions(DetectOptions):
     """Whose faces are in the pictures, and what goes with each sample."""
 
@@ -168,10 +184,20 @@ class UploadOptions(DetectOptions):
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None
+    face: Annotated[str, FACE] = "largest"
+    accept_low_quality: LowQualityToo = False
+
+    @field_validator("face")
+    @classmethod
+    def check_face(cls, sent: str) -> str:
+        """Refuse what says nothing about a face."""
+        _choice(sent)
+        return sent
 
 
 Read = TypeVar("Read", bound=Strict)
 _ID: TypeAdapter[str] = TypeAdapter(Id)
+FACE_CHOICE: TypeAdapter[FaceChoice] = TypeAdapter(FaceChoice)
 
 
 def parse_person_id(text: str) -> str:
@@ -255,17 +281,9 @@ def parse_upload(form: Mapping[str, str], pictures: Sequence[bytes]) -> list[Enr
         options = UploadOptions.model_validate(dict(form), strict=False)
     if (options.name is None) == (options.person is None):
         raise InvalidRequest("name, person: send one of them.")
+    face = at_point(_choice(options.face))
     return [
-        Enrolment(
-            str(uuid.uuid4()),
-            options.name,
-            picture,
-            options.metadata,
-            expires_at=options.expires_at,
-            small_faces=options.small_faces,
-            person=options.person,
-        )
-        for picture in pictures
+        Enrolment(str(uuid.uuid4()), image=picture, **{**dict(options), "face": face}) for picture in pictures
     ]
 
 
