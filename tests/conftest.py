@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import subprocess
 import sys
@@ -20,6 +21,15 @@ from serving.runtimes import stop_reports
 stop_reports()  # of what the tests import themselves; test_offline.py takes it back for what it watches
 
 os.environ["RECOGNITION_SETTINGS"] = os.devnull  # a settings file in the checkout is the developer's
+
+
+@pytest.fixture(autouse=True)
+def level_of_the_log() -> Iterator[None]:
+    """Take back what commands set that run within a test."""
+    logger = logging.getLogger("recognition")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
