@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from galleries import PostgreSQL, database_url, running_postgresql
+from galleries import FakeClock, PostgreSQL, database_url, running_postgresql
 from recognition.gallery import Gallery, open_gallery
 from running import ROOT, Pair, running_pair
 from serving.runtimes import stop_reports
@@ -102,3 +102,8 @@ def other(url: str, gallery: Gallery) -> Iterator[Gallery]:
     other = open_gallery(url, lock_timeout_s=5)
     yield other
     other.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()

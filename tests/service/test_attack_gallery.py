@@ -39,11 +39,6 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "gallery.sqlite3"
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def opened(file: Path, clock: FakeClock | None = None, **more: Any) -> Gallery:
     return open_gallery(f"sqlite:///{file}", lock_timeout_s=0.2, clock=clock or FakeClock(), **more)
 
