@@ -9,9 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.remarks import Picture as Picture
-from serving.remarks import Remark as Remark
-
 # Which face of a picture: the largest, the only one, or the one at a point (x, y).
 Choice = Literal["largest", "only"] | tuple[float, float]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from recognition.faces import Box, Face, Match, Quality, Remark, Sample
+from recognition.faces import Box, Face, Match, Quality, Sample
 from serving.errors import Failure
 from serving.model import Model
+from serving.remarks import Remark
 
 Item = TypeVar("Item")
 

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 from PIL import Image
 
-from fakes import FACE, ConstantEmbedder
+from fakes import app_of
 from galleries import MODEL, NOW, FakeClock, a_sample, nearest_ids, vectors_of
-from recognition.app import create_app, load_gallery, start_upkeep
+from recognition.app import load_gallery, start_upkeep
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.gallery import Gallery, keep_up, open_gallery
@@ -261,10 +261,7 @@ def test_what_had_expired_before_it_was_stored_is_not_found(gallery: Gallery, cl
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[FlaskClient]:
     gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)
-    app = create_app(
-        read({"MIN_QUALITY": "0"}), detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery
-    )
-    yield app.test_client()
+    yield app_of(gallery).test_client()
     gallery.close()
 
 

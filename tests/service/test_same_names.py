@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,10 +13,8 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 from PIL import Image
 
-from fakes import FACE, ConstantEmbedder
+from fakes import app_of
 from galleries import MODEL, NOW, a_sample, vectors_of
-from recognition.app import create_app
-from recognition.config import read
 from recognition.gallery import Gallery
 from recognition.gallery.__main__ import cli
 
@@ -26,11 +23,8 @@ BLANK = ["", "   ", "\u200b", "\u3164", "\u2800", "\u200c", "\t\n", "\u00ad\u206
 
 
 @pytest.fixture
-def client(gallery: Gallery) -> Iterator[FlaskClient]:
-    app = create_app(
-        read({"MIN_QUALITY": "0"}), detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery
-    )
-    return app.test_client()
+def client(gallery: Gallery) -> FlaskClient:
+    return app_of(gallery).test_client()
 
 
 def picture() -> bytes:

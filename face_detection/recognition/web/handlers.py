@@ -9,13 +9,14 @@ from pathlib import Path
 from flask import Response, jsonify, request, send_from_directory
 from flask.typing import ResponseReturnValue
 
-from recognition.faces import Encoded, Remark
+from recognition.faces import Encoded
 from recognition.gallery import Gallery, transfer
 from recognition.service import Service
 from recognition.web import answers, render, wire
 from serving import bodies
 from serving.metrics import Metrics
 from serving.notices import Notices
+from serving.remarks import Remark
 from serving.routes import OCTETS, query
 from serving.version import VERSION
 

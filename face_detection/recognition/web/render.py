@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from recognition.errors import LowQuality
-from recognition.faces import Box, Face, Quality, Remark, Sample
+from recognition.faces import Box, Face, Quality, Sample
 from recognition.results import Detection, EnrolmentReport, Readiness, Recognition, SamplePage, Verification
 from recognition.web.answers import (
     DetectedFace,
@@ -25,6 +25,7 @@ from recognition.web.answers import (
 from recognition.web.wire import RecogniseOptions
 from serving.errors import Failure
 from serving.notices import Notice
+from serving.remarks import Remark
 
 
 def bbox(box: Box) -> str:
