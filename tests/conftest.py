@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from galleries import PostgreSQL, database_url, running_postgresql
+from galleries import FakeClock, PostgreSQL, database_url, running_postgresql
 from recognition.gallery import Gallery, open_gallery
 from running import ROOT, Pair, running_pair
 from serving.runtimes import stop_reports
@@ -20,6 +21,15 @@ from serving.runtimes import stop_reports
 stop_reports()  # of what the tests import themselves; test_offline.py takes it back for what it watches
 
 os.environ["RECOGNITION_SETTINGS"] = os.devnull  # a settings file in the checkout is the developer's
+
+
+@pytest.fixture(autouse=True)
+def level_of_the_log() -> Iterator[None]:
+    """Take back what commands set that run within a test."""
+    logger = logging.getLogger("recognition")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +102,8 @@ def other(url: str, gallery: Gallery) -> Iterator[Gallery]:
     other = open_gallery(url, lock_timeout_s=5)
     yield other
     other.close()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()

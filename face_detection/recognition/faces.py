@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import Failure
-from serving.remarks import Picture as Picture
-from serving.remarks import Remark as Remark
 
 # Which face of a picture: the largest, the only one, or the one at a point (x, y).
 Choice = Literal["largest", "only"] | tuple[float, float]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from recognition.faces import Box, Face, Match, Person, Quality, Remark, Sample
+from recognition.faces import Box, Face, Match, Person, Quality, Sample
 from serving.errors import Failure
 from serving.model import Model
+from serving.remarks import Remark
 
 Item = TypeVar("Item")
 

@@ -19,19 +19,7 @@ from numpy.typing import NDArray
 
 from recognition.admission import Admission, Shared
 from recognition.errors import GalleryModelMismatch, LowQuality, NoFace, SeveralFaces
-from recognition.faces import (
-    Choice,
-    Encoded,
-    Enrolment,
-    Face,
-    Match,
-    Picture,
-    Quality,
-    Remark,
-    Sample,
-    Search,
-    Stored,
-)
+from recognition.faces import Choice, Encoded, Enrolment, Face, Match, Quality, Sample, Search, Stored
 from recognition.pictures import crops, drawing
 from recognition.pictures.choice import by_size, chosen
 from recognition.pictures.encoded import from_base64
@@ -51,6 +39,7 @@ from recognition.results import (
 from serving.errors import Failure, ImageTooLarge, InvalidImage, InvalidRequest, NotFound, at
 from serving.hangup import check_client
 from serving.model import Model
+from serving.remarks import Picture, Remark
 from serving.stages import count, stage, used
 
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places

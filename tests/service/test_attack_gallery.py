@@ -25,11 +25,12 @@ from recognition.app import create_app
 from recognition.audit import Audit
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Box, Face, Picture
+from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery, people, portable, transfer
 from recognition.gallery.__main__ import cli
 from recognition.pictures.crops import VERSION as CROPS_VERSION
 from serving.model import Model
+from serving.remarks import Picture
 
 KEY = bytes(range(32))
 SOON = NOW + timedelta(minutes=1)
@@ -38,11 +39,6 @@ SOON = NOW + timedelta(minutes=1)
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "gallery.sqlite3"
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 def opened(file: Path, clock: FakeClock | None = None, **more: Any) -> Gallery:

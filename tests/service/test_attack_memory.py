@@ -22,12 +22,13 @@ from PIL import Image
 
 from recognition import config
 from recognition.app import create_app
-from recognition.faces import Box, Face, Picture
+from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery
 from recognition.web.json_size import MAX_MARKS, check_size
 from serving.bodies import MAX_PART_BYTES, MAX_PART_HEADERS
 from serving.errors import InvalidRequest
 from serving.model import Model
+from serving.remarks import Picture
 
 MODEL = Model("a model", 4, 8, 9.0, (0.0, 20.0), "fingerprint")
 PIXELS = (20, 20, 3)

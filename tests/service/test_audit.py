@@ -19,29 +19,19 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 from PIL import Image
 
+from fakes import FACE, ConstantEmbedder
 from galleries import MODEL, NOW, PROCESSES, FakeClock, PostgreSQL, a_sample, enrol, nearest_ids, vectors_of
 from recognition.app import create_app, load_gallery
 from recognition.audit import Audit
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery, people, transfer
 from recognition.gallery.__main__ import cli
 from serving import keys
-from serving.model import Model
 from serving.request_id import caller, request_id
 
-FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32))
 KEY, KEPT = keys.new("door", "admin")
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
-
-
-class ConstantEmbedder:
-    def model(self) -> Model:
-        return Model("a model", 4, 8, 1.0, (0.0, 2.0), "fingerprint")
-
-    def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
-        return np.ones((len(crops), 4), np.float32)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -63,11 +53,6 @@ def both(what: str, concerned: Any) -> list[tuple[str, str, Any]]:
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     return tmp_path / "audit"
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture

@@ -19,33 +19,18 @@ from PIL import Image
 from embedding.app import create_app as create_embedding
 from embedding.config import read as read_embedding
 from embedding.network import Network
-from recognition.app import create_app
-from recognition.config import read
-from recognition.faces import Box, Face
+from fakes import ConstantEmbedder, app_of
 from recognition.gallery import open_gallery
 from recognition.web.routes import ROUTES
-from serving.model import Model
 
-MODEL = Model("a model", 4, 8, 9.0, (0.0, 20.0), "fingerprint")
-FACE = Face(Box(2, 2, 10, 10), 0.99, np.full((5, 2), np.nan, np.float32))
+MODEL = ConstantEmbedder().model()
 CALLS = {route.path: route.json[1] for route in ROUTES if route.json}
-
-
-class Embedder:
-    def model(self) -> Model:
-        return MODEL
-
-    def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
-        return np.full((len(crops), 4), 5, np.float32)
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[FlaskClient]:
     with closing(open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)) as gallery:
-        app = create_app(
-            read({"MIN_QUALITY": "0"}), detector=lambda _: [FACE], embedder=Embedder(), gallery=gallery
-        )
-        yield app.test_client()
+        yield app_of(gallery).test_client()
 
 
 def picture() -> bytes:

@@ -18,11 +18,6 @@ IN_40_DAYS = NOW + 40 * DAY
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def gallery(url: str, clock: FakeClock) -> Iterator[Gallery]:
     """With one sample that expires in 40 days, and one that never does."""
     gallery = open_gallery(url, lock_timeout_s=5, clock=clock)

@@ -28,11 +28,6 @@ def url(file: Path) -> str:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def gallery(url: str, clock: FakeClock) -> Iterator[Gallery]:
     gallery = open_gallery(url, lock_timeout_s=5, clock=clock)
     yield gallery

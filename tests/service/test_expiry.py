@@ -16,24 +16,18 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 from PIL import Image
 
+from fakes import app_of
 from galleries import MODEL, NOW, FakeClock, a_sample, as_sent, nearest_ids, vectors_of
-from recognition.app import create_app, load_gallery, start_upkeep
+from recognition.app import load_gallery, start_upkeep
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryUnavailable
-from recognition.faces import Box, Face
 from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.gallery.__main__ import cli
 from recognition.gallery.tables import STATE
-from serving.model import Model
 
 SOON = NOW + timedelta(minutes=1)
 BEFORE = SOON - timedelta(microseconds=1)
 FAR = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture
@@ -263,24 +257,11 @@ def test_what_had_expired_before_it_was_stored_is_not_found(gallery: Gallery, cl
 
 # --- over HTTP
 
-FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32))
-
-
-class ConstantEmbedder:
-    def model(self) -> Model:
-        return Model("a model", 4, 8, 1.0, (0.0, 2.0), "fingerprint")
-
-    def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
-        return np.ones((len(crops), 4), np.float32)
-
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[FlaskClient]:
     gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)
-    app = create_app(
-        read({"MIN_QUALITY": "0"}), detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery
-    )
-    yield app.test_client()
+    yield app_of(gallery).test_client()
     gallery.close()
 
 

@@ -6,42 +6,25 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 from PIL import Image
 
+from fakes import app_of
 from galleries import MODEL, NOW, a_sample, vectors_of
-from recognition.app import create_app
-from recognition.config import read
-from recognition.faces import Box, Face
 from recognition.gallery import Gallery
 from recognition.gallery.__main__ import cli
-from serving.model import Model
 
-FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32))
 SPELLINGS = ["José", "Jose\u0301", "José ", " José", "JOSÉ", "jo\u200bsé", "José\ufeff", "\u200eJosé"]
 BLANK = ["", "   ", "\u200b", "\u3164", "\u2800", "\u200c", "\t\n", "\u00ad\u2060"]
 
 
-class ConstantEmbedder:
-    def model(self) -> Model:
-        return Model("a model", 4, 8, 1.0, (0.0, 2.0), "fingerprint")
-
-    def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
-        return np.ones((len(crops), 4), np.float32)
-
-
 @pytest.fixture
-def client(gallery: Gallery) -> Iterator[FlaskClient]:
-    app = create_app(
-        read({"MIN_QUALITY": "0"}), detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery
-    )
-    return app.test_client()
+def client(gallery: Gallery) -> FlaskClient:
+    return app_of(gallery).test_client()
 
 
 def picture() -> bytes:

@@ -16,10 +16,10 @@ from flask.testing import FlaskClient
 
 from recognition.app import create_app
 from recognition.config import read
-from recognition.faces import Box, Face, Picture, Remark
+from recognition.faces import Box, Face
 from recognition.gallery import open_gallery
 from serving.model import Model
-from serving.remarks import TRUNCATED
+from serving.remarks import TRUNCATED, Picture, Remark
 from serving.sandbox import Decoder
 
 FACE = Face(Box(2, 2, 10, 10), 0.99, np.full((5, 2), np.nan, np.float32))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import shutil
@@ -55,11 +54,9 @@ def environment(tmp_path: Path, models_dir: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def alone(environment: dict[str, str]) -> Iterator[Run]:
+def alone(environment: dict[str, str]) -> Run:
     """Without a service."""
-    level = logging.getLogger("recognition").level
-    yield lambda *arguments, **more: CliRunner(env=environment).invoke(cli, [*map(str, arguments)], **more)
-    logging.getLogger("recognition").setLevel(level)
+    return lambda *arguments, **more: CliRunner(env=environment).invoke(cli, [*map(str, arguments)], **more)
 
 
 @pytest.fixture
@@ -285,7 +282,7 @@ def unprivileged() -> Iterator[None]:
 def test_what_cannot_be_read_is_reported(run: Run, folder: Path) -> None:
     text(run("samples", "list"))  # imports what it needs
     for path in [folder, *folder.parents]:
-        if path.stat().st_uid == os.getuid() and path.name.startswith("pytest-"):
+        if path.stat().st_uid == os.getuid() and path.name.startswith(("pytest-", "popen-")):
             path.chmod(0o755)
     folder.parent.chmod(0o755)
     (folder / "ben_afflek").chmod(0)

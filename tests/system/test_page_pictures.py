@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageOps
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from browsing import (
     WIDE,
@@ -96,6 +96,18 @@ def test_all_pictures_are_recognised(
     )
     page.set_input_files("#recognise-other", files[0])  # one alone needs no strip
     expect(page.locator("#strip")).to_be_hidden()
+    expect(page.locator("#summary")).to_have_text("1 face: unknown")
+
+
+def test_the_threshold_may_move_while_a_picture_is_under_way(visit: Visit, files: list[Path]) -> None:
+    page = visit.view("recognise")
+    held: list[Route] = []
+    page.route("**/face-recognition", lambda route: held.append(route))
+    with page.expect_request("**/face-recognition"):
+        hand_over(page, "drop", "main", files[:1])
+    page.locator("#threshold").fill("5")
+    expect(page.locator("#threshold-value")).to_have_text("5.00")
+    held[0].continue_()
     expect(page.locator("#summary")).to_have_text("1 face: unknown")
 
 

@@ -168,7 +168,7 @@ def shape(line: str) -> Any:
         return structure(json.loads(line))
     except ValueError:
         without_ids = re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "ID", line)
-        without_keys = re.sub(r"\b([0-9a-f]{64}|[\w-]{43})(?![\w-])", "KEY", without_ids)
+        without_keys = re.sub(r"(?<![\w-])([0-9a-f]{64}|[\w-]{43})(?![\w-])", "KEY", without_ids)
         return re.sub(r"\d+(\.\d+)*", "0", " ".join(without_keys.split()))
 
 

@@ -38,27 +38,16 @@ BITS = pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 
 
 @BITS
-def test_grey_of_16_bits_may_hold_fewer(bits: int) -> None:
-    samples = scaled(GREY, 2**bits - 1)
+@pytest.mark.parametrize("picture", [GREY, COLOUR], ids=["grey", "colour"])
+def test_what_has_16_bits_may_hold_fewer(bits: int, picture: np.ndarray) -> None:
+    samples = scaled(picture, 2**bits - 1)
     for data in (
         png_of(samples),
         tiff_of(samples),
         tiff_of(samples, deflate=True),
         tiff_of(samples, order=">"),
     ):
-        assert_like(data, GREY)
-
-
-@BITS
-def test_colours_of_16_bits_may_hold_fewer(bits: int) -> None:
-    samples = scaled(COLOUR, 2**bits - 1)
-    for data in (
-        png_of(samples),
-        tiff_of(samples),
-        tiff_of(samples, deflate=True),
-        tiff_of(samples, order=">"),
-    ):
-        assert_like(data, COLOUR)
+        assert_like(data, picture)
 
 
 @BITS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,34 +13,17 @@ from typing import Any
 
 import click
 
+from recognition.cli.folders import Picture, pictures_in, read
 from recognition.cli.recognise import SMALL_FACES
 from recognition.cli.service import service_command
 from recognition.cli.session import FAILED, INTERRUPTED, error_of, fail, progress, show
 from recognition.client import Client, ServiceError
-from serving.formats import START_BYTES, other_kind, picture_format
 
-LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini"}  # and what begins with a dot
 BATCH = 16  # pictures in one request
 BATCH_BYTES = 16 * 2**20  # in one request, before base64 adds a third: far below MAX_BODY_BYTES
 ONE_PICTURES_FAULT = {"invalid_request", "body_too_large"}  # for which a whole request is refused
 
 Sample = dict[str, Any]  # as Client.enrol_all takes it
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture to enrol.
-
-    path: below the folder that was named, in POSIX form, or the file's name if the file itself was named.
-    shown: the same, or the file as it was named where another picture has this path.
-    chosen: the file itself was named; others may turn out to be no pictures.
-    """
-
-    path: str
-    shown: str
-    person: str
-    file: Path
-    chosen: bool
 
 
 @dataclass(frozen=True)
@@ -141,11 +123,10 @@ def enrol(
     if name is not None and person is not None:
         raise click.UsageError("Give one of --name and --person.")
     report = Report()
-    options: Sample = {"small_faces": True} if small_faces else {}
+    options: dict[str, Any] = {"face": "only"} if one_face else {}
     if person is not None:
         name, options["person"] = _name_of(service, person), person
-    pictures = list(_pictures(paths, name, report.refused))
-    options |= {"face": "only"} if one_face else {}
+    pictures = list(pictures_in(paths, name, report.refused))
     options |= {"accept_low_quality": True} if accept_low_quality else {}
     try:
         with progress("enrolling", len(pictures)) as advance:
@@ -159,58 +140,6 @@ def enrol(
         raise SystemExit(INTERRUPTED) from None
     show(as_json, report.value(), report.lines())
     return not report.refused
-
-
-def _pictures(
-    paths: Iterable[Path], name: str | None, refused: dict[str, dict[str, str]]
-) -> Iterator[Picture]:
-    """Find the files in a stable order, each path once; folders that cannot be read are refused."""
-    seen: set[str] = set()
-    for named in paths:
-        files = [named] if named.is_file() else sorted(_files_below(named, refused))
-        if not files:
-            raise click.BadParameter(f"there are no pictures in {named}.")
-        for file in files:
-            alone = file.parent == named or file == named
-            path = file.name if file == named else file.relative_to(named).as_posix()
-            shown = file.as_posix() if path in seen else path
-            if shown in seen:
-                continue
-            seen.add(shown)
-            person = name or (file.stem if alone else file.parent.name)
-            if _is_text(path) and _is_text(person):
-                yield Picture(path, shown, person, file, chosen=file == named)
-            else:
-                refused[shown] = {"code": "file", "detail": "The name is not valid UTF-8."}
-
-
-def _is_text(name: str) -> bool:
-    return name == name.encode(errors="replace").decode()
-
-
-def _files_below(folder: Path, refused: dict[str, dict[str, str]]) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        refused[str(error.filename)] = error_of(error)
-
-    for parent, _, files in os.walk(folder, onerror=refuse):
-        yield from (Path(parent, file) for file in files)
-
-
-def _read(picture: Picture) -> tuple[bytes, str | None]:
-    """Read a file, or just the beginning of one in a folder that is no picture, and say what it is then.
-
-    What it is, is an empty text for what systems leave, of which nothing is said, and None for a picture.
-
-    Raises:
-        OSError.
-    """
-    with picture.file.open("rb") as opened:
-        start = opened.read(START_BYTES)
-        if picture.chosen or picture_format(start) is not None:
-            return start + opened.read(), None
-    names = picture.path.split("/")
-    left = any(name.startswith(".") for name in names) or names[-1].lower() in LEFT_BY_SYSTEMS
-    return start, "" if left else f"Not a picture: it is {other_kind(start)}."
 
 
 def _samples(
@@ -228,7 +157,7 @@ def _samples(
     alike = Counter((picture.person, picture.path) for picture in pictures)
     for picture in pictures:
         try:
-            data, reason = _read(picture)
+            data, reason = read(picture)
         except OSError as e:
             report.refused[picture.shown] = error_of(e)
             advance(1)

@@ -15,8 +15,9 @@ from functools import partial
 from recognition.detector.pyramid import bounded
 from recognition.detector.tone import Tone, raised
 from recognition.detector.views import Detector, Pixels, mirrored, shrinking, tiled, toned, turned
-from recognition.faces import Face, Remark
+from recognition.faces import Face
 from recognition.results import Found
+from serving.remarks import Remark
 
 SURE = 0.99  # 91 % of LFW's pictures have a face that sure, and no other view of them is looked at
 LIKELY = 0.9  # the mean confidence at which another view is taken,

@@ -8,8 +8,6 @@ import * as panel from "./panel.js";
 import { close, middleOf, onChosen, open, overview, pathOf, shape } from "./pictures.js";
 import * as strip from "./strip.js";
 
-const ASKING = {}; // the answer of a picture while it is on its way
-
 let entries = []; // of the strip
 let selected = null; // the entry that is shown
 let picture = null; // of the selected entry, once it is read
@@ -98,14 +96,14 @@ async function run() {
   const mine = entries;
   if (running === mine) return;
   running = mine;
-  const next = () => [selected, ...mine].find((entry) => entry?.answer === null);
+  const next = () => [selected, ...mine].find((entry) => entry && !entry.answer && !entry.asking);
   try {
     for (let entry = next(); entry && mine === entries; entry = next()) {
       await ask(entry);
       if (entry === selected && !panel.hasFocus()) render(); // nobody's typing is taken away
     }
   } catch {
-    if (mine === entries && !selected.answer) panel.clear(""); // the page tells it
+    if (mine === entries && !selected.answer && !selected.asking) panel.clear(""); // the page tells it
   }
   if (mine !== entries) return;
   running = null;
@@ -115,14 +113,15 @@ async function run() {
 /** With other options every picture may have other faces. */
 function askAgain() {
   changes++;
-  for (const entry of entries) if (entry.answer !== ASKING) entry.answer = null;
+  for (const entry of entries) entry.answer = null;
   run();
 }
 
 /** Recognise one picture. Throws only when the service can recognise none. */
 async function ask(entry) {
   const before = changes;
-  entry.answer = ASKING;
+  entry.answer = null;
+  entry.asking = true;
   try {
     const opened = await open(entry.file);
     entry.place.replaceChildren(overview(opened));
@@ -133,6 +132,8 @@ async function ask(entry) {
   } catch (error) {
     entry.answer = isOutage(error) ? null : { error };
     if (isOutage(error)) throw error;
+  } finally {
+    entry.asking = false;
   }
   strip.caption([entry]);
 }

@@ -9,8 +9,8 @@ import { pathOf } from "./pictures.js";
  * Fill the strip, which shows itself for more than one picture.
  *
  * choose: called with an entry that the user goes to.
- * Returns the entries, one for each file: {file, answer, item, radio, place, caption}. `answer` is null until it is
- * there, then {faces, ms} or {error}.
+ * Returns the entries, one for each file: {file, answer, asking, item, radio, place, caption}. `answer` is null until
+ * it is there, then {faces, warnings, ms} or {error}; `asking` tells whether it is on its way.
  */
 export function fill(files, choose) {
   const entries = files.map((file) => newEntry(file, choose));
@@ -27,7 +27,7 @@ function newEntry(file, choose) {
   const radio = el("input", { type: "radio", name: "strip", change: () => choose(entry) });
   const name = el("span", { class: "hint file" }, pathOf(file) ?? "Pasted picture");
   const item = el("li", {}, el("label", {}, radio, place, name, caption));
-  const entry = { file, answer: null, item, radio, place, caption };
+  const entry = { file, answer: null, asking: false, item, radio, place, caption };
   return entry;
 }
 

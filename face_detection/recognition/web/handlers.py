@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from flask import Response, jsonify, request, send_from_directory
 from flask.typing import ResponseReturnValue
 
-from recognition.faces import Encoded, Remark
+from recognition.faces import Encoded
 from recognition.gallery import Gallery, transfer
 from recognition.service import Service
 from recognition.web import answers, render, wire
 from serving import bodies
 from serving.metrics import Metrics
 from serving.notices import Notices
+from serving.remarks import Remark
 from serving.routes import OCTETS, query
 from serving.version import VERSION
 
@@ -25,6 +27,9 @@ RUNNING = "Face detection server is running."
 CLEARED = "Samples have been removed successfully"
 LEFT_OUT, WARNINGS = "X-Faces-Left-Out", "X-Picture-Warnings"
 AS_FILE = {"Content-Disposition": 'attachment; filename="gallery.jsonl"'}
+
+WithPicture = TypeVar("WithPicture", wire.RecogniseRequest, wire.DetectRequest)
+Options = TypeVar("Options", bound=wire.DetectOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,11 @@ def face_recognition(parts: Parts) -> ResponseReturnValue:
 
     With `?draw=1`, or `Accept: image/jpeg`, it answers as `POST /draw` does.
     """
-    if wire.parse_draw_query(query()) or _prefers_jpeg():
+    if wire.parse_text(wire.DrawQuery, query()).draw or _prefers_jpeg():
         return draw(parts)
     data = _file_or_json()
     with parts.service.admission():
-        picture, options = _picture_and_options(data)
+        picture, options = _picture_and_options(data, wire.RecogniseRequest, wire.RecogniseOptions)
         recognised = parts.service.recognise(picture, options.search())
     answer = jsonify(render.recognition_answer(recognised.faces, options))
     return _all_told(answer, recognised.left_out, recognised.remarks)
@@ -94,7 +99,7 @@ def draw(parts: Parts) -> ResponseReturnValue:
     """Recognise, and answer with the picture itself, boxes and names drawn on it."""
     data = _file_or_json()
     with parts.service.admission():
-        picture, options = _picture_and_options(data)
+        picture, options = _picture_and_options(data, wire.RecogniseRequest, wire.RecogniseOptions)
         drawing = parts.service.draw(picture, options.search(), unknown=options.include_unknown)
     return _all_told(Response(drawing.jpeg, mimetype=JPEG), drawing.left_out, drawing.remarks)
 
@@ -103,11 +108,7 @@ def detect(parts: Parts) -> ResponseReturnValue:
     """Find the faces of a picture, largest first."""
     data = _file_or_json()
     with parts.service.admission():
-        picture: Encoded
-        if bodies.is_form():
-            picture, options = data, wire.parse_detect_form(request.form)
-        else:
-            picture, options = wire.parse_detect(data)
+        picture, options = _picture_and_options(data, wire.DetectRequest, wire.DetectOptions)
         detected = parts.service.detect(picture, small_faces=options.small_faces)
     answer = jsonify(render.detection_answer(detected.faces))
     return _all_told(answer, detected.left_out, detected.remarks)
@@ -117,13 +118,15 @@ def verify(parts: Parts) -> ResponseReturnValue:
     """Tell whether the largest faces of two pictures are one person's."""
     first: Encoded
     second: Encoded
+    options: wire.VerifyOptions
     data = bodies.files("image1", "image2") if bodies.is_form() else [bodies.json()]
     with parts.service.admission():
         if bodies.is_form():
             first, second = data
-            options = wire.parse_verify_form(request.form)
+            options = wire.parse_text(wire.VerifyOptions, request.form)
         else:
-            first, second, options = wire.parse_verify(*data)
+            options = asked = wire.parse_json(wire.VerifyRequest, *data)
+            first, second = asked.image1, asked.image2
         verification = parts.service.verify(
             first, second, max_distance=options.min_distance, small_faces=options.small_faces
         )
@@ -138,7 +141,7 @@ def clear_samples(parts: Parts) -> ResponseReturnValue:
 
 def delete_samples(parts: Parts) -> ResponseReturnValue:
     """Remove every sample, those of a name, or the one of an id, whatever it is."""
-    asked = wire.parse_delete_query(query())
+    asked = wire.parse_text(wire.DeleteQuery, query())
     if asked.id is not None:
         parts.service.delete(asked.id)
         return jsonify(answers.Cleared(success=CLEARED, deleted=1))
@@ -149,14 +152,14 @@ def delete_samples(parts: Parts) -> ResponseReturnValue:
 
 def list_samples(parts: Parts) -> ResponseReturnValue:
     """List samples, page by page."""
-    asked = wire.parse_samples_query(query())
+    asked = wire.parse_text(wire.SamplesQuery, query())
     page = parts.service.samples(limit=asked.limit, after=asked.after, name=asked.name, person=asked.person)
     return jsonify(render.page_answer(page))
 
 
 def count_samples(parts: Parts) -> ResponseReturnValue:
     """Count all samples, or those of a name or a person."""
-    asked = wire.parse_count_query(query())
+    asked = wire.parse_text(wire.CountQuery, query())
     return jsonify(answers.Count(count=parts.gallery.count(asked.name, asked.person)))
 
 
@@ -188,10 +191,13 @@ def _file_or_json() -> bytes:
     return bodies.files("file")[0] if bodies.is_form() else bodies.json()
 
 
-def _picture_and_options(data: bytes) -> tuple[Encoded, wire.RecogniseOptions]:
+def _picture_and_options(
+    data: bytes, body: type[WithPicture], form: type[Options]
+) -> tuple[Encoded, WithPicture | Options]:
     if bodies.is_form():
-        return data, wire.parse_recognise_form(request.form)
-    return wire.parse_recognise(data)
+        return data, wire.parse_text(form, request.form)
+    asked = wire.parse_json(body, data)
+    return asked.image, asked
 
 
 def _all_told(response: Response, left_out: int, remarks: Sequence[Remark]) -> Response:

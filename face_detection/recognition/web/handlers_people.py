@@ -17,14 +17,14 @@ FILE_NAME_SHOWN = 255  # characters
 
 def list_persons(parts: Parts) -> ResponseReturnValue:
     """List people by name, page by page."""
-    asked = wire_people.parse_persons_query(query())
+    asked = wire.parse_text(wire_people.PersonsQuery, query())
     page = people.page(parts.gallery, limit=asked.limit, after=asked.after, q=asked.q)
     return jsonify(render.persons_answer(page))
 
 
 def make_person(parts: Parts) -> ResponseReturnValue:
     """Make a person without samples, who stays until they are removed or expire."""
-    new = wire_people.parse_new_person(bodies.json())
+    new = wire.parse_json(wire_people.NewPerson, bodies.json())
     person = people.make(
         parts.gallery, new.name, person_id=new.id, metadata=new.metadata, expires_at=new.expires_at
     )
@@ -39,13 +39,13 @@ def show_person(parts: Parts, person_id: str) -> ResponseReturnValue:
 def change_person(parts: Parts, person_id: str) -> ResponseReturnValue:
     """Change a person's name, metadata or expiry."""
     person_id = wire_people.parse_person_id(person_id)
-    changes = wire_people.parse_person_changes(bodies.json())
+    changes = wire.parse_json(wire_people.PersonChanges, bodies.json()).changes()
     return jsonify(render.person_answer(people.change(parts.gallery, person_id, changes)))
 
 
 def delete_person(parts: Parts, person_id: str) -> ResponseReturnValue:
     """Remove a person with all samples."""
-    receipt = wire_people.parse_erasure_query(query())
+    receipt = wire.parse_text(wire_people.ErasureQuery, query()).receipt
     erasure = people.delete(parts.gallery, wire_people.parse_person_id(person_id))
     return jsonify(render.erasure_answer(erasure, receipt=receipt))
 
@@ -53,7 +53,7 @@ def delete_person(parts: Parts, person_id: str) -> ResponseReturnValue:
 def merge_person(parts: Parts, person_id: str) -> ResponseReturnValue:
     """Give all samples of a person to another, and remove the emptied one."""
     person_id = wire_people.parse_person_id(person_id)
-    into = wire_people.parse_merge(bodies.json())
+    into = wire.parse_json(wire_people.Merge, bodies.json()).into
     return jsonify(render.person_answer(people.merge(parts.gallery, person_id, into)))
 
 
@@ -66,7 +66,7 @@ def export_person(parts: Parts, person_id: str) -> ResponseReturnValue:
 def change_sample(parts: Parts, sample_id: str) -> ResponseReturnValue:
     """Change whose a sample is, or its metadata, action or expiry."""
     sample_id = wire.parse_id(sample_id)
-    changes = wire_people.parse_sample_changes(bodies.json())
+    changes = wire.parse_json(wire_people.SampleChanges, bodies.json()).changes()
     return jsonify(render.sample_answer(people.change_sample(parts.gallery, sample_id, changes)))
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from recognition.errors import AmbiguousName, LowQuality
-from recognition.faces import Box, Face, Person, Quality, Remark, Sample
+from recognition.faces import Box, Face, Person, Quality, Sample
 from recognition.results import (
     Detection,
     EnrolledPicture,
@@ -37,6 +37,7 @@ from recognition.web.answers import (
 from recognition.web.wire import RecogniseOptions
 from serving.errors import Failure
 from serving.notices import Notice
+from serving.remarks import Remark
 
 ERASED = ("the person's name, metadata and times", "of each sample its vector, metadata, action and times")
 REMAINS = ("backups and exports that were made before", "lines of the audit log, which have these ids")

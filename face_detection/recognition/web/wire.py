@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -19,7 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewId
-from recognition.faces import Choice, Encoded, Enrolment, Search
+from recognition.faces import Choice, Enrolment, Search
 from recognition.web.json_size import check_size
 from serving.errors import NotFound
 from serving.validation import faults_told
@@ -292,6 +292,7 @@ class SamplesQuery(CountQuery):
     ] = None
 
 
+Kind = TypeVar("Kind", bound=BaseModel)
 NewSamples = Annotated[list[NewSample], Field(max_length=MAX_SAMPLES)]
 _ID: TypeAdapter[str] = TypeAdapter(Id)
 _SAMPLES: TypeAdapter[list[NewSample]] = TypeAdapter(NewSamples)
@@ -308,80 +309,25 @@ def parse_enrolments(body: bytes) -> list[Enrolment]:
         return [sample.enrolment() for sample in _SAMPLES.validate_json(body)]
 
 
-def parse_recognise(body: bytes) -> tuple[Encoded, RecogniseOptions]:
-    """Read the JSON body of /face-recognition: the picture and the options.
+def parse_json(kind: type[Kind], body: bytes) -> Kind:
+    """Read a JSON body that is one of the objects above.
 
     Raises:
         InvalidRequest.
     """
     check_size(body)
-    with faults_told(*RecogniseRequest.model_fields):
-        request = RecogniseRequest.model_validate_json(body)
-    return request.image, request
+    with faults_told(*kind.model_fields):
+        return kind.model_validate_json(body)
 
 
-def parse_recognise_form(form: Mapping[str, str]) -> RecogniseOptions:
-    """Read the options of /face-recognition from form fields, where numbers are text.
-
-    Raises:
-        InvalidRequest.
-    """
-    with faults_told(*RecogniseOptions.model_fields):
-        return RecogniseOptions.model_validate(dict(form), strict=False)
-
-
-def parse_draw_query(query: Mapping[str, str]) -> bool:
-    """Read whether to answer with the picture, boxes and names drawn on it.
+def parse_text(kind: type[Kind], sent: Mapping[str, str]) -> Kind:
+    """Read form fields or the parameters of a query, where numbers are text.
 
     Raises:
         InvalidRequest.
     """
-    with faults_told(*DrawQuery.model_fields):
-        return DrawQuery.model_validate(dict(query)).draw
-
-
-def parse_detect(body: bytes) -> tuple[Encoded, DetectOptions]:
-    """Read the JSON body of /detect: the picture and the options.
-
-    Raises:
-        InvalidRequest.
-    """
-    check_size(body)
-    with faults_told(*DetectRequest.model_fields):
-        request = DetectRequest.model_validate_json(body)
-    return request.image, request
-
-
-def parse_detect_form(form: Mapping[str, str]) -> DetectOptions:
-    """Read the options of /detect from form fields.
-
-    Raises:
-        InvalidRequest.
-    """
-    with faults_told(*DetectOptions.model_fields):
-        return DetectOptions.model_validate(dict(form), strict=False)
-
-
-def parse_verify(body: bytes) -> tuple[Encoded, Encoded, VerifyOptions]:
-    """Read the JSON body of /verify: both pictures and the options.
-
-    Raises:
-        InvalidRequest.
-    """
-    check_size(body)
-    with faults_told(*VerifyRequest.model_fields):
-        request = VerifyRequest.model_validate_json(body)
-    return request.image1, request.image2, request
-
-
-def parse_verify_form(form: Mapping[str, str]) -> VerifyOptions:
-    """Read the options of /verify from form fields.
-
-    Raises:
-        InvalidRequest.
-    """
-    with faults_told(*VerifyOptions.model_fields):
-        return VerifyOptions.model_validate(dict(form), strict=False)
+    with faults_told(*kind.model_fields):
+        return kind.model_validate(dict(sent), strict=False)
 
 
 def parse_id(text: str) -> str:
@@ -394,33 +340,3 @@ def parse_id(text: str) -> str:
         return _ID.validate_python(text)
     except ValidationError as e:
         raise NotFound("There is no sample with this id.") from e
-
-
-def parse_samples_query(query: Mapping[str, str]) -> SamplesQuery:
-    """Read which samples GET /samples is to list.
-
-    Raises:
-        InvalidRequest.
-    """
-    with faults_told(*SamplesQuery.model_fields):
-        return SamplesQuery.model_validate(dict(query))
-
-
-def parse_delete_query(query: Mapping[str, str]) -> DeleteQuery:
-    """Read which samples DELETE /samples is to remove.
-
-    Raises:
-        InvalidRequest: another parameter than `id` and `name`, both of them, or an empty one.
-    """
-    with faults_told(*DeleteQuery.model_fields):
-        return DeleteQuery.model_validate(dict(query))
-
-
-def parse_count_query(query: Mapping[str, str]) -> CountQuery:
-    """Read which samples GET /samples/count is to count.
-
-    Raises:
-        InvalidRequest: a parameter other than `name` and `person`, both of them, or an empty one.
-    """
-    with faults_told(*CountQuery.model_fields):
-        return CountQuery.model_validate(dict(query))

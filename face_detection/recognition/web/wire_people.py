@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
 from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewPersonId
 from recognition.faces import Enrolment
-from recognition.web.json_size import check_size
 from recognition.web.wire import (
     FACE,
     MAX_PAGE,
@@ -21,9 +20,9 @@ from recognition.web.wire import (
     LowQualityToo,
     Strict,
     at_point,
+    parse_text,
 )
 from serving.errors import InvalidRequest, NotFound
-from serving.validation import faults_told
 
 MAX_CURSOR = 4000  # characters of `next`: a search key and a number, in base64
 
@@ -112,6 +111,13 @@ class SampleChanges(_Changes):
         ),
     ] = None
 
+    @model_validator(mode="after")
+    def refuse_both(self) -> SampleChanges:
+        """Refuse a person and a name together: nobody knows which was meant."""
+        if {"person", "name"} <= self.model_fields_set:
+            raise ValueError("name, person: send one of them")
+        return self
+
 
 class Merge(Strict):
     """Whose the samples become."""
@@ -195,7 +201,6 @@ class UploadOptions(DetectOptions):
         return sent
 
 
-Read = TypeVar("Read", bound=Strict)
 _ID: TypeAdapter[str] = TypeAdapter(Id)
 FACE_CHOICE: TypeAdapter[FaceChoice] = TypeAdapter(FaceChoice)
 
@@ -212,82 +217,16 @@ def parse_person_id(text: str) -> str:
         raise NotFound("There is no person with this id.") from e
 
 
-def parse_new_person(body: bytes) -> NewPerson:
-    """Read the body of POST /persons.
-
-    Raises:
-        InvalidRequest.
-    """
-    return _read(NewPerson, body)
-
-
-def parse_person_changes(body: bytes) -> dict[str, Any]:
-    """Read what PATCH /persons/<id> is to change.
-
-    Raises:
-        InvalidRequest.
-    """
-    return _read(PersonChanges, body).changes()
-
-
-def parse_sample_changes(body: bytes) -> dict[str, Any]:
-    """Read what PATCH /samples/<id> is to change.
-
-    Raises:
-        InvalidRequest: also where it is to move to a person and to a name.
-    """
-    changes = _read(SampleChanges, body).changes()
-    if "person" in changes and "name" in changes:
-        raise InvalidRequest("name, person: send one of them.")
-    return changes
-
-
-def parse_merge(body: bytes) -> str:
-    """Read into whom a person is to be merged.
-
-    Raises:
-        InvalidRequest.
-    """
-    return _read(Merge, body).into
-
-
-def parse_persons_query(query: Mapping[str, str]) -> PersonsQuery:
-    """Read which people GET /persons is to list.
-
-    Raises:
-        InvalidRequest.
-    """
-    with faults_told(*PersonsQuery.model_fields):
-        return PersonsQuery.model_validate(dict(query))
-
-
-def parse_erasure_query(query: Mapping[str, str]) -> bool:
-    """Read whether DELETE /persons/<id> is to answer with a receipt.
-
-    Raises:
-        InvalidRequest.
-    """
-    with faults_told(*ErasureQuery.model_fields):
-        return ErasureQuery.model_validate(dict(query)).receipt
-
-
 def parse_upload(form: Mapping[str, str], pictures: Sequence[bytes]) -> list[Enrolment]:
     """Read an upload: a sample of each picture, with a new id.
 
     Raises:
         InvalidRequest: also where neither a person nor a name is told, or both.
     """
-    with faults_told(*UploadOptions.model_fields):
-        options = UploadOptions.model_validate(dict(form), strict=False)
+    options = parse_text(UploadOptions, form)
     if (options.name is None) == (options.person is None):
         raise InvalidRequest("name, person: send one of them.")
     face = at_point(_choice(options.face))
     return [
         Enrolment(str(uuid.uuid4()), image=picture, **{**dict(options), "face": face}) for picture in pictures
     ]
-
-
-def _read(model: type[Read], body: bytes) -> Read:
-    check_size(body)
-    with faults_told(*model.model_fields):
-        return model.model_validate_json(body)

@@ -1,0 +1,30 @@
+"""A service for tests that are about neither faces nor vectors: every picture has one face, all alike."""
+
+from __future__ import annotations
+
+import numpy as np
+from flask import Flask
+
+from recognition.app import create_app
+from recognition.config import read
+from recognition.faces import Box, Face
+from recognition.gallery import Gallery
+from serving.model import Model
+
+FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32))
+
+
+class ConstantEmbedder:
+    """Whose vectors are all the same."""
+
+    def model(self) -> Model:
+        return Model("a model", 4, 8, 1.0, (0.0, 2.0), "fingerprint")
+
+    def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
+        return np.ones((len(crops), 4), np.float32)
+
+
+def app_of(gallery: Gallery) -> Flask:
+    """The service over a gallery."""
+    settings = read({"MIN_QUALITY": "0"})
+    return create_app(settings, detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery)
