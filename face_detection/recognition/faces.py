@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +14,23 @@ from serving.errors import Failure
 # Which face of a picture: the largest, the only one, or the one at a point (x, y).
 Choice = Literal["largest", "only"] | tuple[float, float]
 
+# When what is enrolled goes, as a caller sends it; None: when the service is set to let it go.
+Never = Literal["never"]
+NEVER: Never = "never"
+Expiry = datetime | Never | None
+
 # An encoded picture: its bytes, or base64 text, with or without a data URI in front.
 Encoded = bytes | str
+
+
+def moment_of(expiry: Expiry, now: datetime, kept_for: timedelta | None) -> datetime | None:
+    """Return when what is enrolled now goes; None: never.
+
+    kept_for: what a caller does not say a time for; None: for ever.
+    """
+    if expiry is None:
+        return None if kept_for is None else now + kept_for
+    return expiry if isinstance(expiry, datetime) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +124,7 @@ class Enrolment:
     image: Encoded
     metadata: Any = None
     action: str | None = None
-    expires_at: datetime | None = None
+    expires_at: Expiry = None
     face: Choice = "largest"
     accept_low_quality: bool = False
     small_faces: bool | None = None

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count as counting
 from typing import Protocol, TypeVar
@@ -19,7 +19,18 @@ from numpy.typing import NDArray
 
 from recognition.admission import Admission, Shared
 from recognition.errors import GalleryModelMismatch, LowQuality, NoFace, SeveralFaces
-from recognition.faces import Choice, Encoded, Enrolment, Face, Match, Quality, Sample, Search, Stored
+from recognition.faces import (
+    Choice,
+    Encoded,
+    Enrolment,
+    Face,
+    Match,
+    Quality,
+    Sample,
+    Search,
+    Stored,
+    moment_of,
+)
 from recognition.pictures import crops, drawing
 from recognition.pictures.choice import by_size, chosen
 from recognition.pictures.encoded import from_base64
@@ -152,8 +163,10 @@ class Service:
         threads.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
         reads a large request holds its turn already.
+    kept_for: how long samples are kept of which a caller does not say when they expire; None: for ever.
     clock: returns the time, in UTC.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
+    read: records which samples are shown, before the answer, where that is wanted.
     write: draws names on pictures, where OpenCV's own fonts do not do.
     rehearsal: shares one trial recognition between all that call `ready`.
     """
@@ -169,8 +182,10 @@ class Service:
     min_quality: float
     enrolment: Executor
     admission: Admission
+    kept_for: timedelta | None = None
     clock: Callable[[], datetime] = NOW
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
+    read: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     write: drawing.Write = drawing.no_fonts
     rehearsal: Shared[Model] = field(default_factory=lambda: Shared(REHEARSAL_KEPT_S))
 
@@ -281,7 +296,7 @@ class Service:
                     failed[enrolment.id] = outcome
                     continue
                 crop, enrolled[enrolment.id] = outcome
-                new.append(_sample(enrolment, now))
+                new.append(_sample(enrolment, now, self.kept_for))
                 waiting.append(crop)
                 if len(waiting) == CROPS_PER_CALL:
                     vectors.append(self._embed(np.stack(waiting), model))
@@ -390,21 +405,23 @@ class Service:
         """Return one page of the samples, or of those with this name, or of the person with this id.
 
         Raises:
-            GalleryUnavailable.
+            GalleryUnavailable, AuditUnavailable.
         """
         page = self.gallery.page(limit=limit + 1, after=after, name=name, person=person)
         total = self.gallery.count(name, person)
+        self.read("list", [sample.id for sample in page[:limit]])
         return SamplePage(page[:limit], total, page[limit - 1].id if len(page) > limit else None)
 
     def sample(self, sample_id: str) -> Sample:
         """Return one sample.
 
         Raises:
-            NotFound, GalleryUnavailable.
+            NotFound, GalleryUnavailable, AuditUnavailable.
         """
         sample = self.gallery.get(sample_id)
         if sample is None:
             raise NotFound("There is no sample with this id.")
+        self.read("show", [sample.id])
         return sample
 
     def delete(self, sample_id: str) -> None:
@@ -419,7 +436,8 @@ class Service:
     def _crop_of(
         self, enrolment: Enrolment, side: int, now: datetime
     ) -> tuple[NDArray[np.uint8], EnrolledPicture] | Failure:
-        if enrolment.expires_at is not None and enrolment.expires_at <= now:
+        expires_at = moment_of(enrolment.expires_at, now, self.kept_for)
+        if expires_at is not None and expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
             one = self._one_face(enrolment.image, side, enrolment.small_faces, choice=enrolment.face)
@@ -547,7 +565,7 @@ def _recognition(
     return Recognition(face, matches, nearest[0].distance if nearest else None, model, quality)
 
 
-def _sample(enrolment: Enrolment, now: datetime) -> Sample:
+def _sample(enrolment: Enrolment, now: datetime, kept_for: timedelta | None) -> Sample:
     return Sample(
         enrolment.id,
         enrolment.name or "",
@@ -555,7 +573,7 @@ def _sample(enrolment: Enrolment, now: datetime) -> Sample:
         enrolment.action,
         created=now,
         modified=now,
-        expires_at=enrolment.expires_at,
+        expires_at=moment_of(enrolment.expires_at, now, kept_for),
         person=enrolment.person,
     )
 

@@ -204,6 +204,8 @@ LAZY: dict[str, set[str]] = {
         "recognition.cli.opening",
         "recognition.gallery",
         "recognition.gallery.backup",
+        "recognition.gallery.erasures",
+        "recognition.gallery.replay",
         "recognition.gallery.transfer",
     },
     f"{CLI}models.py": {"preparation.manifest"},

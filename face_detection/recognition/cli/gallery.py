@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +35,20 @@ if TYPE_CHECKING:  # SQLAlchemy and NumPy: half a second
 
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+# Of a sample whose lines do not decide.
+UNCLEAR = "the files do not show whether its erasure was done, or whether it was enrolled anew"
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
+    try:
+        moment = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if moment is not None and moment.tzinfo is None:
+        raise click.BadParameter("not a time in ISO 8601 with its offset from UTC")
+    return moment
 
 
 @click.group(cls=OrderedGroup, short_help="Move, back up and check the database itself.")
@@ -101,6 +120,60 @@ def backup(database: str | None, file: Path, as_json: bool) -> None:
             raise click.UsageError("This gallery is in PostgreSQL: pg_dump makes a backup of it.")
         count = copy(opened, file)
     show(as_json, {"backed_up": count}, [f"{count} samples backed up."])
+
+
+@gallery.command("replay-erasures", short_help="Erase again what an old backup has brought back.")
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=EXISTING_FILE)
+@click.option("--since", metavar="TIME", callback=_moment, help="Pass over what was erased before: ISO 8601.")
+@click.option("--dry-run", is_flag=True, help="Erase nothing, and say what would be.")
+@JSON
+@click.pass_obj
+def replay_erasures(
+    database: str | None, files: tuple[Path, ...], since: datetime | None, dry_run: bool, as_json: bool
+) -> None:
+    """Erase again what a restored backup, or an import, has brought back.
+
+    FILE is an audit log, also one that was rotated and compressed (.gz), or has receipts, a line each; the
+    default is AUDIT_LOG. Name all that reach back to the backup. Samples that were enrolled anew after they
+    were erased stay. It can be done again at any time.
+
+    Exit status 1: of some the files do not tell whether they are to be erased.
+    """
+    from recognition.gallery.erasures import read
+    from recognition.gallery.replay import replay
+
+    try:
+        with _failing(), ExitStack() as opened_files:
+            logs = [opened_files.enter_context(_opened_log(file)) for file in files or [_audit_log()]]
+            journal = read(logs, since)
+    except (EOFError, zlib.error):
+        fail(FAILED, {"code": "file", "detail": "A compressed file is cut off or damaged."})
+    if journal.until is None:
+        fail(FAILED, {"code": "file", "detail": "There is no line of an audit log, and no receipt."})
+    with _opened(database) as opened:
+        outcome = replay(opened, journal, dry_run=dry_run)
+    done = "would be erased" if dry_run else "erased"
+    lines = [
+        f"{len(outcome.samples)} samples and {len(outcome.persons)} people {done}.",
+        *([f"{len(outcome.stay)} samples stay: they were enrolled anew."] if outcome.stay else []),
+        *(f"  {sample_id}: stays, though it may have to go; {UNCLEAR}" for sample_id in outcome.unclear),
+        *([f"{journal.strange} lines could not be read."] if journal.strange else []),
+    ]
+    value = {"dry_run": dry_run, **asdict(outcome), "unread_lines": journal.strange}
+    show(as_json, value, lines)
+    if outcome.unclear:
+        sys.exit(FAILED)
+
+
+def _audit_log() -> Path:
+    path = read_settings().audit_log
+    if path is None or not path.is_file():
+        raise click.UsageError("Name the audit log, or a file with receipts.")
+    return path
+
+
+def _opened_log(file: Path) -> BufferedIOBase:
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
 
 
 @gallery.command("count")

@@ -93,21 +93,24 @@ def free_bytes(file: Path) -> int | None:
         return None
 
 
-def empty_log(engine: sa.Engine) -> None:
+def empty_log(engine: sa.Engine) -> bool:
     """Write SQLite's write-ahead log into the file, and cut it off: what was deleted stands in it still.
 
     Whoever reads or writes meanwhile is waited for LOG_WAIT_MS, not longer: the next time may find a moment.
+    Returns whether it is empty now; PostgreSQL's is out of reach.
     """
     if engine.dialect.name != "sqlite":
-        return
+        return False
     with suppress(sqlite3.Error, sa.exc.SQLAlchemyError), closing(engine.raw_connection()) as borrowed:
         connection: Any = borrowed.driver_connection
         (timeout_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
         connection.execute(f"PRAGMA busy_timeout = {LOG_WAIT_MS}")
         try:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
         finally:
             connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+    return False
 
 
 def portions(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -319,8 +319,8 @@ class Gallery:
             erased_by = self._judged(connection, current.trust, moment).erases_by(moment)
             if erases := current.due(erased_by):
                 expired = rows.remove(connection, gone_by(erased_by))
-                persons.remove(connection, persons_table.c.expires_at <= erased_by)
-                begin("expire", expired)
+                gone = persons.remove(connection, persons_table.c.expires_at <= erased_by)
+                begin("expire", expired, **({"persons": gone} if gone else {}))
             yield connection, begin
         if erases:
             empty_log(self.engine)

@@ -20,7 +20,7 @@ from recognition.faces import Person
 from recognition.gallery import people, portable
 from recognition.gallery.atrest import dimension_of, vector_of
 from recognition.gallery.database import transaction
-from recognition.gallery.persons import has_samples, of_person
+from recognition.gallery.persons import has_samples, of_person, row_of
 from recognition.gallery.rows import state_of, unexpired
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLES, persons, sample_of, samples, tombstones
@@ -73,7 +73,8 @@ def export_person(gallery: Gallery, person_id: str) -> Iterator[bytes]:
         NotFound: there is no such person; at once.
         AuditUnavailable, GalleryUnavailable: as for `export`.
     """
-    people.get(gallery, person_id)
+    with gallery.reading() as (connection, current):
+        row_of(connection, person_id, current.expired_by)
     return _begun(_pieces(gallery, _header(gallery.engine) or NOTHING, person_id))
 
 
