@@ -108,6 +108,7 @@ class Settings(Common):
     max_faces: Positive = 200
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.25
     small_faces: bool = False
+    keep_faces: bool = True
 
     @model_validator(mode="after")
     def _one_list_of_keys(self) -> Settings:

@@ -204,6 +204,7 @@ LAZY: dict[str, set[str]] = {
         "recognition.cli.opening",
         "recognition.gallery",
         "recognition.gallery.backup",
+        "recognition.gallery.faces",
         "recognition.gallery.transfer",
     },
     f"{CLI}models.py": {"preparation.manifest"},

@@ -39,7 +39,10 @@ from serving.errors import Failure
 from serving.notices import Notice
 from serving.remarks import Remark
 
-ERASED = ("the person's name, metadata and times", "of each sample its vector, metadata, action and times")
+ERASED = (
+    "the person's name, metadata and times",
+    "of each sample its vector, kept face, metadata, action and times",
+)
 REMAINS = ("backups and exports that were made before", "lines of the audit log, which have these ids")
 
 
