@@ -68,6 +68,7 @@ def create_app(
         ready_picture=ready_picture(settings.min_face_px),
         max_faces=settings.max_faces,
         min_quality=settings.min_quality,
+        keep_faces=settings.keep_faces,
         enrolment=ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
         admission=Admission(settings.max_running, settings.max_waiting, queue_changed),
         kept_for=settings.kept_for,

@@ -112,6 +112,7 @@ class Settings(Common):
     default_expires_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.25
     small_faces: bool = False
+    keep_faces: bool = True
 
     @model_validator(mode="after")
     def _one_list_of_keys(self) -> Settings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -131,6 +131,18 @@ class Enrolment:
     person: str | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptFace:
+    """The picture of a face that is kept of a sample, and where the face is in it.
+
+    jpeg: upright to within an eighth of a turn, with a margin; at most 256 px high and wide.
+    face: in pixels of this picture.
+    """
+
+    jpeg: bytes = field(repr=False)
+    face: Face
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One enrolled face without its vector. `metadata` is any JSON value; the times are in UTC.
@@ -139,6 +151,8 @@ class Sample:
     expires_at: from this moment on it is as if the sample had been deleted; None: never.
     person: the person's id; None, of a new sample: the one person of that name.
     spelling: of the name that it came with, where the person's is spelt otherwise.
+    face: what is kept of its picture. It comes along on the way into the gallery, and into a file and out of
+        it; of a sample that is read otherwise nobody has looked for it.
     """
 
     id: str
@@ -150,6 +164,7 @@ class Sample:
     expires_at: datetime | None = None
     person: str | None = None
     spelling: str | None = None
+    face: KeptFace | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from recognition.faces import (
     Encoded,
     Enrolment,
     Face,
+    KeptFace,
     Match,
     Quality,
     Sample,
@@ -34,6 +35,7 @@ from recognition.faces import (
 from recognition.pictures import crops, drawing
 from recognition.pictures.choice import by_size, chosen
 from recognition.pictures.encoded import from_base64
+from recognition.pictures.keeping import keep_face
 from recognition.pictures.quality import SIDE_PX, assess, told
 from recognition.results import (
     Detection,
@@ -141,13 +143,17 @@ class Gallery(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _OneFace:
-    """A face, its crop, uint8 (S, S, 3), its quality, of how many in its picture, and remarks on that."""
+    """A face, its crop, uint8 (S, S, 3), its quality, of how many in its picture, and remarks on that.
+
+    kept: the picture of it that is to be kept, if one is.
+    """
 
     face: Face
     crop: NDArray[np.uint8]
     quality: Quality
     of: int
     remarks: tuple[Remark, ...]
+    kept: KeptFace | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,7 @@ class Service:
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
     max_faces: of one picture are recognised or listed, the largest.
     min_quality: a face below it gets no name, and is enrolled only by those who accept it.
+    keep_faces: whether a picture of the face is kept of each sample.
     enrolment: decodes the pictures of all enrolments and finds their faces, so few pictures at once as it has
         threads.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
@@ -180,6 +187,7 @@ class Service:
     ready_picture: NDArray[np.uint8]
     max_faces: int
     min_quality: float
+    keep_faces: bool
     enrolment: Executor
     admission: Admission
     kept_for: timedelta | None = None
@@ -286,7 +294,7 @@ class Service:
         vectors: list[NDArray[np.float32]] = []
         waiting: list[NDArray[np.uint8]] = []
         # Faces are found in threads of their own while this one waits for the vectors of those before.
-        cut = partial(self._crop_of, side=model.input_size, now=now)
+        cut = partial(self._face_of, side=model.input_size, now=now)
         with closing(_ahead(self.enrolment, cut, enrolments)) as outcomes:
             for number, (enrolment, outcome) in enumerate(zip(enrolments, outcomes, strict=True), 1):
                 check_client()
@@ -295,9 +303,9 @@ class Service:
                 if isinstance(outcome, Failure):
                     failed[enrolment.id] = outcome
                     continue
-                crop, enrolled[enrolment.id] = outcome
-                new.append(_sample(enrolment, now, self.kept_for))
-                waiting.append(crop)
+                one, enrolled[enrolment.id] = outcome
+                new.append(_sample(enrolment, now, self.kept_for, one.kept))
+                waiting.append(one.crop)
                 if len(waiting) == CROPS_PER_CALL:
                     vectors.append(self._embed(np.stack(waiting), model))
                     waiting.clear()
@@ -433,14 +441,16 @@ class Service:
         if not self.gallery.delete(sample_id):
             raise NotFound("There is no sample with this id.")
 
-    def _crop_of(
+    def _face_of(
         self, enrolment: Enrolment, side: int, now: datetime
-    ) -> tuple[NDArray[np.uint8], EnrolledPicture] | Failure:
+    ) -> tuple[_OneFace, EnrolledPicture] | Failure:
         expires_at = moment_of(enrolment.expires_at, now, self.kept_for)
         if expires_at is not None and expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
-            one = self._one_face(enrolment.image, side, enrolment.small_faces, choice=enrolment.face)
+            one = self._one_face(
+                enrolment.image, side, enrolment.small_faces, choice=enrolment.face, keep=self.keep_faces
+            )
         except (InvalidImage, ImageTooLarge, NoFace, SeveralFaces) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
         remarks = list(one.remarks)
@@ -451,7 +461,7 @@ class Service:
             if not enrolment.accept_low_quality:
                 return LowQuality(told(one.quality), one.quality)
             remarks.append(Remark("low_quality", told(one.quality)))
-        return one.crop, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
+        return one, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
 
     def _one_face(
         self,
@@ -461,8 +471,11 @@ class Service:
         give_way: Callable[[], None] = lambda: None,
         *,
         choice: Choice = "largest",
+        keep: bool = False,
     ) -> _OneFace:
         """Find the one face that is meant.
+
+        keep: make the picture of it that is kept.
 
         Raises:
             InvalidImage, ImageTooLarge, ClientGone; NoFace, SeveralFaces: see `chosen`.
@@ -474,7 +487,9 @@ class Service:
         face = chosen(found.faces, choice)
         cut = self._cut(decoded, [face], side)
         quality = self._assessed(decoded, [face], cut)[0]
-        return _OneFace(face, cut[0], quality, len(found.faces), decoded.remarks + found.remarks)
+        with stage("crop"):
+            kept = keep_face(decoded.pixels, face) if keep else None
+        return _OneFace(face, cut[0], quality, len(found.faces), decoded.remarks + found.remarks, kept)
 
     def _assessed(self, picture: Picture, faces: Sequence[Face], cut: NDArray[np.uint8]) -> list[Quality]:
         """Tell how good faces are. `cut`: their crops for the model, used here if they have the size."""
@@ -565,7 +580,7 @@ def _recognition(
     return Recognition(face, matches, nearest[0].distance if nearest else None, model, quality)
 
 
-def _sample(enrolment: Enrolment, now: datetime, kept_for: timedelta | None) -> Sample:
+def _sample(enrolment: Enrolment, now: datetime, kept_for: timedelta | None, face: KeptFace | None) -> Sample:
     return Sample(
         enrolment.id,
         enrolment.name or "",
@@ -575,6 +590,7 @@ def _sample(enrolment: Enrolment, now: datetime, kept_for: timedelta | None) -> 
         modified=now,
         expires_at=moment_of(enrolment.expires_at, now, kept_for),
         person=enrolment.person,
+        face=face,
     )
 
 

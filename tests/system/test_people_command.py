@@ -73,7 +73,16 @@ def test_people_are_corrected(run: Program, photographs: dict[str, list[Path]], 
     assert people(run) == [("Ben", 1), ("Madonna Ciccone", 3)]
     (shown,) = run("people", "show", one)
     assert (shown["name"], len(shown["samples"])) == ("Madonna Ciccone", 3)
+    face = tmp_path / "face.jpg"
+    assert run("samples", "face", wrong, "--out", face) == [{"face": str(face)}]
+    assert face.read_bytes().startswith(b"\xff\xd8\xff")
+    assert stat.S_IMODE(face.stat().st_mode) == 0o600
+    assert run.refused("samples", "face", "nobody", "--out", tmp_path / "none.jpg") == "not_found"
+    assert not (tmp_path / "none.jpg").exists()
+    assert run("samples", "export", "--faces", tmp_path / "all.jsonl") == [{"exported": 4}]
+    assert (tmp_path / "all.jsonl").read_bytes().count(b'"face":{"jpeg":') == 4
     assert run("people", "export", one, tmp_path / "her.jsonl") == [{"exported": 3}]
+    assert (tmp_path / "her.jsonl").read_bytes().count(b'"face":{"jpeg":') == 3
     assert stat.S_IMODE((tmp_path / "her.jsonl").stat().st_mode) == 0o600
     (receipt,) = run("people", "delete", one)
     assert sorted(receipt["samples"]) == sorted(shown["samples"])

@@ -205,6 +205,7 @@ LAZY: dict[str, set[str]] = {
         "recognition.gallery",
         "recognition.gallery.backup",
         "recognition.gallery.erasures",
+        "recognition.gallery.faces",
         "recognition.gallery.replay",
         "recognition.gallery.transfer",
     },

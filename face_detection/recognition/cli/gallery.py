@@ -19,6 +19,7 @@ from recognition.cli.session import (
     FAILED,
     INTERRUPTED,
     JSON,
+    WITH_FACES,
     OrderedGroup,
     check_processor,
     fail,
@@ -65,9 +66,10 @@ def gallery(context: click.Context, database: str | None) -> None:
 
 @gallery.command("export", short_help="Write all samples from the database into a file.")
 @click.argument("file", type=NEW_FILE)
+@WITH_FACES
 @JSON
 @click.pass_obj
-def export(database: str | None, file: Path, as_json: bool) -> None:
+def export(database: str | None, file: Path, faces: bool, as_json: bool) -> None:
     """Write all samples from the database into FILE; `samples export` asks a service.
 
     If it is interrupted, the same command goes on where it stopped. Samples that are stored meanwhile may be
@@ -76,7 +78,7 @@ def export(database: str | None, file: Path, as_json: bool) -> None:
     from recognition.gallery.transfer import export_to
 
     with _opened(database) as opened:
-        count = export_to(opened, file, progress)
+        count = export_to(opened, file, progress, faces=faces)
     show(as_json, {"exported": count}, [f"{count} samples exported."])
 
 
@@ -88,12 +90,15 @@ def import_(database: str | None, file: Path, as_json: bool) -> None:
     """Store the samples of FILE in the database; `samples import` asks a service.
 
     FILE must be complete and of the gallery's model. Samples that are there in the same or a newer state stay
-    as they are, so an interrupted import can be started again.
+    as they are, so an interrupted import can be started again. With KEEP_FACES=0 its faces are left out.
     """
     from recognition.gallery.transfer import import_file
 
+    keep_faces = read_settings().keep_faces
     with _opened(database, create=True) as opened, file.open("rb") as stream:
-        imported, unchanged, unnamed = import_file(opened, stream, _check_prepared, progress)
+        imported, unchanged, unnamed = import_file(
+            opened, stream, _check_prepared, progress, keep_faces=keep_faces
+        )
     show(
         as_json,
         {"imported": imported, "unchanged": unchanged, **({"unnamed": unnamed} if unnamed else {})},
@@ -174,6 +179,22 @@ def _audit_log() -> Path:
 
 def _opened_log(file: Path) -> BufferedIOBase:
     return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+
+
+@gallery.command("forget-faces")
+@click.confirmation_option(prompt="Delete all kept faces?")
+@JSON
+@click.pass_obj
+def forget_faces(database: str | None, as_json: bool) -> None:
+    """Delete the pictures that are kept of faces; samples and vectors stay.
+
+    With KEEP_FACES=0 no others come.
+    """
+    from recognition.gallery.faces import forget
+
+    with _opened(database) as opened:
+        count = forget(opened)
+    show(as_json, {"forgotten": count}, [f"{count} faces deleted."])
 
 
 @gallery.command("count")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from recognition.audit import Audit, Begin
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Match, Sample, Stored
-from recognition.gallery import atrest, persons, rows
+from recognition.gallery import atrest, face_rows, persons, rows
 from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_people
@@ -122,7 +122,7 @@ class Gallery:
         several have the name. A person keeps the first spelling of the name, unless all samples are replaced.
 
         Args:
-            new: n samples with n different ids.
+            new: n samples with n different ids, and what is kept of their faces; nothing else is.
             vectors: float32 (n, d), row i for sample i.
             fingerprint: of the model that made the vectors.
             only_newer: leave alone what is there in the same or a newer state.
@@ -168,6 +168,7 @@ class Gallery:
                 for sample, vector in zip(new, vectors, strict=True)
             ]
             _, replaced = rows.store(connection, values, known)
+            face_rows.store(connection, new, [known[each.id].key for each in new if each.id in known])
             spellings = {row["person"]: row["spelling"] for row in reversed(values) if row["spelling"]}
             persons.spell_anew(connection, revision, spellings)
             persons.remove_emptied(connection, {row.person for row in known.values()} if replaced else ())

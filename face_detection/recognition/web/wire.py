@@ -292,6 +292,18 @@ class SamplesQuery(CountQuery):
     ] = None
 
 
+class ExportQuery(Lax):
+    """What the file has."""
+
+    faces: Annotated[
+        bool,
+        Field(
+            description="With the pictures that are kept of the faces. Default: false, without.",
+            examples=[True],
+        ),
+    ] = False
+
+
 Kind = TypeVar("Kind", bound=BaseModel)
 NewSamples = Annotated[list[NewSample], Field(max_length=MAX_SAMPLES)]
 _ID: TypeAdapter[str] = TypeAdapter(Id)
