@@ -96,8 +96,9 @@ class Client:
     def enrol(self, sample_id: str, name: str, picture: Picture, **more: Json) -> Json:
         """Store the largest face of a picture as a sample; an id sent again replaces its sample.
 
-        more: `person`, `metadata`, `action`, `expires_at`, `small_faces`, `face`, `accept_low_quality`, as
-            /update-samples has them; with `person`, the id of whose face it is, the name does not matter.
+        more: `person`, `metadata`, `action`, `expires_at`, `small_faces`, `face`, `accept_low_quality`,
+            `strict`, as /update-samples has them; with `person`, the id of whose face it is, the name does
+            not matter.
 
         Returns:
             What was seen: the id of the `person`, how many `faces`, the `bbox` of the one taken, its

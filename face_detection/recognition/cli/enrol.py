@@ -94,6 +94,11 @@ class Report:
     "--one-face", is_flag=True, help="Refuse pictures with several faces; default: take the largest."
 )
 @click.option("--accept-low-quality", is_flag=True, help="Enrol even faces that are too poor to recognise.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse pictures of which there is anything to warn, such as that somebody else is similar.",
+)
 @SMALL_FACES
 @service_command(gallery="new")
 def enrol(
@@ -105,6 +110,7 @@ def enrol(
     replace: bool,
     one_face: bool,
     accept_low_quality: bool,
+    strict: bool,
     small_faces: bool | None,
 ) -> bool:
     """Enrol the pictures of folders and files.
@@ -128,6 +134,8 @@ def enrol(
         name, options["person"] = _name_of(service, person), person
     pictures = list(pictures_in(paths, name, report.refused))
     options |= {"accept_low_quality": True} if accept_low_quality else {}
+    options |= {"strict": True} if strict else {}
+    options |= {"small_faces": True} if small_faces else {}
     try:
         with progress("enrolling", len(pictures)) as advance:
             for batch in _batches(_samples(service, pictures, person, replace, report, advance)):

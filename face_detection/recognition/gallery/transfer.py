@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 from recognition.errors import AmbiguousName, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Person
 from recognition.gallery import people, portable
-from recognition.gallery.atrest import dimension_of, vector_of
+from recognition.gallery.atrest import dimension_of, picture_of, vector_of
 from recognition.gallery.database import transaction
 from recognition.gallery.persons import has_samples, of_person
 from recognition.gallery.rows import state_of, unexpired
@@ -233,9 +234,8 @@ def records(
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    query = SAMPLES.add_columns(samples.c.vector, samples.c.fingerprint).where(
-        samples.c.fingerprint == of.fingerprint
-    )
+    columns = samples.c.vector, samples.c.fingerprint, samples.c.picture
+    query = SAMPLES.add_columns(*columns).where(samples.c.fingerprint == of.fingerprint)
     if person is not None:
         query = query.where(of_person(person))
     query = unexpired(query.order_by(samples.c.sample_id).limit(ROWS_AT_ONCE), expired_by)
@@ -252,7 +252,8 @@ def records(
                 if fault := _fault_of(connection, row, of.dimension or 0):
                     log.error("sample %r is not exported: %s", row.sample_id, fault)
                 else:
-                    page.append((sample_of(row), vector_of(connection, row)))
+                    sample = replace(sample_of(row), picture=picture_of(connection, row))
+                    page.append((sample, vector_of(connection, row)))
     return page
 
 

@@ -34,7 +34,7 @@ TIMES = {
     "modified": "2026-11-24T01:59:21.186000+00:00",
     "expires_at": None,
 }
-STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES}
+STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES, "quality": 0.93}
 NEW_PERSON = {"name": "Eileen Collins", "metadata": {"consent": "2026-11-24"}}
 PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, **TIMES}
 ERASED = {

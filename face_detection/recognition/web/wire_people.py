@@ -19,6 +19,7 @@ from recognition.web.wire import (
     Lax,
     LowQualityToo,
     Strict,
+    Strictly,
     at_point,
     parse_text,
 )
@@ -192,6 +193,7 @@ class UploadOptions(DetectOptions):
     ] = None
     face: Annotated[str, FACE] = "largest"
     accept_low_quality: LowQualityToo = False
+    strict: Strictly = False
 
     @field_validator("face")
     @classmethod
