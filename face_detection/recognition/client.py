@@ -235,6 +235,24 @@ class Client:
         """Write all that is stored of a person into a file; returns the number of samples."""
         return self.export(file, f"{_person(person_id)}/export")
 
+    def doctor(self, progress: Callable[[int, int], object] = lambda examined, total: None) -> list[Json]:
+        """Look for what may be wrong in the gallery; returns all findings, the surest first.
+
+        progress: is told how many samples each part has looked at, and how many there are.
+        """
+        findings: dict[str, Json] = {}
+        after = None
+        while True:
+            part = self._json("GET", "/doctor", params={"limit": PAGE, "after": after})
+            for finding in part["findings"]:
+                known = findings.get(finding["id"])
+                if known is None or known["sure"] < finding["sure"]:
+                    findings[finding["id"]] = finding
+            progress(part["examined"], part["total"])
+            after = part["next"]
+            if after is None:
+                return sorted(findings.values(), key=lambda finding: (-finding["sure"], finding["id"]))
+
     def export(self, file: BinaryIO, path: str = "/export") -> int:
         """Write all people and samples, with vectors, into a file of JSON lines; returns how many samples.
 

@@ -36,6 +36,7 @@ from recognition.results import (
     Readiness,
     Recognition,
     SamplePage,
+    Scale,
     Verification,
 )
 from serving.errors import Failure, ImageTooLarge, InvalidImage, InvalidRequest, NotFound, at
@@ -451,6 +452,15 @@ class Service:
         crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
         self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
         return model
+
+    def scale(self) -> Scale:
+        """Tell what a check of the gallery goes by.
+
+        Raises:
+            EmbeddingUnavailable.
+        """
+        model = self._model()
+        return Scale(_fingerprint(model), model.threshold, self.min_quality)
 
     def check_comparable(self, fingerprint: str, dimension: int) -> None:
         """Make sure that vectors made elsewhere can be compared with those that are made here.

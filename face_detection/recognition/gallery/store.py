@@ -16,6 +16,7 @@ import math
 from collections.abc import Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import sqlalchemy as sa
@@ -322,15 +323,9 @@ class Gallery:
         with self.searching() as (search, connection, current):
             if current.fingerprint != fingerprint and rows.any_sample(connection, current.expired_by):
                 raise _mismatch()
+            nearest = partial(search.nearest, connection, current._replace(fingerprint=fingerprint))
             return surroundings.around(
-                search,
-                connection,
-                current._replace(fingerprint=fingerprint),
-                new,
-                vectors,
-                without,
-                reach=reach,
-                double=double,
+                nearest, connection, current, new, vectors, without, reach=reach, double=double
             )
 
     @contextmanager

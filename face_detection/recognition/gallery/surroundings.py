@@ -1,6 +1,6 @@
 """What lies around vectors: samples of the same person, the nearest of somebody else, and doubles.
 
-The caller gives the transaction, and holds the search's lock.
+The caller gives the transaction, and holds the lock of the search.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recognition.faces import Around, Match, Sample
 from recognition.gallery import persons, rows
 from recognition.gallery.atrest import picture_of, vector_of
 from recognition.gallery.database import portions
-from recognition.gallery.search import Search
+from recognition.gallery.search import Nearest
 from recognition.gallery.tables import SAMPLES, State, sample_of, samples
 from recognition.gallery.tables import persons as people
 from recognition.names import key_of
@@ -51,7 +51,7 @@ class Neighbourhood:
 
 
 def neighbourhoods(
-    search: Search,
+    nearest: Nearest,
     connection: sa.Connection,
     state: State,
     probes: NDArray[np.float32],
@@ -63,7 +63,8 @@ def neighbourhoods(
     """Look around vectors: one search for all of them, and further ones for the few that it leaves open.
 
     Args:
-        search, connection, state: of the gallery.
+        nearest: finds the nearest samples; what has gone meanwhile does not matter.
+        connection, state: of the gallery.
         probes: float32 (n, d).
         owners: the keys of the people whose faces the probes are; None: nobody's who is there.
         without: ids of samples that do not count, for each probe.
@@ -74,14 +75,14 @@ def neighbourhoods(
     left, take = list(range(len(probes))), FIRST
     known: dict[int, Any] = {}
     while left:
-        found = search.nearest(connection, state, probes[left], take)
+        found = nearest(probes[left], take)
         _look_up(connection, known, {int(key) for keys, _ in found for key in keys})
         open_: list[int] = []
         for place, (keys, distances) in zip(left, found, strict=True):
             near[place] = [
                 Neighbour(key, known[key].sample_id, known[key].person, float(distance))
                 for key, distance in zip(keys.tolist(), distances, strict=True)
-                if known[key].sample_id not in without[place]
+                if key in known and known[key].sample_id not in without[place]
             ]
             complete[place] = len(keys) < take
             alone = all(each.person == owners[place] for each in near[place])
@@ -108,7 +109,7 @@ def neighbourhoods(
 
 
 def around(
-    search: Search,
+    nearest: Nearest,
     connection: sa.Connection,
     state: State,
     new: Sequence[Sample],
@@ -121,7 +122,8 @@ def around(
     """Look around samples that are about to be stored.
 
     Args:
-        search, connection, state: of the gallery.
+        nearest: finds the nearest samples.
+        connection, state: of the gallery.
         new: n samples.
         vectors: float32 (n, d).
         without: ids of samples that are about to be replaced.
@@ -130,7 +132,7 @@ def around(
     """
     whose = _whose(connection, new)
     keys = [row.key if row else None for _, row in whose]
-    found = neighbourhoods(search, connection, state, vectors, keys, [without] * len(new), reach=reach)
+    found = neighbourhoods(nearest, connection, state, vectors, keys, [without] * len(new), reach=reach)
     doubles = [[each for each in (*one.own, *one.others) if each.distance < double] for one in found]
     shown = {one.others[0].key for one in found if one.others} | {
         each.key for some in doubles for each in some

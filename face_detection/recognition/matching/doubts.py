@@ -12,9 +12,9 @@ from recognition.faces import Around, Match, Sample
 from recognition.matching.nearest import squared_norms
 
 # In thresholds of the model; the default's is 9. Of LFW's faces that are not their person's only one, 0.6 %
-# are farther than UNLIKE from the nearest of the same person, and 99.4 % from that of a random other person.
-# The vectors of two pictures are 0.17 thresholds apart or more there. Those of one face in one picture differ
-# by rounding alone: DOUBLE tells two faces in one picture apart.
+# are farther than UNLIKE from the nearest of the same person, and 99.4 % from that of a random other person
+# (docs/doctor.md). The vectors of two pictures are 0.17 thresholds apart or more there. Those of one face in
+# one picture differ by rounding alone: DOUBLE tells two faces in one picture apart.
 UNLIKE = 1.2
 DOUBLE = 0.1
 SLACK = 1e-4  # of the squared length: more than float32 rounds a square of a distance by

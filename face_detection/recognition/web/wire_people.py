@@ -148,6 +148,22 @@ class PersonsQuery(Lax):
     ] = None
 
 
+class DoctorQuery(Lax):
+    """Which samples to look at."""
+
+    limit: Annotated[
+        int,
+        Field(ge=1, le=MAX_PAGE, description="How many samples in one part. Default: 100.", examples=[100]),
+    ] = 100
+    after: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9]{1,18}\.[0-9]{1,18}$",
+            description="`next` of the part before. Default: the first part.",
+        ),
+    ] = None
+
+
 class ErasureQuery(Lax):
     """How to answer."""
 
