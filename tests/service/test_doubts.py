@@ -258,6 +258,18 @@ def test_quality_and_picture_go_along_when_a_gallery_moves(client: FlaskClient, 
     other.close()
 
 
+def test_an_empty_gallery_of_another_model_takes_any(client: FlaskClient, gallery: Gallery) -> None:
+    gallery.upsert([a_sample("old")], np.ones((1, 8), np.float32), "another")
+    refused = client.post("/update-samples", json=[a_body("a", 0, name="Ann")])
+    assert refused.json is not None
+    assert (refused.status_code, refused.json["code"]) == (409, "gallery_model_mismatch")
+    gallery.delete("old")
+    assert warnings_of(enrol(client, a_body("a", 0, name="Ann"), a_body("b", 9, name="Ben"))) == {
+        "a": [],
+        "b": ["looks_like"],
+    }
+
+
 def test_a_merged_person_is_not_somebody_else(client: FlaskClient, gallery: Gallery) -> None:
     ids = [
         enrol(client, a_body(name, grey, name=name))["samples"][name]["person"]

@@ -95,3 +95,17 @@ def test_people_are_corrected(run: Program, photographs: dict[str, list[Path]], 
     assert run.refused("people", "export", "nobody", tmp_path / "x") == "not_found"
     assert not (tmp_path / "x").exists()
     assert run.refused("samples", "move", wrong, "--person", "nobody") == "not_found"
+
+
+def test_strictly_nothing_doubtful_is_enrolled(
+    run: Program, photographs: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    first, other = photographs["madonna"][:2]
+    run("enrol", first, "--name", "Ann")
+    (report,) = run("enrol", first, other, "--name", "Ben", "--strict", status=1)
+    assert [report["refused"][path.name]["code"] for path in (first, other)] == ["same_picture", "looks_like"]
+    assert people(run) == [("Ann", 1)]
+    (report,) = run("enrol", first, "--name", "Ben")
+    assert [warning["code"] for warning in report["warnings"][first.name]] == ["same_picture", "looks_like"]
+    (report,) = run("enrol", photographs["ben_afflek"][0], "--name", "Cid", "--strict")
+    assert len(report["enrolled"]) == 1
