@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from recognition.results import Erasure
 from recognition.web import answers
 
-ERASED = ("the person's name, metadata and times", "of each sample its vector, kept face, metadata, action and times")
+ERASED = (
+    "the person's name, metadata and times",
+    "of each sample its vector, kept face, metadata, action and times",
+)
 OVERWRITTEN = ("the rows of the database", "overwritten")
 LOG_EMPTIED = ("the database's write-ahead log", "emptied")
 LOG_PENDING = ("the database's write-ahead log", "emptied within a minute, once nobody reads it")
