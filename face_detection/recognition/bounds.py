@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from recognition import names
+from serving.keys import GALLERY
 
 DOTS = (".", "..")
 CALLS = ("/merge", "/export")
@@ -76,4 +77,5 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NO_NUL), 
 StoredName = Annotated[str, Field(min_length=1, max_length=3 * MAX_NAME, pattern=NO_NUL)]
 Action = Annotated[str, Field(max_length=1000, pattern=NO_NUL)]
 Metadata = Annotated[JsonValue, AfterValidator(_bounded)]
+GalleryName = Annotated[str, Field(pattern=f"^{GALLERY}$")]
 Moment = Annotated[datetime, BeforeValidator(_moment)]  # becomes UTC

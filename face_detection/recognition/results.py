@@ -143,6 +143,16 @@ class PersonPage:
 
 
 @dataclass(frozen=True, slots=True)
+class GallerySummary:
+    """How many samples and persons a gallery has, and when it was made."""
+
+    name: str
+    samples: int
+    persons: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """What was erased of a person: their own row, and the samples with these ids; when, and from what."""
 

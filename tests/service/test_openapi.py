@@ -207,7 +207,7 @@ def test_every_example_of_a_request_works_and_the_answer_fits(client: FlaskClien
     for method, path, operation in calls:
         url = path.replace("{sample_id}", "astronaut%2F1").replace("{name}", "start.js")
         url = url.replace("{filename}", "app.js").replace("{person_id}/merge", "another/merge")
-        url = url.replace("{person_id}", "eileen")
+        url = url.replace("{person_id}", "eileen").replace("{gallery}", "lobby")
         for body in bodies(operation):
             answer = client.open(url, method=method.upper(), buffered=True, **body)
             assert answer.status_code == 200, (method, path, answer.text)

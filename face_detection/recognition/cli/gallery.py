@@ -28,6 +28,13 @@ from serving.errors import Failure
 if TYPE_CHECKING:  # SQLAlchemy and NumPy: half a second
     from recognition.gallery import Gallery
 
+GALLERY = click.option(
+    "--gallery",
+    "name",
+    metavar="NAME",
+    default="default",
+    help="The gallery in the database; default: `default`.",
+)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -36,7 +43,7 @@ EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--database", metavar="URL", help="The gallery; default: DATABASE_URL of the settings.")
 @click.pass_context
 def gallery(context: click.Context, database: str | None) -> None:
-    """Move, back up, count and check the gallery, straight in its database.
+    """Move, back up, count and check the galleries, straight in their database.
 
     Services may go on using it meanwhile. `samples` has what goes through a running service.
     """
@@ -46,10 +53,11 @@ def gallery(context: click.Context, database: str | None) -> None:
 
 @gallery.command("export", short_help="Write all samples from the database into a file.")
 @click.argument("file", type=NEW_FILE)
+@GALLERY
 @JSON
 @click.pass_obj
-def export(database: str | None, file: Path, as_json: bool) -> None:
-    """Write all samples from the database into FILE; `samples export` asks a service.
+def export(database: str | None, file: Path, name: str, as_json: bool) -> None:
+    """Write all samples of a gallery from the database into FILE; `samples export` asks a service.
 
     If it is interrupted, the same command goes on where it stopped. Samples that are stored meanwhile may be
     missing. FILE holds biometric data: only its owner can read it.
@@ -57,16 +65,17 @@ def export(database: str | None, file: Path, as_json: bool) -> None:
     from recognition.gallery.transfer import export_to
 
     with _opened(database) as opened:
-        count = export_to(opened, file, progress)
+        count = export_to(opened.of(name), file, progress)
     show(as_json, {"exported": count}, [f"{count} samples exported."])
 
 
 @gallery.command("import", short_help="Store the samples of a file in the database.")
 @click.argument("file", type=EXISTING_FILE)
+@GALLERY
 @JSON
 @click.pass_obj
-def import_(database: str | None, file: Path, as_json: bool) -> None:
-    """Store the samples of FILE in the database; `samples import` asks a service.
+def import_(database: str | None, file: Path, name: str, as_json: bool) -> None:
+    """Store the samples of FILE in a gallery of the database; `samples import` asks a service.
 
     FILE must be complete and of the gallery's model. Samples that are there in the same or a newer state stay
     as they are, so an interrupted import can be started again.
@@ -74,7 +83,7 @@ def import_(database: str | None, file: Path, as_json: bool) -> None:
     from recognition.gallery.transfer import import_file
 
     with _opened(database, create=True) as opened, file.open("rb") as stream:
-        imported, unchanged, unnamed = import_file(opened, stream, _check_prepared, progress)
+        imported, unchanged, unnamed = import_file(opened.of(name), stream, _check_prepared, progress)
     show(
         as_json,
         {"imported": imported, "unchanged": unchanged, **({"unnamed": unnamed} if unnamed else {})},
@@ -90,7 +99,7 @@ def import_(database: str | None, file: Path, as_json: bool) -> None:
 @JSON
 @click.pass_obj
 def backup(database: str | None, file: Path, as_json: bool) -> None:
-    """Copy a SQLite gallery as it is at this moment into FILE, which must not exist yet.
+    """Copy a SQLite database as it is at this moment, with all galleries, into FILE, which must be new.
 
     FILE is checked, and is itself a gallery. It holds biometric data: only its owner can read it.
     """
@@ -104,12 +113,13 @@ def backup(database: str | None, file: Path, as_json: bool) -> None:
 
 
 @gallery.command("count")
+@GALLERY
 @JSON
 @click.pass_obj
-def count(database: str | None, as_json: bool) -> None:
-    """Print the number of samples."""
+def count(database: str | None, name: str, as_json: bool) -> None:
+    """Print the number of samples in a gallery."""
     with _opened(database) as opened:
-        number = opened.count()
+        number = opened.of(name).count()
     show(as_json, {"samples": number}, [str(number)])
 
 
@@ -121,7 +131,7 @@ def verify(database: str | None, file: Path | None, as_json: bool) -> None:
     """Check an exported FILE, or the database.
 
     Of a file: every line, the order and the checksum. Of a database: its own integrity check, and whether
-    vectors, revisions and deletions fit together.
+    vectors, revisions and deletions fit together, in all galleries.
     """
     from recognition.gallery import portable, transfer
 
@@ -132,8 +142,8 @@ def verify(database: str | None, file: Path | None, as_json: bool) -> None:
         outcome = f"{number} samples, undamaged."
     else:
         with _opened(database) as opened:
-            faults += transfer.faults(opened.engine)
-            number = opened.count()
+            faults += transfer.faults(opened)
+            number = opened.total()
         outcome = f"Faults: {len(faults)}." if faults else f"{number} samples, no faults."
     show(as_json, {"samples": number, "faults": faults}, [*faults, outcome])
     if faults:

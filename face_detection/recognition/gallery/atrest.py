@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from recognition.errors import GalleryUnavailable
 from recognition.gallery.database import transaction
-from recognition.gallery.rows import any_sample, state_of
-from recognition.gallery.tables import samples, state
+from recognition.gallery.rows import enter
+from recognition.gallery.tables import DEFAULT_KEY, DEFAULT_NAME, gallery_of, samples, state
 
 if TYPE_CHECKING:
     from recognition.gallery.cipher import Cipher
@@ -31,20 +31,32 @@ def cipher_of(connection: sa.Connection) -> Cipher | None:
     return cipher
 
 
+def sealed_as(connection: sa.Connection, sample_id: str) -> str:
+    """Return what a vector is bound to where it is encrypted: the sample's id, and its gallery.
+
+    In `default` it is the id alone, as before there were other galleries.
+    """
+    gallery = gallery_of(connection)
+    return sample_id if gallery == DEFAULT_KEY else f"{gallery}\0{sample_id}"
+
+
 def begin(engine: sa.Engine) -> None:
-    """Let an empty gallery begin with the key that it is opened with, and hold the others against theirs.
+    """Let an empty database begin with the key that it is opened with, and hold the others against theirs.
+
+    All galleries of a database have the same key.
 
     Raises:
         GalleryUnavailable: they do not belong together; or the database cannot be reached or is locked.
     """
     with transaction(engine) as connection:
-        key_check = state_of(connection).key_check
+        key_check = enter(connection, DEFAULT_NAME).key_check
         if cipher_of(connection) is None or key_check is not None:
             return check(connection, key_check)
     with transaction(engine, write=True) as connection:
-        key_check = state_of(connection).key_check
+        key_check = enter(connection, DEFAULT_NAME).key_check
         cipher = cipher_of(connection)
-        if cipher is not None and key_check is None and not any_sample(connection):
+        empty = connection.execute(sa.select(samples.c.key).limit(1)).first() is None
+        if cipher is not None and key_check is None and empty:
             key_check = cipher.seal(b"", "", "")
             connection.execute(state.update().values(key_check=key_check))
         check(connection, key_check)
@@ -72,10 +84,16 @@ def check(connection: sa.Connection, key_check: bytes | None) -> None:
 
 
 def dimension_of(connection: sa.Connection) -> int | None:
-    """Return the number of values that the samples' vectors have, most of them; None: there is no sample."""
+    """Return the number of values that the vectors of the transaction's gallery have, most of them.
+
+    None: there is no sample.
+    """
+    inside = samples.c.gallery == gallery_of(connection)
     if connection.dialect.name == "postgresql":
-        return connection.execute(sa.select(sa.func.vector_dims(samples.c.vector)).limit(1)).scalar()
-    sizes = connection.execute(sa.select(sa.func.length(samples.c.vector)).limit(LOOKED_AT)).scalars().all()
+        dimensions = sa.select(sa.func.vector_dims(samples.c.vector))
+        return connection.execute(dimensions.where(inside).limit(1)).scalar()
+    lengths = sa.select(sa.func.length(samples.c.vector)).where(inside).limit(LOOKED_AT)
+    sizes = connection.execute(lengths).scalars().all()
     if not sizes:
         return None
     cipher = cipher_of(connection)
@@ -95,7 +113,7 @@ def vector_of(connection: sa.Connection, row: Any) -> NDArray[np.float32]:
     if not isinstance(stored, bytes | np.ndarray):  # SQLite keeps values of any type in any column
         stored = b""
     if (cipher := cipher_of(connection)) is not None:
-        stored = cipher.open(stored, row.sample_id, row.fingerprint)
+        stored = cipher.open(stored, sealed_as(connection, row.sample_id), row.fingerprint)
     if isinstance(stored, bytes):
         whole = len(stored) % LITTLE_ENDIAN_FLOAT32.itemsize == 0
         return np.frombuffer(stored if whole else b"", dtype=LITTLE_ENDIAN_FLOAT32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def open_gallery(
     clock: Clock = SystemClock(),  # noqa: B008  it has no state
     audit: Audit = Audit(None),  # noqa: B008  it has no state
 ) -> Gallery:
-    """Open the gallery at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
+    """Open the gallery `default` at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
 
     Args:
         url: of a SQLite file or a PostgreSQL database.
@@ -53,14 +54,14 @@ def open_gallery(
         OSError: the file cannot be made.
     """
     parsed = _parsed(url)
-    search: Search
+    search: Callable[[], Search]
     if parsed.get_backend_name() == "postgresql":
         if key is not None:
             raise GalleryUnavailable(
                 "GALLERY_KEY is set, but PostgreSQL compares the vectors itself, which it cannot do with "
                 "encrypted ones; encrypt its disk, or use SQLite."
             )
-        engine, search = open_postgresql(parsed, lock_timeout_s, ef_search), DatabaseSearch()
+        engine, search = open_postgresql(parsed, lock_timeout_s, ef_search), DatabaseSearch
     else:
         file = Path(parsed.database or "")
         if not create and not _has_gallery(file, lock_timeout_s):
@@ -71,7 +72,7 @@ def open_gallery(
             from recognition.gallery.cipher import Cipher
 
             cipher = Cipher(key)
-        engine, search = open_sqlite(file, lock_timeout_s, cipher), MemorySearch()
+        engine, search = open_sqlite(file, lock_timeout_s, cipher), MemorySearch
     gallery = Gallery(engine, search, clock, audit)
     try:
         if not create:

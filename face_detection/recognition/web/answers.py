@@ -220,6 +220,21 @@ class Persons(TypedDict):
     ]
 
 
+class Gallery(TypedDict):
+    """A gallery, and how much is in it."""
+
+    name: Annotated[str, Field(description="What `gallery` in a query asks for.")]
+    samples: Total
+    persons: Annotated[int, Field(ge=0, description="How many people.")]
+    created: Time
+
+
+class Galleries(TypedDict):
+    """The galleries that the caller may see."""
+
+    galleries: Annotated[list[Gallery], Field(description="In the order of their names.")]
+
+
 class Receipt(TypedDict):
     """What was erased, where and when, and what this service cannot erase."""
 
@@ -252,9 +267,9 @@ class Cleared(TypedDict):
 
 
 class Deleted(TypedDict):
-    """The id of the sample that was removed."""
+    """The id of the sample, or the name of the gallery, that was removed."""
 
-    success: Annotated[list[str], Field(description="The id of the sample.")]
+    success: Annotated[list[str], Field(description="The id of the sample, or the name of the gallery.")]
 
 
 class Imported(TypedDict):

@@ -36,6 +36,8 @@ TIMES = {
 }
 STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES}
 NEW_PERSON = {"name": "Eileen Collins", "metadata": {"consent": "2026-11-24"}}
+NEXT_PERSON = "WyJlaWxlZW4iLCJlaWxlZW4iLCIyMDI2LTAxLTMxVDEyOjAwOjAwKzAwOjAwIl0="
+GALLERY = {"name": "default", "samples": 92, "persons": 40, "created": "2026-01-31T12:00:00+00:00"}
 PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, **TIMES}
 ERASED = {
     "success": ["eileen"],
