@@ -11,6 +11,7 @@ from recognition.results import (
     Detection,
     EnrolledPicture,
     EnrolmentReport,
+    GallerySummary,
     PersonPage,
     Readiness,
     Recognition,
@@ -228,6 +229,21 @@ def persons_answer(page: PersonPage) -> answers.Persons:
         "total": page.total,
         "next": page.next,
     }
+
+
+def gallery_answer(gallery: GallerySummary) -> answers.Gallery:
+    """Render how much is in a gallery."""
+    return {
+        "name": gallery.name,
+        "samples": gallery.samples,
+        "persons": gallery.persons,
+        "created": gallery.created.isoformat(),
+    }
+
+
+def galleries_answer(galleries: Iterable[GallerySummary]) -> answers.Galleries:
+    """Render the list of galleries."""
+    return {"galleries": [gallery_answer(gallery) for gallery in galleries]}
 
 
 def import_answer(imported: int, unchanged: int, unnamed: int) -> Imported:
