@@ -163,6 +163,14 @@ def test_a_face_that_is_replaced_while_it_is_read_is_one_of_the_two(gallery: Gal
     assert faces.get(gallery, "a").jpeg == a_kept_face(2, side=256).jpeg
 
 
+def test_more_faces_than_go_in_one_step_are_forgotten(gallery: Gallery, other: Gallery) -> None:
+    kept = a_kept_face(1, side=8)
+    store(gallery, **{str(number): kept for number in range(1100)})
+    assert faces.forget(other) == 1100
+    assert there(gallery) == 0 and gallery.count() == 1100
+    assert faces.forget(gallery) == 0
+
+
 def test_what_has_expired_is_not_shown(gallery: Gallery, clock: FakeClock) -> None:
     store(gallery, a=a_kept_face(1))
     clock.now = LATER

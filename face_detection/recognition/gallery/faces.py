@@ -17,6 +17,8 @@ from serving.errors import NotFound
 
 log = logging.getLogger(__name__)
 
+ROWS_AT_ONCE = 1000
+
 
 def get(gallery: Gallery, sample_id: str) -> KeptFace:
     """Return what is kept of the face of a sample.
@@ -42,15 +44,25 @@ def get(gallery: Gallery, sample_id: str) -> KeptFace:
 
 
 def forget(gallery: Gallery) -> int:
-    """Remove all kept faces; samples and vectors stay. Returns how many there were.
+    """Remove the faces that are kept now; samples and vectors stay. Returns how many there were.
+
+    A thousand go in one transaction: SQLite overwrites what it deletes, and 100,000 have gigabytes, for which
+    other writers would wait too long.
 
     Raises:
-        GalleryUnavailable: the database cannot be reached or is locked.
+        GalleryUnavailable: the database cannot be reached or is locked. The steps before are done.
         AuditUnavailable: the audit log cannot be written.
     """
-    with gallery.writing() as (connection, begin):
-        count: int = connection.execute(sa.select(sa.func.count()).select_from(faces)).scalar_one()
-        connection.execute(faces.delete())
+    with gallery.audit.outcomes() as begin:
+        with gallery.reading() as (connection, _):
+            every = sa.select(sa.func.count(), sa.func.max(faces.c.sample))
+            count, last = connection.execute(every).one()
         begin("forget", count)
-    empty_log(gallery.engine)
-    return count
+        left = faces.c.sample <= (last or 0)
+        some = sa.select(faces.c.sample).where(left).order_by(faces.c.sample).limit(ROWS_AT_ONCE)
+        removed = count
+        while removed:
+            with gallery.writing() as (connection, _):
+                removed = connection.execute(faces.delete().where(faces.c.sample.in_(some))).rowcount
+            empty_log(gallery.engine)
+    return int(count)
