@@ -31,6 +31,12 @@ class PersonExists(Failure):
     code = "person_exists"
 
 
+class GalleryExists(Failure):
+    """There is a gallery with this name already."""
+
+    code = "gallery_exists"
+
+
 class SeveralFaces(Failure):
     """The picture has several faces where it must have one."""
 

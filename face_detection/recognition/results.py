@@ -147,13 +147,32 @@ class PersonPage:
 
 
 @dataclass(frozen=True, slots=True)
+class GallerySummary:
+    """How many samples and persons a gallery has, and when it was made."""
+
+    name: str
+    samples: int
+    persons: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
-    """What was erased of a person: their own row, and the samples with these ids; when, and from what."""
+    """What was erased of a person: their own row, and the samples with these ids.
+
+    gallery: out of which.
+    database: of which kind, `sqlite` or `postgresql`.
+    log_emptied: the database's own log is without them, too; else later.
+    audited: there is an audit log, which has the ids.
+    """
 
     person: str
     samples: list[str]
     erased_at: datetime
+    gallery: str
     database: str
+    log_emptied: bool
+    audited: bool
 
 
 @dataclass(frozen=True, slots=True)

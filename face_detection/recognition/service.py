@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count as counting
 from typing import Protocol, TypeVar
@@ -19,12 +19,26 @@ from numpy.typing import NDArray
 
 from recognition.admission import Admission, Shared
 from recognition.errors import Doubtful, GalleryModelMismatch, LowQuality, NoFace, SeveralFaces
-from recognition.faces import Around, Choice, Encoded, Enrolment, Face, Match, Quality, Sample, Search, Stored
+from recognition.faces import (
+    Around,
+    Choice,
+    Encoded,
+    Enrolment,
+    Face,
+    KeptFace,
+    Match,
+    Quality,
+    Sample,
+    Search,
+    Stored,
+    moment_of,
+)
 from recognition.matching.doubts import DOUBLE, Doubt, doubts
 from recognition.pictures import crops, drawing
 from recognition.pictures.choice import by_size, chosen
 from recognition.pictures.digest import digest
 from recognition.pictures.encoded import from_base64
+from recognition.pictures.keeping import keep_face
 from recognition.pictures.quality import SIDE_PX, assess, told
 from recognition.results import (
     Detection,
@@ -147,13 +161,17 @@ class Gallery(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _OneFace:
-    """A face, its crop, uint8 (S, S, 3), its quality, of how many in its picture, and remarks on that."""
+    """A face, its crop, uint8 (S, S, 3), its quality, of how many in its picture, and remarks on that.
+
+    kept: the picture of it that is to be kept, if one is.
+    """
 
     face: Face
     crop: NDArray[np.uint8]
     quality: Quality
     of: int
     remarks: tuple[Remark, ...]
+    kept: KeptFace | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +192,17 @@ class Service:
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
     max_faces: of one picture are recognised or listed, the largest.
     min_quality: a face below it gets no name, and is enrolled only by those who accept it.
+    keep_faces: whether a picture of the face is kept of each sample.
     enrolment: decodes the pictures of all enrolments and finds their faces, so few pictures at once as it has
         threads.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
         reads a large request holds its turn already.
+    kept_for: how long samples are kept of which a caller does not say when they expire; None: for ever.
     clock: returns the time, in UTC.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
+    read: records which samples are shown, before the answer, where that is wanted.
     write: draws names on pictures, where OpenCV's own fonts do not do.
-    rehearsal: shares one trial recognition between all that call `ready`.
+    rehearsal: shares the vector of one trial recognition between all that call `ready`.
     """
 
     decode: Decode
@@ -193,12 +214,17 @@ class Service:
     ready_picture: NDArray[np.uint8]
     max_faces: int
     min_quality: float
+    keep_faces: bool
     enrolment: Executor
     admission: Admission
+    kept_for: timedelta | None = None
     clock: Callable[[], datetime] = NOW
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
+    read: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     write: drawing.Write = drawing.no_fonts
-    rehearsal: Shared[Model] = field(default_factory=lambda: Shared(REHEARSAL_KEPT_S))
+    rehearsal: Shared[tuple[Model, NDArray[np.float32]]] = field(
+        default_factory=lambda: Shared(REHEARSAL_KEPT_S)
+    )
 
     def recognise(self, picture: Encoded, search: Search) -> Largest[Recognition]:
         """Find the faces of a picture and the samples they match, largest face first.
@@ -297,7 +323,7 @@ class Service:
         vectors: list[NDArray[np.float32]] = []
         waiting: list[NDArray[np.uint8]] = []
         # Faces are found in threads of their own while this one waits for the vectors of those before.
-        cut = partial(self._crop_of, side=model.input_size, now=now)
+        cut = partial(self._face_of, side=model.input_size, now=now)
         with closing(_ahead(self.enrolment, cut, enrolments)) as outcomes:
             for number, (enrolment, outcome) in enumerate(zip(enrolments, outcomes, strict=True), 1):
                 check_client()
@@ -434,24 +460,24 @@ class Service:
     def ready(self) -> Readiness:
         """Recognise a bundled face, which shows whether detector, embedder and gallery work together.
 
-        It takes no turn in the queue, so that an overloaded service is still ready. One recognition serves
-        all callers during it and shortly after.
+        It takes no turn in the queue, so that an overloaded service is still ready. One face that was found
+        and embedded serves all callers meanwhile and shortly after; each has its own gallery searched.
 
         Raises:
             NoFace, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch, DiskFull.
         """
-        model = self.rehearsal(self._rehearse)
+        model, vectors = self.rehearsal(self._rehearse)
+        self.gallery.nearest(vectors, 1, _fingerprint(model))
         self.gallery.check_room()
         return Readiness(model, self.gallery.count(), self.gallery.damaged())
 
-    def _rehearse(self) -> Model:
+    def _rehearse(self) -> tuple[Model, NDArray[np.float32]]:
         faces = self.detector(self.ready_picture)
         if not faces:
             raise NoFace("The detector finds no face in the bundled picture.")
         model = self._model()
         crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
-        self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
-        return model
+        return model, self.embedder.embed(crop, model)
 
     def scale(self) -> Scale:
         """Tell what a check of the gallery goes by.
@@ -478,21 +504,23 @@ class Service:
         """Return one page of the samples, or of those with this name, or of the person with this id.
 
         Raises:
-            GalleryUnavailable.
+            GalleryUnavailable, AuditUnavailable.
         """
         page = self.gallery.page(limit=limit + 1, after=after, name=name, person=person)
         total = self.gallery.count(name, person)
+        self.read("list", [sample.id for sample in page[:limit]])
         return SamplePage(page[:limit], total, page[limit - 1].id if len(page) > limit else None)
 
     def sample(self, sample_id: str) -> Sample:
         """Return one sample.
 
         Raises:
-            NotFound, GalleryUnavailable.
+            NotFound, GalleryUnavailable, AuditUnavailable.
         """
         sample = self.gallery.get(sample_id)
         if sample is None:
             raise NotFound("There is no sample with this id.")
+        self.read("show", [sample.id])
         return sample
 
     def delete(self, sample_id: str) -> None:
@@ -504,14 +532,17 @@ class Service:
         if not self.gallery.delete(sample_id):
             raise NotFound("There is no sample with this id.")
 
-    def _crop_of(
+    def _face_of(
         self, enrolment: Enrolment, side: int, now: datetime
     ) -> tuple[NDArray[np.uint8], Sample, EnrolledPicture] | Failure:
-        if enrolment.expires_at is not None and enrolment.expires_at <= now:
+        expires_at = moment_of(enrolment.expires_at, now, self.kept_for)
+        if expires_at is not None and expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
             picture = self._decode(enrolment.image)
-            one = self._one_face(picture, side, enrolment.small_faces, choice=enrolment.face)
+            one = self._one_face(
+                picture, side, enrolment.small_faces, choice=enrolment.face, keep=self.keep_faces
+            )
         except (InvalidImage, ImageTooLarge, NoFace, SeveralFaces) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
         remarks = list(one.remarks)
@@ -524,7 +555,12 @@ class Service:
             if enrolment.strict or not enrolment.accept_low_quality:
                 return LowQuality(told(one.quality), one.quality)
             remarks.append(Remark("low_quality", told(one.quality)))
-        sample = _sample(enrolment, now, one.quality.value, digest(picture.pixels))
+        sample = replace(
+            _sample(enrolment, now, expires_at),
+            quality=one.quality.value,
+            picture=digest(picture.pixels),
+            face=one.kept,
+        )
         return one.crop, sample, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
 
     def _one_face(
@@ -535,8 +571,11 @@ class Service:
         give_way: Callable[[], None] = lambda: None,
         *,
         choice: Choice = "largest",
+        keep: bool = False,
     ) -> _OneFace:
         """Find the one face that is meant.
+
+        keep: make the picture of it that is kept.
 
         Raises:
             ClientGone; NoFace, SeveralFaces: see `chosen`.
@@ -547,7 +586,9 @@ class Service:
         face = chosen(found.faces, choice)
         cut = self._cut(picture, [face], side)
         quality = self._assessed(picture, [face], cut)[0]
-        return _OneFace(face, cut[0], quality, len(found.faces), picture.remarks + found.remarks)
+        with stage("crop"):
+            kept = keep_face(picture.pixels, face) if keep else None
+        return _OneFace(face, cut[0], quality, len(found.faces), picture.remarks + found.remarks, kept)
 
     def _assessed(self, picture: Picture, faces: Sequence[Face], cut: NDArray[np.uint8]) -> list[Quality]:
         """Tell how good faces are. `cut`: their crops for the model, used here if they have the size."""
@@ -638,7 +679,7 @@ def _recognition(
     return Recognition(face, matches, nearest[0].distance if nearest else None, model, quality)
 
 
-def _sample(enrolment: Enrolment, now: datetime, quality: float, picture: bytes) -> Sample:
+def _sample(enrolment: Enrolment, now: datetime, expires_at: datetime | None) -> Sample:
     return Sample(
         enrolment.id,
         enrolment.name or "",
@@ -646,10 +687,8 @@ def _sample(enrolment: Enrolment, now: datetime, quality: float, picture: bytes)
         enrolment.action,
         created=now,
         modified=now,
-        expires_at=enrolment.expires_at,
+        expires_at=expires_at,
         person=enrolment.person,
-        quality=quality,
-        picture=picture,
     )
 
 

@@ -124,7 +124,7 @@ def test_a_vector_that_was_changed_in_the_file_is_noticed(
     enrol(gallery, ["a", "b"], [1, 2])
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(CHANGES[change] + " WHERE sample_id = 'b'")
-        connection.execute("UPDATE gallery_state SET revision = 9")
+        connection.execute("UPDATE galleries SET revision = 9")
     assert nearest_ids(gallery, 1, k=9) == ["a"]
     assert gallery.damaged() == 1
     result = CliRunner(env={"GALLERY_KEY": TEXT}).invoke(cli, ["--database", url, "verify"])
@@ -133,8 +133,8 @@ def test_a_vector_that_was_changed_in_the_file_is_noticed(
 
 
 SENTENCES = [
-    (None, KEY, "GALLERY_KEY is set, but the gallery's vectors are not encrypted"),
-    (KEY, None, "The gallery's vectors are encrypted, and GALLERY_KEY is not set."),
+    (None, KEY, "GALLERY_KEY is set, but the gallery is not encrypted"),
+    (KEY, None, "The gallery is encrypted, and GALLERY_KEY is not set."),
     (KEY, ANOTHER, "GALLERY_KEY is not the key of this gallery."),
 ]
 
@@ -188,13 +188,6 @@ def test_a_plain_file_in_the_place_of_an_encrypted_one_is_noticed(
         nearest_ids(gallery, 1)
 
 
-def test_postgresql_is_refused_before_it_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        load_gallery(read({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x", "GALLERY_KEY": TEXT}))
-    assert stopped.value.code == 3
-    assert "PostgreSQL compares the vectors itself" in capsys.readouterr().err
-
-
 def command(url: str, key: bytes | None, *arguments: object) -> str:
     environment = {"GALLERY_KEY": base64.b64encode(key).decode("ascii") if key else ""}
     result = CliRunner(env=environment).invoke(cli, ["--database", url, *map(str, arguments)])
@@ -243,5 +236,5 @@ def test_vectors_of_any_dimension_are_loaded(url: str, gallery: Gallery) -> None
     started = open_gallery(url, lock_timeout_s=5, key=KEY)
     started.load()
     assert started.nearest(wide[1:], 1, "wide")[0][0].sample.id == "b"
-    assert np.array_equal(started._search._index._vectors[:2], wide)  # type: ignore[attr-defined]
+    assert np.array_equal(started._search()._index._vectors[:2], wide)  # type: ignore[attr-defined]
     started.close()

@@ -46,6 +46,7 @@ INNER = {
     "deepface",
     "credentials",
     "remarks",
+    "keys",
 }
 EDGE = {"app", "cli", "web", "config", "wsgi", "gunicorn_conf", "__main__", "keys"}  # see the rest, too
 EMBEDDING_EDGE = {"app", "routes", "config", "wsgi", "gunicorn_conf"}
@@ -205,6 +206,10 @@ LAZY: dict[str, set[str]] = {
         "recognition.cli.opening",
         "recognition.gallery",
         "recognition.gallery.backup",
+        "recognition.gallery.galleries",
+        "recognition.gallery.erasures",
+        "recognition.gallery.faces",
+        "recognition.gallery.replay",
         "recognition.gallery.transfer",
     },
     f"{CLI}models.py": {"preparation.manifest"},

@@ -224,6 +224,28 @@ class Persons(TypedDict):
     ]
 
 
+class Place(TypedDict):
+    """Where something was, and what has become of it there."""
+
+    place: Annotated[str, Field(description="Which part of the gallery, in words.")]
+    state: Annotated[str, Field(description="What has become of it, in words.")]
+
+
+class Gallery(TypedDict):
+    """A gallery, and how much is in it."""
+
+    name: Annotated[str, Field(description="What `gallery` in a query asks for.")]
+    samples: Total
+    persons: Annotated[int, Field(ge=0, description="How many people.")]
+    created: Time
+
+
+class Galleries(TypedDict):
+    """The galleries that the caller may see."""
+
+    galleries: Annotated[list[Gallery], Field(description="In the order of their names.")]
+
+
 class Receipt(TypedDict):
     """What was erased, where and when, and what this service cannot erase."""
 
@@ -231,8 +253,13 @@ class Receipt(TypedDict):
     samples: Annotated[list[str], Field(description="The ids of the samples that were erased.")]
     erased: Annotated[list[str], Field(description="What was stored of the person and of each sample.")]
     erased_at: Time
+    gallery: Annotated[str, Field(description="Out of which gallery.")]
     database: Annotated[str, Field(description="Its kind: sqlite or postgresql.")]
-    remains: Annotated[list[str], Field(description="What may still hold some of it.")]
+    places: Annotated[list[Place], Field(description="From where it was erased, and how.")]
+    remains: Annotated[list[str], Field(description="What may still hold some of it, in words.")]
+    after_restoring: Annotated[
+        str, Field(description="How to erase it again after a backup has brought it back, in words.")
+    ]
 
 
 class Erased(TypedDict):
@@ -256,9 +283,9 @@ class Cleared(TypedDict):
 
 
 class Deleted(TypedDict):
-    """The id of the sample that was removed."""
+    """The id of the sample, or the name of the gallery, that was removed."""
 
-    success: Annotated[list[str], Field(description="The id of the sample.")]
+    success: Annotated[list[str], Field(description="The id of the sample, or the name of the gallery.")]
 
 
 class Imported(TypedDict):

@@ -36,6 +36,8 @@ TIMES = {
 }
 STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES, "quality": 0.93}
 NEW_PERSON = {"name": "Eileen Collins", "metadata": {"consent": "2026-11-24"}}
+NEXT_PERSON = "WyJlaWxlZW4iLCJlaWxlZW4iLCIyMDI2LTAxLTMxVDEyOjAwOjAwKzAwOjAwIl0="
+GALLERY = {"name": "default", "samples": 92, "persons": 40, "created": "2026-01-31T12:00:00+00:00"}
 PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, **TIMES}
 ERASED = {
     "success": ["eileen"],
@@ -44,8 +46,11 @@ ERASED = {
         "samples": ["astronaut/1"],
         "erased": ["the person's name, metadata and times"],
         "erased_at": "2026-11-24T01:59:21.186000+00:00",
+        "gallery": "default",
         "database": "sqlite",
-        "remains": ["backups and exports that were made before"],
+        "places": [{"place": "the rows of the database", "state": "overwritten"}],
+        "remains": ["backups and exports that were made before, encrypted ones, too"],
+        "after_restoring": "`recognition gallery replay-erasures` erases it again ...",
     },
 }
 SUSPECT = {"id": "astronaut/1", "person": "eileen", "name": "Eileen Collins", "quality": 0.93}

@@ -11,7 +11,7 @@ from recognition.results import (
     Detection,
     EnrolledPicture,
     EnrolmentReport,
-    Erasure,
+    GallerySummary,
     PersonPage,
     Readiness,
     Recognition,
@@ -38,9 +38,6 @@ from recognition.web.wire import RecogniseOptions
 from serving.errors import Failure
 from serving.notices import Notice
 from serving.remarks import Remark
-
-ERASED = ("the person's name, metadata and times", "of each sample its vector, metadata, action and times")
-REMAINS = ("backups and exports that were made before", "lines of the audit log, which have these ids")
 
 
 def bbox(box: Box) -> str:
@@ -234,19 +231,19 @@ def persons_answer(page: PersonPage) -> answers.Persons:
     }
 
 
-def erasure_answer(erasure: Erasure, *, receipt: bool) -> answers.Erased:
-    """Render the answer to the removal of a person."""
-    answer: answers.Erased = {"success": [erasure.person]}
-    if receipt:
-        answer["receipt"] = {
-            "person": erasure.person,
-            "samples": erasure.samples,
-            "erased": list(ERASED),
-            "erased_at": erasure.erased_at.isoformat(),
-            "database": erasure.database,
-            "remains": list(REMAINS),
-        }
-    return answer
+def gallery_answer(gallery: GallerySummary) -> answers.Gallery:
+    """Render how much is in a gallery."""
+    return {
+        "name": gallery.name,
+        "samples": gallery.samples,
+        "persons": gallery.persons,
+        "created": gallery.created.isoformat(),
+    }
+
+
+def galleries_answer(galleries: Iterable[GallerySummary]) -> answers.Galleries:
+    """Render the list of galleries."""
+    return {"galleries": [gallery_answer(gallery) for gallery in galleries]}
 
 
 def import_answer(imported: int, unchanged: int, unnamed: int) -> Imported:

@@ -15,7 +15,7 @@ from serving.errors import (
 from serving.keys import ADMIN, ENROL
 from serving.routes import OCTETS, Route
 
-GALLERY = (errors.GalleryUnavailable, errors.AuditUnavailable)
+GALLERY = (NotFound, errors.GalleryUnavailable, errors.AuditUnavailable)
 CHANGE = (InvalidRequest, UnsupportedMediaType, *GALLERY)
 PERSON = "/persons/<path:person_id>"
 
@@ -25,7 +25,7 @@ PEOPLE = (
         "/persons",
         handlers_people.list_persons,
         ENROL,
-        (answers.Persons, {"persons": [examples.PERSON], "total": 40, "next": "WyJlaWxlZW4iLDdd"}),
+        (answers.Persons, {"persons": [examples.PERSON], "total": 40, "next": examples.NEXT_PERSON}),
         query=wire_people.PersonsQuery,
         raises=(InvalidRequest, *GALLERY),
     ),
@@ -36,6 +36,7 @@ PEOPLE = (
         ENROL,
         (answers.Person, {**examples.PERSON, "samples": 0}),
         json=(wire_people.NewPerson, examples.NEW_PERSON),
+        query=wire.InGallery,
         raises=(*CHANGE, errors.PersonExists),
     ),
     Route(
@@ -45,7 +46,8 @@ PEOPLE = (
         ENROL,
         (answers.Person, examples.PERSON),
         parameter=wire_people.PersonId,
-        raises=(NotFound, *GALLERY),
+        query=wire.InGallery,
+        raises=GALLERY,
     ),
     Route(
         "PATCH",
@@ -55,7 +57,8 @@ PEOPLE = (
         (answers.Person, examples.PERSON),
         json=(wire_people.PersonChanges, {"name": "Eileen Collins"}),
         parameter=wire_people.PersonId,
-        raises=(*CHANGE, NotFound),
+        query=wire.InGallery,
+        raises=CHANGE,
     ),
     Route(
         "DELETE",
@@ -65,7 +68,7 @@ PEOPLE = (
         (answers.Erased, examples.ERASED),
         query=wire_people.ErasureQuery,
         parameter=wire_people.PersonId,
-        raises=(InvalidRequest, NotFound, *GALLERY),
+        raises=(InvalidRequest, *GALLERY),
     ),
     Route(
         "POST",
@@ -75,7 +78,8 @@ PEOPLE = (
         (answers.Person, examples.PERSON),
         json=(wire_people.Merge, {"into": "eileen"}),
         parameter=wire_people.PersonId,
-        raises=(*CHANGE, NotFound),
+        query=wire.InGallery,
+        raises=CHANGE,
     ),
     Route(
         "GET",
@@ -85,7 +89,8 @@ PEOPLE = (
         (NDJSON, examples.EXPORTED),
         others=(OCTETS,),
         parameter=wire_people.PersonId,
-        raises=(NotFound, *GALLERY),
+        query=wire.InGallery,
+        raises=GALLERY,
     ),
     Route(
         "GET",
@@ -113,6 +118,7 @@ PEOPLE = (
         files={"file": "A picture of the person; it may come several times. Required."},
         several=True,
         form=wire_people.UploadOptions,
+        query=wire.InGallery,
         raises=(
             *CHANGE,
             Overloaded,
@@ -129,6 +135,7 @@ PEOPLE = (
         (answers.StoredSample, examples.STORED),
         json=(wire_people.SampleChanges, {"person": "eileen"}),
         parameter=wire.SampleId,
-        raises=(*CHANGE, NotFound, errors.AmbiguousName),
+        query=wire.InGallery,
+        raises=(*CHANGE, errors.AmbiguousName),
     ),
 )

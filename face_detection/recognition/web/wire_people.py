@@ -9,14 +9,14 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
-from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewPersonId
-from recognition.faces import Enrolment
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Name, NewExpiry, NewPersonId
+from recognition.faces import NEVER, Enrolment
 from recognition.web.wire import (
     FACE,
     MAX_PAGE,
     DetectOptions,
     FaceChoice,
-    Lax,
+    InGallery,
     LowQualityToo,
     Strict,
     Strictly,
@@ -25,7 +25,7 @@ from recognition.web.wire import (
 )
 from serving.errors import InvalidRequest, NotFound
 
-MAX_CURSOR = 4000  # characters of `next`: a search key and a number, in base64
+MAX_CURSOR = 6000  # characters of `next`: a search key, an id and a time, in base64
 
 PersonId = Annotated[
     Id, Field(description="The person's id, percent-encoded, slashes, too.", examples=["eileen"])
@@ -35,10 +35,10 @@ PersonMetadata = Annotated[
     Metadata, Field(description="Any JSON of up to 64 KiB, such as consent and purpose. Default: null.")
 ]
 Expiry = Annotated[
-    Moment | None,
+    NewExpiry | None,
     Field(
         description="From this time on the person is gone, with all samples: ISO 8601 with its offset from "
-        "UTC. Default: null, never.",
+        "UTC, or `never`. Default: null, as the server's DEFAULT_EXPIRES_DAYS says, or never.",
         examples=["2036-12-31T23:59:59Z"],
     ),
 ]
@@ -67,8 +67,9 @@ class _Changes(Strict):
         return sent
 
     def changes(self) -> dict[str, Any]:
-        """Return what was sent."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        """Return what was sent; `never` becomes None."""
+        sent = {name: getattr(self, name) for name in self.model_fields_set}
+        return sent | {"expires_at": None} if sent.get("expires_at") == NEVER else sent
 
 
 class PersonChanges(_Changes):
@@ -79,9 +80,9 @@ class PersonChanges(_Changes):
         Metadata, Field(description="Any JSON of up to 64 KiB; null removes it. Default: it stays.")
     ] = None
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the person is gone, with all samples; null: never. "
+            description="From this time on the person is gone, with all samples; null or `never`: never. "
             "Default: it stays.",
             examples=["2036-12-31T23:59:59Z"],
         ),
@@ -105,9 +106,9 @@ class SampleChanges(_Changes):
         None
     )
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the sample is gone; null: never. Default: it stays.",
+            description="From this time on the sample is gone; null or `never`: never. Default: it stays.",
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None
@@ -126,7 +127,7 @@ class Merge(Strict):
     into: Annotated[Id, Field(description="The id of the person who gets all samples. Required.")]
 
 
-class PersonsQuery(Lax):
+class PersonsQuery(InGallery):
     """Which people to list."""
 
     q: Annotated[
@@ -144,11 +145,15 @@ class PersonsQuery(Lax):
     ] = 100
     after: Annotated[
         str | None,
-        Field(max_length=MAX_CURSOR, description="`next` of the page before. Default: the first page."),
+        Field(
+            max_length=MAX_CURSOR,
+            pattern=r"^[A-Za-z0-9_=-]*$",
+            description="`next` of the page before. Default: the first page.",
+        ),
     ] = None
 
 
-class DoctorQuery(Lax):
+class DoctorQuery(InGallery):
     """Which samples to look at."""
 
     limit: Annotated[
@@ -164,7 +169,7 @@ class DoctorQuery(Lax):
     ] = None
 
 
-class ErasureQuery(Lax):
+class ErasureQuery(InGallery):
     """How to answer."""
 
     receipt: Annotated[
@@ -200,10 +205,10 @@ class UploadOptions(DetectOptions):
         Metadata, BeforeValidator(_json), Field(description="JSON of up to 64 KiB. Default: null.")
     ] = None
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the samples are gone: ISO 8601 with its offset from UTC. "
-            "Default: never.",
+            description="From this time on the samples are gone: ISO 8601 with its offset from UTC, or "
+            "`never`. Default: as the server's DEFAULT_EXPIRES_DAYS says, or never.",
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None
