@@ -355,7 +355,7 @@ def test_after_any_history_just_what_was_erased_is_gone(
         assert set(world.samples()) == {
             each for each in there if each not in erased and there[each] not in gone
         }
-        assert list(transfer.faults(gallery.engine)) == []
+        assert list(transfer.faults(gallery)) == []
 
 
 # --- the command
