@@ -486,7 +486,7 @@ class Service:
             EmbeddingUnavailable.
         """
         model = self._model()
-        return Scale(_fingerprint(model), model.threshold, self.min_quality)
+        return Scale(_fingerprint(model), model.dimension, model.threshold, self.min_quality)
 
     def check_comparable(self, fingerprint: str, dimension: int) -> None:
         """Make sure that vectors made elsewhere can be compared with those that are made here.
