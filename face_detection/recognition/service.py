@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count as counting
 from typing import Protocol, TypeVar
@@ -18,11 +18,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognition.admission import Admission, Shared
-from recognition.errors import GalleryModelMismatch, LowQuality, NoFace, SeveralFaces
-from recognition.faces import Choice, Encoded, Enrolment, Face, Match, Quality, Sample, Search, Stored
+from recognition.errors import Doubtful, GalleryModelMismatch, LowQuality, NoFace, SeveralFaces
+from recognition.faces import (
+    Around,
+    Choice,
+    Encoded,
+    Enrolment,
+    Face,
+    KeptFace,
+    Match,
+    Quality,
+    Sample,
+    Search,
+    Stored,
+    moment_of,
+)
+from recognition.matching.doubts import DOUBLE, Doubt, doubts
 from recognition.pictures import crops, drawing
 from recognition.pictures.choice import by_size, chosen
+from recognition.pictures.digest import digest
 from recognition.pictures.encoded import from_base64
+from recognition.pictures.keeping import keep_face
 from recognition.pictures.quality import SIDE_PX, assess, told
 from recognition.results import (
     Detection,
@@ -34,6 +50,7 @@ from recognition.results import (
     Readiness,
     Recognition,
     SamplePage,
+    Scale,
     Verification,
 )
 from serving.errors import Failure, ImageTooLarge, InvalidImage, InvalidRequest, NotFound, at
@@ -45,6 +62,7 @@ from serving.stages import count, stage, used
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
 CROPS_PER_CALL = 32  # of the embedding service, between which others may go first
 PICTURES_AHEAD = 8  # of an enrolment, that are begun before those before them are done
+COMPARED_AT_ONCE = 32  # samples of an enrolment, between which others may search
 # Of an enrolment, and searches of one picture for its faces, after which those go first who wait.
 PICTURES_PER_TURN = 8
 
@@ -79,6 +97,19 @@ class Gallery(Protocol):
 
     def upsert(self, new: Sequence[Sample], vectors: NDArray[np.float32], fingerprint: str) -> Stored:
         """Store samples with their vectors, all or none but those whose person is not clear."""
+        ...
+
+    def around(
+        self,
+        new: Sequence[Sample],
+        vectors: NDArray[np.float32],
+        fingerprint: str,
+        without: Collection[str],
+        *,
+        reach: float,
+        double: float,
+    ) -> list[Around]:
+        """Look what is around samples that are about to be stored, but for those of these ids."""
         ...
 
     def get(self, sample_id: str) -> Sample | None:
@@ -130,13 +161,26 @@ class Gallery(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _OneFace:
-    """A face, its crop, uint8 (S, S, 3), its quality, of how many in its picture, and remarks on that."""
+    """A face, its crop, uint8 (S, S, 3), its quality, of how many in its picture, and remarks on that.
+
+    kept: the picture of it that is to be kept, if one is.
+    """
 
     face: Face
     crop: NDArray[np.uint8]
     quality: Quality
     of: int
     remarks: tuple[Remark, ...]
+    kept: KeptFace | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Whose the samples are that are stored now, why others are not, and remarks on both, each by id."""
+
+    people: Mapping[str, str]
+    failed: Mapping[str, Failure]
+    remarks: Mapping[str, Sequence[Remark]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +192,15 @@ class Service:
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
     max_faces: of one picture are recognised or listed, the largest.
     min_quality: a face below it gets no name, and is enrolled only by those who accept it.
+    keep_faces: whether a picture of the face is kept of each sample.
     enrolment: decodes the pictures of all enrolments and finds their faces, so few pictures at once as it has
         threads.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
         reads a large request holds its turn already.
+    kept_for: how long samples are kept of which a caller does not say when they expire; None: for ever.
     clock: returns the time, in UTC.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
+    read: records which samples are shown, before the answer, where that is wanted.
     write: draws names on pictures, where OpenCV's own fonts do not do.
     rehearsal: shares the vector of one trial recognition between all that call `ready`.
     """
@@ -167,10 +214,13 @@ class Service:
     ready_picture: NDArray[np.uint8]
     max_faces: int
     min_quality: float
+    keep_faces: bool
     enrolment: Executor
     admission: Admission
+    kept_for: timedelta | None = None
     clock: Callable[[], datetime] = NOW
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
+    read: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     write: drawing.Write = drawing.no_fonts
     rehearsal: Shared[tuple[Model, NDArray[np.float32]]] = field(
         default_factory=lambda: Shared(REHEARSAL_KEPT_S)
@@ -273,7 +323,7 @@ class Service:
         vectors: list[NDArray[np.float32]] = []
         waiting: list[NDArray[np.uint8]] = []
         # Faces are found in threads of their own while this one waits for the vectors of those before.
-        cut = partial(self._crop_of, side=model.input_size, now=now)
+        cut = partial(self._face_of, side=model.input_size, now=now)
         with closing(_ahead(self.enrolment, cut, enrolments)) as outcomes:
             for number, (enrolment, outcome) in enumerate(zip(enrolments, outcomes, strict=True), 1):
                 check_client()
@@ -282,25 +332,74 @@ class Service:
                 if isinstance(outcome, Failure):
                     failed[enrolment.id] = outcome
                     continue
-                crop, enrolled[enrolment.id] = outcome
-                new.append(_sample(enrolment, now))
+                crop, sample, enrolled[sample.id] = outcome
+                new.append(sample)
                 waiting.append(crop)
                 if len(waiting) == CROPS_PER_CALL:
                     vectors.append(self._embed(np.stack(waiting), model))
                     waiting.clear()
         if waiting:
             vectors.append(self._embed(np.stack(waiting), model))
-        if new:
-            with stage("store"):
-                stored = self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
-            enrolled = {
-                sample_id: replace(picture, person=stored.people[sample_id])
-                for sample_id, picture in enrolled.items()
-                if sample_id in stored.people
-            }
-            failures = failed | stored.failed
-            failed = {each.id: failures[each.id] for each in enrolments if each.id in failures}
+        stored = self._store(new, vectors, {each.id for each in enrolments if each.strict}, model)
+        enrolled = {
+            sample_id: replace(
+                picture, person=person, remarks=(*picture.remarks, *stored.remarks.get(sample_id, ()))
+            )
+            for sample_id, picture in enrolled.items()
+            if (person := stored.people.get(sample_id)) is not None
+        }
+        failures = {**failed, **stored.failed}
+        failed = {each.id: failures[each.id] for each in enrolments if each.id in failures}
         return EnrolmentReport(enrolled, failed)
+
+    def _store(
+        self,
+        new: Sequence[Sample],
+        vectors: Sequence[NDArray[np.float32]],
+        strict: Collection[str],
+        model: Model,
+    ) -> _Stored:
+        """Store samples, but for the doubtful ones of `strict`, ids; the vectors are float32 (n, d)."""
+        if not new:
+            return _Stored({}, {}, {})
+        together = np.concatenate(vectors)
+        doubted = self._doubted(new, together, strict, model)
+        kept = [place for place, sample in enumerate(new) if not (doubted[sample.id] and sample.id in strict)]
+        with stage("store"):
+            stored = self.gallery.upsert([new[place] for place in kept], together[kept], _fingerprint(model))
+        remarks = {
+            sample_id: [_remark(doubt, stored.people) for doubt in some]
+            for sample_id, some in doubted.items()
+        }
+        refused = {
+            sample_id: Doubtful(some[0].detail, some)
+            for sample_id, some in remarks.items()
+            if some and sample_id in strict
+        }
+        return _Stored(stored.people, {**refused, **stored.failed}, remarks)
+
+    def _doubted(
+        self, new: Sequence[Sample], vectors: NDArray[np.float32], strict: Collection[str], model: Model
+    ) -> dict[str, list[Doubt]]:
+        """Compare samples, by id, with the gallery and with each other; the vectors are float32 (n, d)."""
+        ids = {sample.id for sample in new}
+        around: list[Around] = []
+        for start in range(0, len(new), COMPARED_AT_ONCE):
+            check_client()
+            if start:
+                self.admission.give_way()
+            places = slice(start, start + COMPARED_AT_ONCE)
+            with stage("search"):
+                around += self.gallery.around(
+                    new[places],
+                    vectors[places],
+                    _fingerprint(model),
+                    ids,
+                    reach=model.threshold,
+                    double=DOUBLE * model.threshold,
+                )
+        found = doubts(new, vectors, around, [sample.id in strict for sample in new], model.threshold)
+        return {sample.id: some for sample, some in zip(new, found, strict=True)}
 
     def detect(self, picture: Encoded, *, small_faces: bool | None = None) -> Largest[Detection]:
         """Find the faces of an encoded picture, largest first, and tell how good they are.
@@ -338,9 +437,13 @@ class Service:
         with self.admission():
             model = self._model()
             with at("image1"):
-                one = self._one_face(image1, model.input_size, small_faces, self.admission.give_way)
+                one = self._one_face(
+                    self._decode(image1), model.input_size, small_faces, self.admission.give_way
+                )
             with at("image2"):
-                two = self._one_face(image2, model.input_size, small_faces, self.admission.give_way)
+                two = self._one_face(
+                    self._decode(image2), model.input_size, small_faces, self.admission.give_way
+                )
             vectors = self._embed(np.stack([one.crop, two.crop]), model)
         self.audit("verify", [])
         distance = float(np.linalg.norm(np.subtract(*vectors.astype(np.float64))))
@@ -376,6 +479,15 @@ class Service:
         crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
         return model, self.embedder.embed(crop, model)
 
+    def scale(self) -> Scale:
+        """Tell what a check of the gallery goes by.
+
+        Raises:
+            EmbeddingUnavailable.
+        """
+        model = self._model()
+        return Scale(_fingerprint(model), model.threshold, self.min_quality)
+
     def check_comparable(self, fingerprint: str, dimension: int) -> None:
         """Make sure that vectors made elsewhere can be compared with those that are made here.
 
@@ -392,21 +504,23 @@ class Service:
         """Return one page of the samples, or of those with this name, or of the person with this id.
 
         Raises:
-            GalleryUnavailable.
+            GalleryUnavailable, AuditUnavailable.
         """
         page = self.gallery.page(limit=limit + 1, after=after, name=name, person=person)
         total = self.gallery.count(name, person)
+        self.read("list", [sample.id for sample in page[:limit]])
         return SamplePage(page[:limit], total, page[limit - 1].id if len(page) > limit else None)
 
     def sample(self, sample_id: str) -> Sample:
         """Return one sample.
 
         Raises:
-            NotFound, GalleryUnavailable.
+            NotFound, GalleryUnavailable, AuditUnavailable.
         """
         sample = self.gallery.get(sample_id)
         if sample is None:
             raise NotFound("There is no sample with this id.")
+        self.read("show", [sample.id])
         return sample
 
     def delete(self, sample_id: str) -> None:
@@ -418,47 +532,63 @@ class Service:
         if not self.gallery.delete(sample_id):
             raise NotFound("There is no sample with this id.")
 
-    def _crop_of(
+    def _face_of(
         self, enrolment: Enrolment, side: int, now: datetime
-    ) -> tuple[NDArray[np.uint8], EnrolledPicture] | Failure:
-        if enrolment.expires_at is not None and enrolment.expires_at <= now:
+    ) -> tuple[NDArray[np.uint8], Sample, EnrolledPicture] | Failure:
+        expires_at = moment_of(enrolment.expires_at, now, self.kept_for)
+        if expires_at is not None and expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
-            one = self._one_face(enrolment.image, side, enrolment.small_faces, choice=enrolment.face)
+            picture = self._decode(enrolment.image)
+            one = self._one_face(
+                picture, side, enrolment.small_faces, choice=enrolment.face, keep=self.keep_faces
+            )
         except (InvalidImage, ImageTooLarge, NoFace, SeveralFaces) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
         remarks = list(one.remarks)
         if one.of > 1 and enrolment.face == "largest":
+            if enrolment.strict:
+                return SeveralFaces(f"The picture has {one.of} faces.")
             detail = f"The picture has {one.of} faces; the largest was taken."
             remarks.append(Remark("several_faces", detail, {"faces": one.of}))
         if not self._tells(one.quality):
-            if not enrolment.accept_low_quality:
+            if enrolment.strict or not enrolment.accept_low_quality:
                 return LowQuality(told(one.quality), one.quality)
             remarks.append(Remark("low_quality", told(one.quality)))
-        return one.crop, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
+        sample = replace(
+            _sample(enrolment, now, expires_at),
+            quality=one.quality.value,
+            picture=digest(picture.pixels),
+            face=one.kept,
+        )
+        return one.crop, sample, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
 
     def _one_face(
         self,
-        picture: Encoded,
+        picture: Picture,
         side: int,
         small_faces: bool | None,
         give_way: Callable[[], None] = lambda: None,
         *,
         choice: Choice = "largest",
+        keep: bool = False,
     ) -> _OneFace:
         """Find the one face that is meant.
 
+        keep: make the picture of it that is kept.
+
         Raises:
-            InvalidImage, ImageTooLarge, ClientGone; NoFace, SeveralFaces: see `chosen`.
+            ClientGone; NoFace, SeveralFaces: see `chosen`.
         """
-        decoded = self._decode(picture)
-        found = self._found(decoded, small_faces, give_way)
+        found = self._found(picture, small_faces, give_way)
         if not found.faces and found.shrunk:
             raise NoFace(f"No face was found in the picture. {found.shrunk.detail}")
         face = chosen(found.faces, choice)
-        cut = self._cut(decoded, [face], side)
-        quality = self._assessed(decoded, [face], cut)[0]
-        return _OneFace(face, cut[0], quality, len(found.faces), decoded.remarks + found.remarks)
+        cut = self._cut(picture, [face], side)
+        quality = self._assessed(picture, [face], cut)[0]
+        with stage("crop"):
+            kept = keep_face(picture.pixels, face) if keep else None
+        return _OneFace(face, cut[0], quality, len(found.faces), picture.remarks + found.remarks, kept)
 
     def _assessed(self, picture: Picture, faces: Sequence[Face], cut: NDArray[np.uint8]) -> list[Quality]:
         """Tell how good faces are. `cut`: their crops for the model, used here if they have the size."""
@@ -549,7 +679,7 @@ def _recognition(
     return Recognition(face, matches, nearest[0].distance if nearest else None, model, quality)
 
 
-def _sample(enrolment: Enrolment, now: datetime) -> Sample:
+def _sample(enrolment: Enrolment, now: datetime, expires_at: datetime | None) -> Sample:
     return Sample(
         enrolment.id,
         enrolment.name or "",
@@ -557,9 +687,27 @@ def _sample(enrolment: Enrolment, now: datetime) -> Sample:
         enrolment.action,
         created=now,
         modified=now,
-        expires_at=enrolment.expires_at,
+        expires_at=expires_at,
         person=enrolment.person,
     )
+
+
+def _remark(doubt: Doubt, people: Mapping[str, str]) -> Remark:
+    """Put a doubt into words. `people`: whose the samples are that were stored with it."""
+    if doubt.near is None:
+        detail = f"The face is far from the person's others: {doubt.distance:.2f} from the nearest."
+        return Remark(doubt.code, detail, {"distance": doubt.distance})
+    near = doubt.near
+    values = {
+        "sample": near.id,
+        "person": people.get(near.id, near.person),
+        "name": near.name,
+        "distance": doubt.distance,
+    }
+    if doubt.code == "same_picture":
+        return Remark(doubt.code, f"Sample {near.id}, of {near.name}, is of the same picture.", values)
+    detail = f"The face is as near to {near.name} as one person's are to each other: {doubt.distance:.2f}."
+    return Remark(doubt.code, detail, values)
 
 
 def _fingerprint(model: Model) -> str:

@@ -66,6 +66,21 @@ def test_it_is_searched_as_ever_and_no_vector_lies_in_the_files(
     other.close()
 
 
+def test_no_digest_of_a_picture_lies_in_the_files(file: Path, url: str, gallery: Gallery) -> None:
+    samples = [a_sample(sample_id, picture=b"a digest") for sample_id in "ab"]
+    gallery.upsert(samples, vectors_of(1, 2), MODEL)
+    for path in file.parent.glob(f"{file.name}*"):
+        assert b"a digest" not in path.read_bytes()
+    with closing(sqlite3.connect(file)) as connection:
+        (one, two) = connection.execute("SELECT picture FROM samples").fetchall()
+        connection.execute("UPDATE samples SET picture = ? WHERE sample_id = 'b'", one)
+        connection.commit()
+    assert one != two
+    (around,) = gallery.around([a_sample("c")], vectors_of(1), MODEL, (), reach=99, double=99)
+    found = {match.sample.id: match.sample.picture for match in around.doubles}
+    assert found == {"a": b"a digest", "b": None}  # that of another sample cannot be passed off as its own
+
+
 def test_equal_vectors_look_different(file: Path, gallery: Gallery) -> None:
     enrol(gallery, ["a", "b"], [1, 1])
     with closing(sqlite3.connect(file)) as connection:
@@ -118,8 +133,8 @@ def test_a_vector_that_was_changed_in_the_file_is_noticed(
 
 
 SENTENCES = [
-    (None, KEY, "GALLERY_KEY is set, but the gallery's vectors are not encrypted"),
-    (KEY, None, "The gallery's vectors are encrypted, and GALLERY_KEY is not set."),
+    (None, KEY, "GALLERY_KEY is set, but the gallery is not encrypted"),
+    (KEY, None, "The gallery is encrypted, and GALLERY_KEY is not set."),
     (KEY, ANOTHER, "GALLERY_KEY is not the key of this gallery."),
 ]
 
@@ -171,13 +186,6 @@ def test_a_plain_file_in_the_place_of_an_encrypted_one_is_noticed(
         file.with_name(file.name + beside).unlink(missing_ok=True)
     with pytest.raises(GalleryUnavailable, match="not encrypted"):
         nearest_ids(gallery, 1)
-
-
-def test_postgresql_is_refused_before_it_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        load_gallery(read({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x", "GALLERY_KEY": TEXT}))
-    assert stopped.value.code == 3
-    assert "PostgreSQL compares the vectors itself" in capsys.readouterr().err
 
 
 def command(url: str, key: bytes | None, *arguments: object) -> str:

@@ -142,8 +142,19 @@ def test_every_call_of_face_detection(
     assert api.call("get_samples_count").count == 1
     sample = api.call("get_samples_sample_id", sample_id="m/1")
     assert (sample.name, sample.metadata["born"]) == ("Madonna", 1958)
+    check = api.call("get_doctor", limit=10)
+    assert ([finding.what for finding in check.findings], check.examined, check.next_) == (
+        ["few_samples"],
+        1,
+        None,
+    )
+
+    kept = api.call("get_samples_sample_id_face", sample_id="m/1").payload.read()
+    with Image.open(io.BytesIO(kept)) as picture:
+        assert (picture.format, max(picture.size) <= 256) == ("JPEG", True)
 
     # export, import: as bytes and in a form
+    assert b'"face"' in api.call("get_export", faces=True).payload.read()
     exported = api.call("get_export").payload.read()
     header, line, _, end = map(json.loads, exported.splitlines())
     assert (header["dimension"], line["id"], end["samples"]) == (128, "m/1", 1)

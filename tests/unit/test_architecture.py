@@ -202,9 +202,13 @@ LAZY: dict[str, set[str]] = {
     f"{CLI}doctor.py": {"recognition.cli.checks"},
     f"{CLI}gallery.py": {
         "embedding.network",
+        "recognition.cli.findings",
         "recognition.cli.opening",
         "recognition.gallery",
         "recognition.gallery.backup",
+        "recognition.gallery.erasures",
+        "recognition.gallery.faces",
+        "recognition.gallery.replay",
         "recognition.gallery.transfer",
     },
     f"{CLI}models.py": {"preparation.manifest"},

@@ -9,7 +9,7 @@ import base64
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter
 
 from recognition.bounds import NO_NUL, Id, Moment
 from recognition.errors import PersonExists
-from recognition.faces import Person, Sample
+from recognition.faces import Expiry, Person, Sample, moment_of
 from recognition.gallery import persons as rows_of_people
 from recognition.gallery import rows
 from recognition.gallery.database import empty_log, portions
@@ -46,6 +46,7 @@ def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | Non
     Raises:
         InvalidRequest: `after` is not from a page.
         GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log, which is to have what is shown, cannot be written.
     """
     part = search_key_of(q or "")
     query = sa.select(*PERSON_COLUMNS, persons.c.search_key)
@@ -70,6 +71,7 @@ def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | Non
             total = connection.execute(every).scalar_one()
         counts = _counts(connection, [row.key for row in found[:limit]], current.expired_by)
     listed = [person_of(row, counts.get(row.key, 0)) for row in found[:limit]]
+    gallery.audit.read("list", [], persons=[person.id for person in listed])
     last = _opaque(found[limit - 1]) if len(found) > limit else None
     return PersonPage(listed, total, last)
 
@@ -80,14 +82,23 @@ def get(gallery: Gallery, person_id: str) -> Person:
     Raises:
         NotFound: there is none.
         GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log, which is to have what is shown, cannot be written.
     """
     with gallery.reading() as (connection, current):
         row = row_of(connection, person_id, current.expired_by)
-        return person_of(row, _counts(connection, [row.key], current.expired_by).get(row.key, 0))
+        person = person_of(row, _counts(connection, [row.key], current.expired_by).get(row.key, 0))
+    gallery.audit.read("show", [], person=person.id)
+    return person
 
 
 def make(
-    gallery: Gallery, name: str, *, person_id: str | None = None, metadata: Any = None, expires_at: Any = None
+    gallery: Gallery,
+    name: str,
+    *,
+    person_id: str | None = None,
+    metadata: Any = None,
+    expires_at: Expiry = None,
+    kept_for: timedelta | None = None,
 ) -> Person:
     """Make a person without samples, who stays until they are removed or expire.
 
@@ -96,7 +107,8 @@ def make(
         name: others may have it, too.
         person_id: the caller's own; None: a new UUID.
         metadata: any JSON.
-        expires_at: a time; None: never.
+        expires_at: a time, or `never`; None: as `kept_for` says.
+        kept_for: how long those are kept for whom no time is told; None: for ever.
 
     Raises:
         PersonExists: somebody has the id.
@@ -105,8 +117,9 @@ def make(
         AuditUnavailable: the audit log cannot be written.
     """
     now = gallery.now()
-    _check_future(expires_at, now)
-    person = Person(person_id or str(uuid.uuid4()), name, metadata, now, now, expires_at)
+    moment = moment_of(expires_at, now, kept_for)
+    _check_future(moment, now)
+    person = Person(person_id or str(uuid.uuid4()), name, metadata, now, now, moment)
     with gallery.writing() as (connection, begin):
         same = rows_of_people.of_id(connection, person.id)
         if connection.execute(sa.select(persons.c.key).where(same)).first():
@@ -182,9 +195,11 @@ def delete(gallery: Gallery, person_id: str) -> Erasure:
         key = row_of(connection, person_id).key
         ids = rows.remove(connection, samples.c.person == key)
         connection.execute(persons.delete().where(persons.c.key == key))  # those made by hand are there still
+        erased_at = gallery.now()  # nobody else can write yet: what is enrolled later is not erased
         begin("delete", ids, person=person_id)
-    empty_log(gallery.engine)
-    return Erasure(person_id, ids, gallery.now(), gallery.engine.dialect.name)
+    emptied = empty_log(gallery.engine)
+    database = gallery.engine.dialect.name
+    return Erasure(person_id, ids, erased_at, gallery.name, database, emptied, gallery.audit.path is not None)
 
 
 def next_by_id(

@@ -168,11 +168,12 @@ def add(connection: sa.Connection, new: Iterable[Person]) -> Sequence[Any]:
     return connection.execute(persons.insert().returning(*PERSON_COLUMNS), values).all()
 
 
-def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    """Remove those who meet a condition, and have no samples (any more)."""
+def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
+    """Remove those who meet a condition, and have no samples (any more). Returns their ids."""
     # A sum, as in rows.py.
     here = persons.c.gallery + 0 == gallery_of(connection)
-    connection.execute(persons.delete().where(here, which, ~has_samples()))
+    removed = persons.delete().where(here, which, ~has_samples()).returning(persons.c.person_id)
+    return list(connection.execute(removed).scalars())
 
 
 def remove_emptied(connection: sa.Connection, keys: Collection[int]) -> None:

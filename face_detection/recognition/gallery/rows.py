@@ -46,6 +46,8 @@ REPLACED = (
     "modified",
     "revision",
     "expires_at",
+    "quality",
+    "picture",
 )
 
 

@@ -103,14 +103,14 @@ class DatabaseSearch:
         """
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {_name_of(gallery_of(connection))}")
         connection.execute(this_gallery(connection).values(indexed=None))
-        _remove_all(connection, samples, "samples")
+        _remove_all(connection, samples, "samples, faces")
         connection.execute(tombstones.delete().where(tombstones.c.gallery == gallery_of(connection)))
         if gallery_of(connection) == DEFAULT_KEY and 0 < (dimension or 0) <= INDEXED_DIMENSIONS:
             _index(connection, dimension or 0)
 
     def clear_people(self, connection: sa.Connection) -> None:
-        """Remove every person; TRUNCATE takes the empty table of samples along, which refers to this one."""
-        _remove_all(connection, persons, "persons, samples")
+        """Remove every person; TRUNCATE takes along the empty tables that refer to this one."""
+        _remove_all(connection, persons, "persons, samples, faces")
 
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int

@@ -20,7 +20,7 @@ from recognition.gallery.index import VectorIndex
 from recognition.gallery.portable import LARGEST
 from recognition.gallery.rows import count, inside
 from recognition.gallery.search import Neighbours
-from recognition.gallery.tables import State, gallery_of, persons, samples, tombstones
+from recognition.gallery.tables import State, faces, gallery_of, persons, samples, tombstones
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,8 @@ class MemorySearch:
 
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:
         """Remove every sample and tombstone; the caller raises `complete_since`."""
+        theirs = sa.select(samples.c.key).where(inside(connection))
+        connection.execute(faces.delete().where(faces.c.sample.in_(theirs)))  # cheaper than one by one
         for table in (samples, tombstones):
             connection.execute(table.delete().where(table.c.gallery == gallery_of(connection)))
 

@@ -15,10 +15,11 @@ import copy
 import json
 import logging
 import math
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import sqlalchemy as sa
@@ -26,8 +27,8 @@ from numpy.typing import NDArray
 
 from recognition.audit import Audit, Begin
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Match, Sample, Stored
-from recognition.gallery import atrest, persons, rows
+from recognition.faces import Around, Match, Sample, Stored
+from recognition.gallery import atrest, face_rows, persons, rows, surroundings
 from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_people
@@ -181,7 +182,7 @@ class Gallery:
         several have the name. A person keeps the first spelling of the name, unless all samples are replaced.
 
         Args:
-            new: n samples with n different ids.
+            new: n samples with n different ids, and what is kept of their faces; nothing else is.
             vectors: float32 (n, d), row i for sample i.
             fingerprint: of the model that made the vectors.
             only_newer: leave alone what is there in the same or a newer state.
@@ -223,10 +224,13 @@ class Gallery:
                     "modified": naive_utc(sample.modified),
                     "revision": revision,
                     "expires_at": sample.expires_at and naive_utc(sample.expires_at),
+                    "quality": sample.quality,
+                    "picture": atrest.sealed_picture(connection, sample),
                 }
                 for sample, vector in zip(new, vectors, strict=True)
             ]
             _, replaced = rows.store(connection, values, known)
+            face_rows.store(connection, new, [known[each.id].key for each in new if each.id in known])
             search.stored(connection, vectors.shape[1])
             spellings = {row["person"]: row["spelling"] for row in reversed(values) if row["spelling"]}
             persons.spell_anew(connection, revision, spellings)
@@ -372,6 +376,45 @@ class Gallery:
             for keys, distances in neighbours
         ]
 
+    def around(
+        self,
+        new: Sequence[Sample],
+        vectors: NDArray[np.float32],
+        fingerprint: str,
+        without: Collection[str],
+        *,
+        reach: float,
+        double: float,
+    ) -> list[Around]:
+        """Look what is around samples that are about to be stored.
+
+        Args:
+            new: n samples.
+            vectors: float32 (n, d), row i for sample i.
+            fingerprint: of the model that made the vectors.
+            without: ids of samples that do not count, since they are about to be replaced.
+            reach: the nearest sample of somebody else is nearer than this.
+            double: samples below this distance may be of the same picture.
+
+        Raises:
+            GalleryModelMismatch: the gallery holds vectors of another model.
+            GalleryUnavailable: the database cannot be reached or is locked.
+        """
+        with self.searching() as (search, connection, current):
+            if current.fingerprint != fingerprint and rows.any_sample(connection, current.expired_by):
+                raise _mismatch()
+            nearest = partial(search.nearest, connection, current._replace(fingerprint=fingerprint))
+            return surroundings.around(
+                nearest, connection, current, new, vectors, without, reach=reach, double=double
+            )
+
+    @contextmanager
+    def searching(self) -> Iterator[tuple[Search, sa.Connection, State]]:
+        """Begin a transaction to search in; gives the search, whose lock is held, too."""
+        search = self._search()
+        with search.lock, self.reading() as (connection, current):
+            yield search, connection, current
+
     @contextmanager
     def reading(self) -> Iterator[tuple[sa.Connection, State]]:
         """Begin a transaction; gives the state in it, too, which says whether samples in it have expired."""
@@ -396,9 +439,9 @@ class Gallery:
             erased_by = self._judged(connection, current.trust, moment).erases_by(moment)
             if erases := current.due(erased_by):
                 expired = rows.remove(connection, gone_by(current.gallery, erased_by))
-                gone = sa.and_(persons.inside(connection), persons_table.c.expires_at <= erased_by)
-                persons.remove(connection, gone)
-                begin("expire", expired)
+                over = sa.and_(persons.inside(connection), persons_table.c.expires_at <= erased_by)
+                gone = persons.remove(connection, over)
+                begin("expire", expired, **({"persons": gone} if gone else {}))
             yield connection, begin
         if erases:
             empty_log(self.engine)

@@ -97,6 +97,8 @@ samples = sa.Table(
     sa.Column("modified", sa.DateTime, nullable=False),  # UTC
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.DateTime),  # UTC; null: never
+    sa.Column("quality", sa.Double),  # of the face, in [0, 1]; null: not known
+    sa.Column("picture", sa.LargeBinary),  # its digest, maybe encrypted; null: not known
     sa.Index("samples_by_id", "gallery", "sample_id", unique=True),
     sa.Index("samples_by_revision", "gallery", "revision"),
     sqlite_autoincrement=True,
@@ -117,6 +119,16 @@ sa.Index(
     persons.c.expires_at,
     sqlite_where=PERSON_EXPIRES,
     postgresql_where=PERSON_EXPIRES,
+)
+
+# A migration that copies the samples must copy these along: they go with the table that is dropped.
+faces = sa.Table(
+    "faces",
+    metadata,
+    sa.Column(
+        "sample", Key, sa.ForeignKey(samples.c.key, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("face", sa.LargeBinary, nullable=False),  # see kept.py; maybe encrypted
 )
 
 tombstones = sa.Table(
@@ -206,6 +218,7 @@ SAMPLES = sa.select(
     samples.c.expires_at,
     persons.c.person_id,
     samples.c.spelling,
+    samples.c.quality,
 ).join_from(samples, persons, samples.c.person == persons.c.key)
 
 
@@ -234,7 +247,7 @@ def expired(
 def sample_of(row: Any) -> Sample:
     """Turn a row of SAMPLES, or one that begins as they do, into a sample."""
     # By place: a search may match thousands, and a name takes as long to look up as a value to be read.
-    _, sample_id, name, metadata, action, created, modified, expires_at, person, spelling = row[:10]
+    _, sample_id, name, metadata, action, created, modified, expires_at, person, spelling, quality = row[:11]
     return Sample(
         sample_id,
         name,
@@ -245,6 +258,7 @@ def sample_of(row: Any) -> Sample:
         expires_at and expires_at.replace(tzinfo=UTC),
         person,
         spelling,
+        quality,
     )
 
 

@@ -52,6 +52,14 @@ Reasons = Annotated[
 ]
 
 
+@with_config(ConfigDict(extra="allow"))  # what goes with a code
+class PictureWarning(TypedDict):
+    """Something worth knowing of a picture that was processed nevertheless."""
+
+    code: Annotated[str, Field(description="For programs: `several_faces`, `looks_like`, `truncated`, ...")]
+    detail: Annotated[str, Field(description="For people.")]
+
+
 class Fault(TypedDict):
     """Why one picture of an enrolment failed."""
 
@@ -63,14 +71,9 @@ class Fault(TypedDict):
     file: NotRequired[FileName]
     quality: NotRequired[Quality]
     reasons: NotRequired[Reasons]
-
-
-@with_config(ConfigDict(extra="allow"))  # what goes with a code
-class PictureWarning(TypedDict):
-    """Something worth knowing of a picture that was processed nevertheless."""
-
-    code: Annotated[str, Field(description="For programs: `several_faces`, `truncated`, ...")]
-    detail: Annotated[str, Field(description="For people.")]
+    warnings: NotRequired[
+        Annotated[list[PictureWarning], Field(description="With `strict`: what would have been warned of.")]
+    ]
 
 
 class SampleSeen(TypedDict):
@@ -186,6 +189,7 @@ class StoredSample(TypedDict):
     created: Time
     modified: Time
     expires_at: Annotated[str | None, Field(description="ISO 8601, UTC; null: never.")]
+    quality: Annotated[Quality | None, Field(description="Of the face; null: not known.")]
 
 
 class Samples(TypedDict):
@@ -220,6 +224,13 @@ class Persons(TypedDict):
     ]
 
 
+class Place(TypedDict):
+    """Where something was, and what has become of it there."""
+
+    place: Annotated[str, Field(description="Which part of the gallery, in words.")]
+    state: Annotated[str, Field(description="What has become of it, in words.")]
+
+
 class Gallery(TypedDict):
     """A gallery, and how much is in it."""
 
@@ -242,8 +253,13 @@ class Receipt(TypedDict):
     samples: Annotated[list[str], Field(description="The ids of the samples that were erased.")]
     erased: Annotated[list[str], Field(description="What was stored of the person and of each sample.")]
     erased_at: Time
+    gallery: Annotated[str, Field(description="Out of which gallery.")]
     database: Annotated[str, Field(description="Its kind: sqlite or postgresql.")]
-    remains: Annotated[list[str], Field(description="What may still hold some of it.")]
+    places: Annotated[list[Place], Field(description="From where it was erased, and how.")]
+    remains: Annotated[list[str], Field(description="What may still hold some of it, in words.")]
+    after_restoring: Annotated[
+        str, Field(description="How to erase it again after a backup has brought it back, in words.")
+    ]
 
 
 class Erased(TypedDict):

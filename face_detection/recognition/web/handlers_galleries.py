@@ -38,7 +38,7 @@ def in_gallery(parts: Parts, route: Route) -> Parts:
     gallery = parts.gallery.of(name)
     if model:
         gallery.check_there()
-    service = replace(parts.service, gallery=gallery, audit=gallery.audit)
+    service = replace(parts.service, gallery=gallery, audit=gallery.audit, read=gallery.audit.read)
     return replace(parts, service=service, gallery=gallery, bound=own is not None)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from recognition.errors import AmbiguousName, LowQuality
+from recognition.errors import AmbiguousName, Doubtful, LowQuality
 from recognition.faces import Box, Face, Person, Quality, Sample
 from recognition.results import (
     Detection,
     EnrolledPicture,
     EnrolmentReport,
-    Erasure,
     GallerySummary,
     PersonPage,
     Readiness,
@@ -40,9 +39,6 @@ from serving.errors import Failure
 from serving.notices import Notice
 from serving.remarks import Remark
 
-ERASED = ("the person's name, metadata and times", "of each sample its vector, metadata, action and times")
-REMAINS = ("backups and exports that were made before", "lines of the audit log, which have these ids")
-
 
 def bbox(box: Box) -> str:
     """Render a box as "x, y, w, h" in whole pixels, at least 1 x 1."""
@@ -70,6 +66,9 @@ def _fault(error: Failure, file: str | None) -> Fault:
         fault["persons"] = list(error.persons)
     if isinstance(error, LowQuality) and error.quality:
         fault["quality"], fault["reasons"] = error.quality.value, _reasons(error.quality)
+    if isinstance(error, Doubtful) and error.remarks:
+        fault["code"] = error.remarks[0].code
+        fault["warnings"] = [_warning(remark) for remark in error.remarks]
     if file is not None:
         fault["file"] = file
     return fault
@@ -206,6 +205,7 @@ def sample_answer(sample: Sample) -> StoredSample:
         "created": sample.created.isoformat(),
         "modified": sample.modified.isoformat(),
         "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
+        "quality": sample.quality,
     }
 
 
@@ -244,21 +244,6 @@ def gallery_answer(gallery: GallerySummary) -> answers.Gallery:
 def galleries_answer(galleries: Iterable[GallerySummary]) -> answers.Galleries:
     """Render the list of galleries."""
     return {"galleries": [gallery_answer(gallery) for gallery in galleries]}
-
-
-def erasure_answer(erasure: Erasure, *, receipt: bool) -> answers.Erased:
-    """Render the answer to the removal of a person."""
-    answer: answers.Erased = {"success": [erasure.person]}
-    if receipt:
-        answer["receipt"] = {
-            "person": erasure.person,
-            "samples": erasure.samples,
-            "erased": list(ERASED),
-            "erased_at": erasure.erased_at.isoformat(),
-            "database": erasure.database,
-            "remains": list(REMAINS),
-        }
-    return answer
 
 
 def import_answer(imported: int, unchanged: int, unnamed: int) -> Imported:

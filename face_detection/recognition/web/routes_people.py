@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recognition import errors
-from recognition.web import answers, examples, handlers_people, wire, wire_people
+from recognition.web import answers, answers_doctor, examples, handlers_people, wire, wire_people
 from recognition.web.handlers import NDJSON
 from serving.errors import (
     DiskFull,
@@ -91,6 +91,22 @@ PEOPLE = (
         parameter=wire_people.PersonId,
         query=wire.InGallery,
         raises=GALLERY,
+    ),
+    Route(
+        "GET",
+        "/doctor",
+        handlers_people.examine,
+        ENROL,
+        (answers_doctor.Examined, examples.EXAMINED),
+        queued=True,
+        query=wire_people.DoctorQuery,
+        raises=(
+            InvalidRequest,
+            Overloaded,
+            *GALLERY,
+            errors.EmbeddingUnavailable,
+            errors.GalleryModelMismatch,
+        ),
     ),
     Route(
         "POST",

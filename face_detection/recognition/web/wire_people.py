@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
-from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewPersonId
-from recognition.faces import Enrolment
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Name, NewExpiry, NewPersonId
+from recognition.faces import NEVER, Enrolment
 from recognition.web.wire import (
     FACE,
     MAX_PAGE,
@@ -19,6 +19,7 @@ from recognition.web.wire import (
     InGallery,
     LowQualityToo,
     Strict,
+    Strictly,
     at_point,
     parse_text,
 )
@@ -34,10 +35,10 @@ PersonMetadata = Annotated[
     Metadata, Field(description="Any JSON of up to 64 KiB, such as consent and purpose. Default: null.")
 ]
 Expiry = Annotated[
-    Moment | None,
+    NewExpiry | None,
     Field(
         description="From this time on the person is gone, with all samples: ISO 8601 with its offset from "
-        "UTC. Default: null, never.",
+        "UTC, or `never`. Default: null, as the server's DEFAULT_EXPIRES_DAYS says, or never.",
         examples=["2036-12-31T23:59:59Z"],
     ),
 ]
@@ -66,8 +67,9 @@ class _Changes(Strict):
         return sent
 
     def changes(self) -> dict[str, Any]:
-        """Return what was sent."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        """Return what was sent; `never` becomes None."""
+        sent = {name: getattr(self, name) for name in self.model_fields_set}
+        return sent | {"expires_at": None} if sent.get("expires_at") == NEVER else sent
 
 
 class PersonChanges(_Changes):
@@ -78,9 +80,9 @@ class PersonChanges(_Changes):
         Metadata, Field(description="Any JSON of up to 64 KiB; null removes it. Default: it stays.")
     ] = None
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the person is gone, with all samples; null: never. "
+            description="From this time on the person is gone, with all samples; null or `never`: never. "
             "Default: it stays.",
             examples=["2036-12-31T23:59:59Z"],
         ),
@@ -104,9 +106,9 @@ class SampleChanges(_Changes):
         None
     )
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the sample is gone; null: never. Default: it stays.",
+            description="From this time on the sample is gone; null or `never`: never. Default: it stays.",
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None
@@ -151,6 +153,22 @@ class PersonsQuery(InGallery):
     ] = None
 
 
+class DoctorQuery(InGallery):
+    """Which samples to look at."""
+
+    limit: Annotated[
+        int,
+        Field(ge=1, le=MAX_PAGE, description="How many samples in one part. Default: 100.", examples=[100]),
+    ] = 100
+    after: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9]{1,18}\.[0-9]{1,18}$",
+            description="`next` of the part before. Default: the first part.",
+        ),
+    ] = None
+
+
 class ErasureQuery(InGallery):
     """How to answer."""
 
@@ -187,15 +205,16 @@ class UploadOptions(DetectOptions):
         Metadata, BeforeValidator(_json), Field(description="JSON of up to 64 KiB. Default: null.")
     ] = None
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the samples are gone: ISO 8601 with its offset from UTC. "
-            "Default: never.",
+            description="From this time on the samples are gone: ISO 8601 with its offset from UTC, or "
+            "`never`. Default: as the server's DEFAULT_EXPIRES_DAYS says, or never.",
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None
     face: Annotated[str, FACE] = "largest"
     accept_low_quality: LowQualityToo = False
+    strict: Strictly = False
 
     @field_validator("face")
     @classmethod
