@@ -30,6 +30,12 @@ class PersonExists(Failure):
     code = "person_exists"
 
 
+class ChangedMeanwhile(Failure):
+    """What a caller wants to put right or take back is no longer as they have seen it."""
+
+    code = "changed_meanwhile"
+
+
 class SeveralFaces(Failure):
     """The picture has several faces where it must have one."""
 

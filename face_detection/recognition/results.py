@@ -143,6 +143,28 @@ class PersonPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """Two people who are one now, and what takes that back.
+
+    person: who has all samples now.
+    emptied: who is gone, and how many samples they had.
+    revision: of the merge, which the samples that have moved keep until somebody changes them.
+    """
+
+    person: Person
+    emptied: Person
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unmerged:
+    """Who is back after a merge, and how many samples stay, since somebody has changed them meanwhile."""
+
+    person: Person
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """What was erased of a person: their own row, and the samples with these ids; when, and from what."""
 

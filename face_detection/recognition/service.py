@@ -19,7 +19,18 @@ from numpy.typing import NDArray
 
 from recognition.admission import Admission, Shared
 from recognition.errors import GalleryModelMismatch, LowQuality, NoFace, SeveralFaces
-from recognition.faces import Choice, Encoded, Enrolment, Face, Match, Quality, Sample, Search, Stored
+from recognition.faces import (
+    Choice,
+    Encoded,
+    Enrolment,
+    Face,
+    Match,
+    Mistaken,
+    Quality,
+    Sample,
+    Search,
+    Stored,
+)
 from recognition.pictures import crops, drawing
 from recognition.pictures.choice import by_size, chosen
 from recognition.pictures.encoded import from_base64
@@ -77,7 +88,14 @@ class Embedder(Protocol):
 class Gallery(Protocol):
     """Keeps samples and finds the nearest ones."""
 
-    def upsert(self, new: Sequence[Sample], vectors: NDArray[np.float32], fingerprint: str) -> Stored:
+    def upsert(
+        self,
+        new: Sequence[Sample],
+        vectors: NDArray[np.float32],
+        fingerprint: str,
+        *,
+        mistaken: Mistaken | None = None,
+    ) -> Stored:
         """Store samples with their vectors, all or none but those whose person is not clear."""
         ...
 
@@ -259,7 +277,24 @@ class Service:
         with self.admission():
             return self._enrol(list(by_id.values()))
 
-    def _enrol(self, enrolments: list[Enrolment]) -> EnrolmentReport:
+    def correct(self, enrolment: Enrolment, mistaken: Mistaken | None) -> EnrolledPicture:
+        """Store a face that was taken for somebody else's as a sample, and put right what it was taken for.
+
+        All of it is on disk when this returns; on an exception none is.
+
+        mistaken: the sample that it was taken for; None: that stays as it is.
+
+        Raises:
+            NoFace, SeveralFaces, LowQuality, InvalidImage, ImageTooLarge, InvalidRequest: as `enrol` tells
+            them; NotFound: of a person or a sample; AmbiguousName, ChangedMeanwhile; what `enrol` raises.
+        """
+        with self.admission():
+            report = self._enrol([enrolment], mistaken)
+        for failure in report.failed.values():
+            raise failure
+        return report.enrolled[enrolment.id]
+
+    def _enrol(self, enrolments: list[Enrolment], mistaken: Mistaken | None = None) -> EnrolmentReport:
         """Do the work of `enrol`; the ids differ from each other."""
         if not enrolments:
             return EnrolmentReport({}, {})
@@ -290,7 +325,8 @@ class Service:
             vectors.append(self._embed(np.stack(waiting), model))
         if new:
             with stage("store"):
-                stored = self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
+                fingerprint = _fingerprint(model)
+                stored = self.gallery.upsert(new, np.concatenate(vectors), fingerprint, mistaken=mistaken)
             enrolled = {
                 sample_id: replace(picture, person=stored.people[sample_id])
                 for sample_id, picture in enrolled.items()

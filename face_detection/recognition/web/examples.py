@@ -36,7 +36,17 @@ TIMES = {
 }
 STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES}
 NEW_PERSON = {"name": "Eileen Collins", "metadata": {"consent": "2026-11-24"}}
-PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, **TIMES}
+PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, "sample": "astronaut/1", **TIMES}
+MERGED = {
+    "id": "another",
+    "name": "E. Collins",
+    "metadata": None,
+    "samples": 2,
+    "created": TIMES["created"],
+    "expires_at": None,
+    "by_hand": True,
+    "revision": 17,
+}
 ERASED = {
     "success": ["eileen"],
     "receipt": {
@@ -53,6 +63,16 @@ ENROLLED = {
     "fail": ["2"],
     "errors": {"2": {"code": "no_face", "detail": "No face was found in the picture."}},
     "samples": {"astronaut/1": {"person": "eileen", "faces": 1, "bbox": BOX, **QUALITY, "warnings": []}},
+}
+CORRECTED = {
+    "id": "astronaut/2",
+    "person": "eileen",
+    "faces": 1,
+    "bbox": BOX,
+    **QUALITY,
+    "warnings": [],
+    "moved": [],
+    "removed": ["astronaut/1"],
 }
 VERIFIED = {
     "verified": True,

@@ -30,6 +30,7 @@ STATUS: dict[type[Failure], int] = {
     errors.DamagedGallery: 400,
     errors.AmbiguousName: 409,
     errors.PersonExists: 409,
+    errors.ChangedMeanwhile: 409,
     errors.GalleryModelMismatch: 409,
     errors.EmbeddingUnavailable: 503,
     errors.GalleryUnavailable: 503,
