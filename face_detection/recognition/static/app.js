@@ -7,31 +7,45 @@ import * as enrol from "./enrol.js";
 import { explain, isDown, isOutage } from "./errors.js";
 import * as gallery from "./gallery.js";
 import { know } from "./panel.js";
+import * as people from "./people.js";
+import * as person from "./person.js";
 import * as recognise from "./recognise.js";
 
-const VIEWS = { recognise, enrol, gallery, compare };
+const VIEWS = { recognise, enrol, people, person, gallery, compare };
+const UNDER = { person: "people" }; // views that others lead to, by their links
 const alert = byId("alert");
 
 let view = null;
+let about; // what the view is about, as the address has it behind the view's name
 let checking = false;
 
 function show() {
-  const asked = location.hash.slice(1);
-  const name = asked in VIEWS ? asked : "recognise";
-  if (VIEWS[name] === view || (view && asked === "main")) return; // #main is the link past the navigation
+  const [asked, ...rest] = location.hash.slice(1).split("/");
+  const name = Object.hasOwn(VIEWS, asked) ? asked : "recognise";
+  const what = decoded(rest.join("/"));
+  if (view && (asked === "main" || (VIEWS[name] === view && what === about))) return; // #main: past the navigation
   view?.leave?.();
   const first = view === null;
   view = VIEWS[name];
+  about = what;
   for (const other of Object.keys(VIEWS)) byId(`view-${other}`).hidden = other !== name;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    if (link.hash === `#${UNDER[name] ?? name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   const title = byId(`title-${name}`);
   document.title = `${title.textContent} · Faces`;
   if (!first) title.focus();
   scrollTo(0, 0);
-  view.enter?.();
+  view.enter?.(about);
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // somebody has typed it
+  }
 }
 
 /** Ask the server how it is, with a recognition from end to end. */
@@ -66,7 +80,7 @@ calls.addEventListener("told", ({ detail: { what, error } }) => {
 
 async function again() {
   await check();
-  view.enter?.();
+  view.enter?.(about);
 }
 
 function warn(text, ...more) {
