@@ -1,6 +1,7 @@
 // The frame of the page: which view is shown, what is dropped and pasted, and how the server is.
 
 import { calls, forgetKey, hasKey, ready, version } from "./api.js";
+import * as check from "./check.js";
 import * as compare from "./compare.js";
 import { byId, el } from "./elements.js";
 import * as enrol from "./enrol.js";
@@ -11,8 +12,8 @@ import * as people from "./people.js";
 import * as person from "./person.js";
 import * as recognise from "./recognise.js";
 
-const VIEWS = { recognise, enrol, people, person, gallery, compare };
-const UNDER = { person: "people" }; // views that others lead to, by their links
+const VIEWS = { recognise, enrol, people, person, check, gallery, compare };
+const UNDER = { person: "people", check: "people" }; // views that others lead to, by their links
 const alert = byId("alert");
 
 let view = null;
@@ -49,7 +50,7 @@ function decoded(text) {
 }
 
 /** Ask the server how it is, with a recognition from end to end. */
-async function check() {
+async function checkServer() {
   checking = true;
   try {
     const model = await ready();
@@ -73,13 +74,13 @@ calls.addEventListener("told", ({ detail: { what, error } }) => {
   if (what === "failed" && isDown(error)) say("ill", "Not ready");
   if (what === "well") {
     alert.replaceChildren();
-    if (!checking && byId("server").dataset.state === "ill") check(); // it is back, or a part of it
+    if (!checking && byId("server").dataset.state === "ill") checkServer(); // it is back, or a part of it
   } else if (what === "busy") warn(`The server is busy; trying again in ${error.retryAfterS} s.`);
   else if (isOutage(error)) warn(explain(error), el("button", { type: "button", click: again }, "Try again"));
 });
 
 async function again() {
-  await check();
+  await checkServer();
   view.enter?.(about);
 }
 
@@ -120,5 +121,5 @@ document.addEventListener("paste", (event) => {
 for (const { start } of Object.values(VIEWS)) start();
 addEventListener("hashchange", show);
 show();
-check();
+checkServer();
 version().then((number) => number && byId("version").append(`Version ${number}`), () => {}); // the alert tells of outages

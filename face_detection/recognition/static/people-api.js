@@ -23,6 +23,9 @@ export const merge = (id, into) => json(`${personPath(id)}/merge`, sent("POST", 
 /** Take a merge back. Answers with who is there again, and how many faces are `left` because they were changed. */
 export const unmerge = (into, merged) => json(`${personPath(into)}/unmerge`, sent("POST", merged));
 
+/** Look for what may be wrong in a part of the gallery: query has `limit` and `after`. */
+export const examine = (query) => json(`doctor?${new URLSearchParams(query)}`);
+
 /** Give a sample to somebody else: {person} or {name}. */
 export const moveSample = (id, whose) => json(`samples/${encodeURIComponent(id)}`, sent("PATCH", whose));
 

@@ -45,6 +45,7 @@ PAGE_FILES = Literal[
     "avatar.js",
     "boxes.js",
     "camera.js",
+    "check.js",
     "chooser.js",
     "compare.js",
     "correction.js",
