@@ -18,11 +18,12 @@ from browsing import NARROW, TIMEOUT_S, Visit, enrol, enrolled, running_chromium
 from galleries import a_sample
 from recognition.gallery import open_gallery
 from recognition.gallery.tables import state
-from running import Pair, running_pair
+from running import ROOT, Pair, running_pair
 from serving import keys
 
 Photographs = dict[str, list[Path]]
 
+STATIC = ROOT / "face_detection" / "recognition" / "static"
 MANY, PAGE = 10_000, 48
 RECOGNISER, RECOGNISER_KEY = keys.new("the-door", "recognise")
 ENROLLER, ENROLLER_KEY = keys.new("the-desk", "enrol,recognise")
@@ -114,6 +115,19 @@ def test_an_answer_to_what_was_typed_before_is_dropped(visit: Visit, pair: Pair,
         held[0].continue_()
     page.evaluate("new Promise(requestAnimationFrame)")
     expect(listed).to_have_text(["Bea"])
+
+
+def test_faces_that_are_kept_are_shown(visit: Visit, pair: Pair, ann_and_bea: None) -> None:
+    portrait = STATIC / "ready.jpg"
+    page = visit.page
+    page.route("**/samples/*/face", lambda route: route.fulfill(path=portrait, content_type="image/jpeg"))
+    visit.view("people")
+    faces = page.locator("#people-list img")
+    expect(faces).to_have_count(2)
+    assert faces.first.evaluate("image => image.naturalWidth") > 0
+    page.locator("#people-list a").first.click()
+    expect(page.locator("#person-faces img")).to_have_count(2)
+    visit.screenshot("person-faces")
 
 
 # --- changed
