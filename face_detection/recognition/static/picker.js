@@ -13,6 +13,7 @@ const chosen = new WeakMap(); // by input: the person
 const others = new WeakMap(); // by input: the id of whom it is never to suggest
 const list = byId("suggestions");
 let open = null; // the input that the list belongs to
+let offered = ""; // what it has suggestions for
 let active = -1; // which of its options would be chosen
 let turn = 0; // answers to what was typed before are dropped
 let refused = false; // this key may not list people
@@ -62,12 +63,14 @@ const offer = debounced(suggest);
 
 async function suggest(input) {
   const q = nameIn(input);
+  if (open === input && offered === q) return; // nobody's choice is taken away
   const mine = ++turn;
   if (!q || refused || input !== document.activeElement) return close();
   try {
     const { persons } = await people({ q, limit: MOST });
     if (mine !== turn || input !== document.activeElement) return;
     show(input, persons.filter(({ id }) => id !== others.get(input)));
+    offered = q;
   } catch (error) {
     refused = error.status === 403;
     if (mine === turn) close();
@@ -117,7 +120,8 @@ function pick(i) {
 }
 
 function key(event) {
-  if (!open || event.isComposing) return;
+  if (event.isComposing) return;
+  if (!open) return event.key === "ArrowDown" ? suggest(event.target) : undefined;
   const number = list.children.length;
   if (event.key === "ArrowDown") mark((active + 1) % number);
   else if (event.key === "ArrowUp") mark((active <= 0 ? number : active) - 1);
