@@ -237,8 +237,7 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
     for field in fields.values():
         kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
         if kinds:
-            (kind,) = kinds
-            field.update(kind)
+            field.update(kinds[0] if len(kinds) == 1 else {"anyOf": kinds})
             del field["default"]
     return dict(fields)
 

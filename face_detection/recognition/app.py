@@ -51,6 +51,7 @@ def create_app(
     notices: what /ready shows beside; None: nothing.
     """
     measured = metrics.create(gallery)
+    audit = Audit(settings.audit_log, reads=settings.audit_reads)
     running, waiting = measured.gauges["running"], measured.gauges["waiting"]
 
     def queue_changed(at_work: int, in_queue: int) -> None:
@@ -67,9 +68,12 @@ def create_app(
         ready_picture=ready_picture(settings.min_face_px),
         max_faces=settings.max_faces,
         min_quality=settings.min_quality,
+        keep_faces=settings.keep_faces,
         enrolment=ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
         admission=Admission(settings.max_running, settings.max_waiting, queue_changed),
-        audit=Audit(settings.audit_log),
+        kept_for=settings.kept_for,
+        audit=audit,
+        read=audit.read,
         write=Fonts(fonts.find()).write,
     )
     keys = settings.api_keys or settings.api_keys_file
@@ -144,7 +148,7 @@ def load_gallery(settings: Settings) -> Gallery:
     Raises:
         SystemExit: with the status at which gunicorn's master stops.
     """
-    audit = Audit(settings.audit_log)
+    audit = Audit(settings.audit_log, reads=settings.audit_reads)
     try:
         audit.check()
         gallery = open_gallery(

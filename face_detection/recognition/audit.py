@@ -34,7 +34,7 @@ class Begin(Protocol):
     people: ids of those whom it is about, by what they are in it.
     """
 
-    def __call__(self, what: str, concerned: Sequence[str] | int, **people: str) -> None:
+    def __call__(self, what: str, concerned: Sequence[str] | int, **people: str | Sequence[str]) -> None:
         """Take what is done, and the ids of the samples, or how many there are where they are all."""
         ...
 
@@ -45,10 +45,12 @@ class Audit:
 
     path: the file, made for its owner only; `-` is stderr; None: nothing is kept.
     clock: returns the time, in UTC.
+    reads: whether lines are wanted of what is merely shown, too.
     """
 
     path: Path | None
     clock: Callable[[], datetime] = NOW
+    reads: bool = False
 
     def __call__(self, what: str, concerned: Sequence[str] | int) -> None:
         """Write the one line of an answer that changes nothing, `done`, before it is given.
@@ -61,6 +63,14 @@ class Audit:
             AuditUnavailable: the line cannot be written; then nothing must be answered.
         """
         self._append([self._line(what, concerned, "done")])
+
+    def read(self, what: str, concerned: Sequence[str] | int, **people: str | Sequence[str]) -> None:
+        """Write the one line of what is merely shown, before it is, if such lines are wanted.
+
+        It takes, and raises, what a call does, and ids of people.
+        """
+        if self.reads:
+            self._append([self._line(what, concerned, "done") | people])
 
     @contextmanager
     def outcomes(self) -> Iterator[Begin]:
@@ -76,7 +86,7 @@ class Audit:
         """
         begun: list[dict[str, Any]] = []
 
-        def begin(what: str, concerned: Sequence[str] | int, **people: str) -> None:
+        def begin(what: str, concerned: Sequence[str] | int, **people: str | Sequence[str]) -> None:
             line = self._line(what, concerned, "begun") | people
             self._append([line])
             begun.append(line)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from recognition import names
+from recognition.faces import NEVER, Never
 
 DOTS = (".", "..")
 CALLS = ("/merge", "/unmerge", "/export")
@@ -66,6 +67,15 @@ def _moment(value: Any) -> datetime:
     raise ValueError("not a time in ISO 8601 with its offset from UTC, such as 2026-01-31T12:00:00+01:00")
 
 
+def _expiry(value: Any) -> datetime | Never:
+    if value == NEVER:
+        return NEVER
+    try:
+        return _moment(value)
+    except ValueError as e:
+        raise ValueError(f"{e}, or `{NEVER}`") from None
+
+
 # Databases bound what an index entry may hold (PostgreSQL 2,704 bytes), and PostgreSQL's text takes no NUL.
 NO_NUL = r"^[^\x00]*$"
 Id = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
@@ -77,3 +87,4 @@ StoredName = Annotated[str, Field(min_length=1, max_length=3 * MAX_NAME, pattern
 Action = Annotated[str, Field(max_length=1000, pattern=NO_NUL)]
 Metadata = Annotated[JsonValue, AfterValidator(_bounded)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]  # becomes UTC
+NewExpiry = Annotated[datetime | Never, BeforeValidator(_expiry)]

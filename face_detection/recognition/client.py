@@ -174,6 +174,10 @@ class Client:
         """Return one sample; the code is `not_found` where there is none."""
         return self._json("GET", f"/samples/{quote(sample_id, safe='')}")
 
+    def face(self, sample_id: str) -> bytes:
+        """Return the face that is kept of a sample, a JPEG; the code is `not_found` where none is."""
+        return self._answer("GET", f"/samples/{quote(sample_id, safe='')}/face").content
+
     def delete(self, sample_id: str) -> None:
         """Remove one sample; the code is `not_found` where there is none."""
         if sample_id in (".", ".."):  # of an older service; paths lose them
@@ -261,17 +265,20 @@ class Client:
         return self._json("DELETE", _person(person_id), params={"receipt": "1"})["receipt"]
 
     def export_person(self, person_id: str, file: BinaryIO) -> int:
-        """Write all that is stored of a person into a file; returns the number of samples."""
-        return self.export(file, f"{_person(person_id)}/export")
+        """Write all that is stored of a person, kept faces too, into a file; returns how many samples."""
+        return self._export(file, f"{_person(person_id)}/export")
 
-    def export(self, file: BinaryIO, path: str = "/export") -> int:
+    def export(self, file: BinaryIO, *, faces: bool = False) -> int:
         """Write all people and samples, with vectors, into a file of JSON lines; returns how many samples.
 
-        path: of another call that answers with such a file.
+        faces: with the pictures that are kept of their faces.
         """
+        return self._export(file, "/export", **({"params": {"faces": "1"}} if faces else {}))
+
+    def _export(self, file: BinaryIO, path: str, **more: Any) -> int:
         last = b""
         try:
-            with self._answer("GET", path, stream=True) as answer:
+            with self._answer("GET", path, stream=True, **more) as answer:
                 for chunk in answer.iter_content(CHUNK_BYTES):
                     file.write(chunk)
                     last = (last + chunk)[-CHUNK_BYTES:]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +14,23 @@ from serving.errors import Failure
 # Which face of a picture: the largest, the only one, or the one at a point (x, y).
 Choice = Literal["largest", "only"] | tuple[float, float]
 
+# When what is enrolled goes, as a caller sends it; None: when the service is set to let it go.
+Never = Literal["never"]
+NEVER: Never = "never"
+Expiry = datetime | Never | None
+
 # An encoded picture: its bytes, or base64 text, with or without a data URI in front.
 Encoded = bytes | str
+
+
+def moment_of(expiry: Expiry, now: datetime, kept_for: timedelta | None) -> datetime | None:
+    """Return when what is enrolled now goes; None: never.
+
+    kept_for: what a caller does not say a time for; None: for ever.
+    """
+    if expiry is None:
+        return None if kept_for is None else now + kept_for
+    return expiry if isinstance(expiry, datetime) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +124,23 @@ class Enrolment:
     image: Encoded
     metadata: Any = None
     action: str | None = None
-    expires_at: datetime | None = None
+    expires_at: Expiry = None
     face: Choice = "largest"
     accept_low_quality: bool = False
     small_faces: bool | None = None
     person: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptFace:
+    """The picture of a face that is kept of a sample, and where the face is in it.
+
+    jpeg: upright to within an eighth of a turn, with a margin; at most 256 px high and wide.
+    face: in pixels of this picture.
+    """
+
+    jpeg: bytes = field(repr=False)
+    face: Face
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +165,8 @@ class Sample:
     expires_at: from this moment on it is as if the sample had been deleted; None: never.
     person: the person's id; None, of a new sample: the one person of that name.
     spelling: of the name that it came with, where the person's is spelt otherwise.
+    face: what is kept of its picture. It comes along on the way into the gallery, and into a file and out of
+        it; of a sample that is read otherwise nobody has looked for it.
     """
 
     id: str
@@ -149,6 +178,7 @@ class Sample:
     expires_at: datetime | None = None
     person: str | None = None
     spelling: str | None = None
+    face: KeptFace | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,12 +166,19 @@ class Unmerged:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What was erased of a person: their own row, and the samples with these ids; when, and from what."""
+    """What was erased of a person: their own row, and the samples with these ids.
+
+    database: from which kind, `sqlite` or `postgresql`.
+    log_emptied: the database's own log is without them, too; else later.
+    audited: there is an audit log, which has the ids.
+    """
 
     person: str
     samples: list[str]
     erased_at: datetime
     database: str
+    log_emptied: bool
+    audited: bool
 
 
 @dataclass(frozen=True, slots=True)

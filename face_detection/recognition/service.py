@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count as counting
 from typing import Protocol, TypeVar
@@ -24,16 +24,19 @@ from recognition.faces import (
     Encoded,
     Enrolment,
     Face,
+    KeptFace,
     Match,
     Mistaken,
     Quality,
     Sample,
     Search,
     Stored,
+    moment_of,
 )
 from recognition.pictures import crops, drawing
 from recognition.pictures.choice import by_size, chosen
 from recognition.pictures.encoded import from_base64
+from recognition.pictures.keeping import keep_face
 from recognition.pictures.quality import SIDE_PX, assess, told
 from recognition.results import (
     Detection,
@@ -148,13 +151,17 @@ class Gallery(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _OneFace:
-    """A face, its crop, uint8 (S, S, 3), its quality, of how many in its picture, and remarks on that."""
+    """A face, its crop, uint8 (S, S, 3), its quality, of how many in its picture, and remarks on that.
+
+    kept: the picture of it that is to be kept, if one is.
+    """
 
     face: Face
     crop: NDArray[np.uint8]
     quality: Quality
     of: int
     remarks: tuple[Remark, ...]
+    kept: KeptFace | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +173,15 @@ class Service:
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
     max_faces: of one picture are recognised or listed, the largest.
     min_quality: a face below it gets no name, and is enrolled only by those who accept it.
+    keep_faces: whether a picture of the face is kept of each sample.
     enrolment: decodes the pictures of all enrolments and finds their faces, so few pictures at once as it has
         threads.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
         reads a large request holds its turn already.
+    kept_for: how long samples are kept of which a caller does not say when they expire; None: for ever.
     clock: returns the time, in UTC.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
+    read: records which samples are shown, before the answer, where that is wanted.
     write: draws names on pictures, where OpenCV's own fonts do not do.
     rehearsal: shares one trial recognition between all that call `ready`.
     """
@@ -185,10 +195,13 @@ class Service:
     ready_picture: NDArray[np.uint8]
     max_faces: int
     min_quality: float
+    keep_faces: bool
     enrolment: Executor
     admission: Admission
+    kept_for: timedelta | None = None
     clock: Callable[[], datetime] = NOW
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
+    read: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     write: drawing.Write = drawing.no_fonts
     rehearsal: Shared[Model] = field(default_factory=lambda: Shared(REHEARSAL_KEPT_S))
 
@@ -306,7 +319,7 @@ class Service:
         vectors: list[NDArray[np.float32]] = []
         waiting: list[NDArray[np.uint8]] = []
         # Faces are found in threads of their own while this one waits for the vectors of those before.
-        cut = partial(self._crop_of, side=model.input_size, now=now)
+        cut = partial(self._face_of, side=model.input_size, now=now)
         with closing(_ahead(self.enrolment, cut, enrolments)) as outcomes:
             for number, (enrolment, outcome) in enumerate(zip(enrolments, outcomes, strict=True), 1):
                 check_client()
@@ -315,9 +328,9 @@ class Service:
                 if isinstance(outcome, Failure):
                     failed[enrolment.id] = outcome
                     continue
-                crop, enrolled[enrolment.id] = outcome
-                new.append(_sample(enrolment, now))
-                waiting.append(crop)
+                one, enrolled[enrolment.id] = outcome
+                new.append(_sample(enrolment, now, self.kept_for, one.kept))
+                waiting.append(one.crop)
                 if len(waiting) == CROPS_PER_CALL:
                     vectors.append(self._embed(np.stack(waiting), model))
                     waiting.clear()
@@ -426,21 +439,23 @@ class Service:
         """Return one page of the samples, or of those with this name, or of the person with this id.
 
         Raises:
-            GalleryUnavailable.
+            GalleryUnavailable, AuditUnavailable.
         """
         page = self.gallery.page(limit=limit + 1, after=after, name=name, person=person)
         total = self.gallery.count(name, person)
+        self.read("list", [sample.id for sample in page[:limit]])
         return SamplePage(page[:limit], total, page[limit - 1].id if len(page) > limit else None)
 
     def sample(self, sample_id: str) -> Sample:
         """Return one sample.
 
         Raises:
-            NotFound, GalleryUnavailable.
+            NotFound, GalleryUnavailable, AuditUnavailable.
         """
         sample = self.gallery.get(sample_id)
         if sample is None:
             raise NotFound("There is no sample with this id.")
+        self.read("show", [sample.id])
         return sample
 
     def delete(self, sample_id: str) -> None:
@@ -452,13 +467,16 @@ class Service:
         if not self.gallery.delete(sample_id):
             raise NotFound("There is no sample with this id.")
 
-    def _crop_of(
+    def _face_of(
         self, enrolment: Enrolment, side: int, now: datetime
-    ) -> tuple[NDArray[np.uint8], EnrolledPicture] | Failure:
-        if enrolment.expires_at is not None and enrolment.expires_at <= now:
+    ) -> tuple[_OneFace, EnrolledPicture] | Failure:
+        expires_at = moment_of(enrolment.expires_at, now, self.kept_for)
+        if expires_at is not None and expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
-            one = self._one_face(enrolment.image, side, enrolment.small_faces, choice=enrolment.face)
+            one = self._one_face(
+                enrolment.image, side, enrolment.small_faces, choice=enrolment.face, keep=self.keep_faces
+            )
         except (InvalidImage, ImageTooLarge, NoFace, SeveralFaces) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
         remarks = list(one.remarks)
@@ -469,7 +487,7 @@ class Service:
             if not enrolment.accept_low_quality:
                 return LowQuality(told(one.quality), one.quality)
             remarks.append(Remark("low_quality", told(one.quality)))
-        return one.crop, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
+        return one, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
 
     def _one_face(
         self,
@@ -479,8 +497,11 @@ class Service:
         give_way: Callable[[], None] = lambda: None,
         *,
         choice: Choice = "largest",
+        keep: bool = False,
     ) -> _OneFace:
         """Find the one face that is meant.
+
+        keep: make the picture of it that is kept.
 
         Raises:
             InvalidImage, ImageTooLarge, ClientGone; NoFace, SeveralFaces: see `chosen`.
@@ -492,7 +513,9 @@ class Service:
         face = chosen(found.faces, choice)
         cut = self._cut(decoded, [face], side)
         quality = self._assessed(decoded, [face], cut)[0]
-        return _OneFace(face, cut[0], quality, len(found.faces), decoded.remarks + found.remarks)
+        with stage("crop"):
+            kept = keep_face(decoded.pixels, face) if keep else None
+        return _OneFace(face, cut[0], quality, len(found.faces), decoded.remarks + found.remarks, kept)
 
     def _assessed(self, picture: Picture, faces: Sequence[Face], cut: NDArray[np.uint8]) -> list[Quality]:
         """Tell how good faces are. `cut`: their crops for the model, used here if they have the size."""
@@ -583,7 +606,7 @@ def _recognition(
     return Recognition(face, matches, nearest[0].distance if nearest else None, model, quality)
 
 
-def _sample(enrolment: Enrolment, now: datetime) -> Sample:
+def _sample(enrolment: Enrolment, now: datetime, kept_for: timedelta | None, face: KeptFace | None) -> Sample:
     return Sample(
         enrolment.id,
         enrolment.name or "",
@@ -591,8 +614,9 @@ def _sample(enrolment: Enrolment, now: datetime) -> Sample:
         enrolment.action,
         created=now,
         modified=now,
-        expires_at=enrolment.expires_at,
+        expires_at=moment_of(enrolment.expires_at, now, kept_for),
         person=enrolment.person,
+        face=face,
     )
 
 

@@ -470,3 +470,57 @@ def test_the_command_tells_what_it_copies_and_stores(
     ]
     assert all(line["who"].startswith("command of ") for line in lines(log))
     caller.set("anonymous")
+
+
+# --- what is merely shown
+
+
+@pytest.fixture
+def reader(tmp_path: Path, log: Path) -> Iterator[FlaskClient]:
+    """A service that records what it shows, with two samples of one person."""
+    audit = Audit(log, reads=True)
+    gallery = open_gallery(f"sqlite:///{tmp_path / 'http.sqlite3'}", lock_timeout_s=5, audit=audit)
+    people.make(gallery, "Zoë", person_id="zoe")
+    new = [a_sample(each, person="zoe", metadata={"secret": 1}) for each in "ab"]
+    gallery.upsert(new, vectors_of(1, 2), MODEL)
+    log.unlink()
+    variables = {"MIN_QUALITY": "0", "AUDIT_LOG": str(log), "AUDIT_READS": "1", "API_KEYS": KEPT.entry()}
+    yield create_app(
+        read(variables), detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery
+    ).test_client()
+    gallery.close()
+
+
+def test_what_is_shown_has_a_line_if_that_is_wanted(reader: FlaskClient, log: Path) -> None:
+    for path in ("/samples?limit=1", "/samples/b", "/persons?q=zo", "/persons/zoe", "/persons/zoe/export"):
+        answer = call(reader, "GET", path)
+        assert answer.status_code == 200 and answer.data
+    for path in ("/samples/count", "/samples/nobody", "/persons/nobody", "/ready", "/metrics"):
+        call(reader, "GET", path)
+    told = [{name: line[name] for name in line if name not in ("time", "request_id")} for line in lines(log)]
+    common = {"who": "door", "outcome": "done"}
+    export = {"who": "door", "what": "export", "samples": 2, "person": "zoe"}
+    assert told == [
+        common | {"what": "list", "ids": ["a"]},
+        common | {"what": "show", "ids": ["b"]},
+        common | {"what": "list", "ids": [], "persons": ["zoe"]},
+        common | {"what": "show", "ids": [], "person": "zoe"},
+        export | {"outcome": "begun"},
+        export | {"outcome": "done"},
+    ]
+    assert "Zo" not in log.read_text() and "secret" not in log.read_text()
+
+
+def test_what_cannot_be_logged_is_not_shown(reader: FlaskClient, log: Path) -> None:
+    log.mkdir()
+    for path in ("/samples", "/samples/a", "/persons", "/persons/zoe"):
+        answer = call(reader, "GET", path)
+        assert (answer.status_code, answer.json["code"]) == (503, "audit_unavailable")
+
+
+def test_nothing_of_it_is_logged_by_default(client: FlaskClient, log: Path) -> None:
+    assert enrolled(client, "a").status_code == 200
+    before = lines(log)
+    for path in ("/samples", "/samples/a", "/persons"):
+        assert call(client, "GET", path).status_code == 200
+    assert lines(log) == before

@@ -118,8 +118,8 @@ def test_a_vector_that_was_changed_in_the_file_is_noticed(
 
 
 SENTENCES = [
-    (None, KEY, "GALLERY_KEY is set, but the gallery's vectors are not encrypted"),
-    (KEY, None, "The gallery's vectors are encrypted, and GALLERY_KEY is not set."),
+    (None, KEY, "GALLERY_KEY is set, but the gallery is not encrypted"),
+    (KEY, None, "The gallery is encrypted, and GALLERY_KEY is not set."),
     (KEY, ANOTHER, "GALLERY_KEY is not the key of this gallery."),
 ]
 
@@ -171,13 +171,6 @@ def test_a_plain_file_in_the_place_of_an_encrypted_one_is_noticed(
         file.with_name(file.name + beside).unlink(missing_ok=True)
     with pytest.raises(GalleryUnavailable, match="not encrypted"):
         nearest_ids(gallery, 1)
-
-
-def test_postgresql_is_refused_before_it_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        load_gallery(read({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x", "GALLERY_KEY": TEXT}))
-    assert stopped.value.code == 3
-    assert "PostgreSQL compares the vectors itself" in capsys.readouterr().err
 
 
 def command(url: str, key: bytes | None, *arguments: object) -> str:

@@ -94,6 +94,11 @@ class Report:
     "--one-face", is_flag=True, help="Refuse pictures with several faces; default: take the largest."
 )
 @click.option("--accept-low-quality", is_flag=True, help="Enrol even faces that are too poor to recognise.")
+@click.option(
+    "--expires-at",
+    metavar="TIME",
+    help="Gone from then on: ISO 8601 with its offset, or never; default: as DEFAULT_EXPIRES_DAYS says.",
+)
 @SMALL_FACES
 @service_command(gallery="new")
 def enrol(
@@ -105,6 +110,7 @@ def enrol(
     replace: bool,
     one_face: bool,
     accept_low_quality: bool,
+    expires_at: str | None,
     small_faces: bool | None,
 ) -> bool:
     """Enrol the pictures of folders and files.
@@ -128,6 +134,7 @@ def enrol(
         name, options["person"] = _name_of(service, person), person
     pictures = list(pictures_in(paths, name, report.refused))
     options |= {"accept_low_quality": True} if accept_low_quality else {}
+    options |= {"expires_at": expires_at} if expires_at is not None else {}
     try:
         with progress("enrolling", len(pictures)) as advance:
             for batch in _batches(_samples(service, pictures, person, replace, report, advance)):

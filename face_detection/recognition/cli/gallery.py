@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +19,7 @@ from recognition.cli.session import (
     FAILED,
     INTERRUPTED,
     JSON,
+    WITH_FACES,
     OrderedGroup,
     check_processor,
     fail,
@@ -32,6 +38,20 @@ NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
+# Of a sample whose lines do not decide.
+UNCLEAR = "the files do not show whether its erasure was done, or whether it was enrolled anew"
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
+    try:
+        moment = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if moment is not None and moment.tzinfo is None:
+        raise click.BadParameter("not a time in ISO 8601 with its offset from UTC")
+    return moment
+
+
 @click.group(cls=OrderedGroup, short_help="Move, back up and check the database itself.")
 @click.option("--database", metavar="URL", help="The gallery; default: DATABASE_URL of the settings.")
 @click.pass_context
@@ -46,9 +66,10 @@ def gallery(context: click.Context, database: str | None) -> None:
 
 @gallery.command("export", short_help="Write all samples from the database into a file.")
 @click.argument("file", type=NEW_FILE)
+@WITH_FACES
 @JSON
 @click.pass_obj
-def export(database: str | None, file: Path, as_json: bool) -> None:
+def export(database: str | None, file: Path, faces: bool, as_json: bool) -> None:
     """Write all samples from the database into FILE; `samples export` asks a service.
 
     If it is interrupted, the same command goes on where it stopped. Samples that are stored meanwhile may be
@@ -57,7 +78,7 @@ def export(database: str | None, file: Path, as_json: bool) -> None:
     from recognition.gallery.transfer import export_to
 
     with _opened(database) as opened:
-        count = export_to(opened, file, progress)
+        count = export_to(opened, file, progress, faces=faces)
     show(as_json, {"exported": count}, [f"{count} samples exported."])
 
 
@@ -69,12 +90,15 @@ def import_(database: str | None, file: Path, as_json: bool) -> None:
     """Store the samples of FILE in the database; `samples import` asks a service.
 
     FILE must be complete and of the gallery's model. Samples that are there in the same or a newer state stay
-    as they are, so an interrupted import can be started again.
+    as they are, so an interrupted import can be started again. With KEEP_FACES=0 its faces are left out.
     """
     from recognition.gallery.transfer import import_file
 
+    keep_faces = read_settings().keep_faces
     with _opened(database, create=True) as opened, file.open("rb") as stream:
-        imported, unchanged, unnamed = import_file(opened, stream, _check_prepared, progress)
+        imported, unchanged, unnamed = import_file(
+            opened, stream, _check_prepared, progress, keep_faces=keep_faces
+        )
     show(
         as_json,
         {"imported": imported, "unchanged": unchanged, **({"unnamed": unnamed} if unnamed else {})},
@@ -101,6 +125,76 @@ def backup(database: str | None, file: Path, as_json: bool) -> None:
             raise click.UsageError("This gallery is in PostgreSQL: pg_dump makes a backup of it.")
         count = copy(opened, file)
     show(as_json, {"backed_up": count}, [f"{count} samples backed up."])
+
+
+@gallery.command("replay-erasures", short_help="Erase again what an old backup has brought back.")
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=EXISTING_FILE)
+@click.option("--since", metavar="TIME", callback=_moment, help="Pass over what was erased before: ISO 8601.")
+@click.option("--dry-run", is_flag=True, help="Erase nothing, and say what would be.")
+@JSON
+@click.pass_obj
+def replay_erasures(
+    database: str | None, files: tuple[Path, ...], since: datetime | None, dry_run: bool, as_json: bool
+) -> None:
+    """Erase again what a restored backup, or an import, has brought back.
+
+    FILE is an audit log, also one that was rotated and compressed (.gz), or has receipts, a line each; the
+    default is AUDIT_LOG. Name all that reach back to the backup. Samples that were enrolled anew after they
+    were erased stay. It can be done again at any time.
+
+    Exit status 1: of some the files do not tell whether they are to be erased.
+    """
+    from recognition.gallery.erasures import read
+    from recognition.gallery.replay import replay
+
+    try:
+        with _failing(), ExitStack() as opened_files:
+            logs = [opened_files.enter_context(_opened_log(file)) for file in files or [_audit_log()]]
+            journal = read(logs, since)
+    except (EOFError, zlib.error):
+        fail(FAILED, {"code": "file", "detail": "A compressed file is cut off or damaged."})
+    if journal.until is None:
+        fail(FAILED, {"code": "file", "detail": "There is no line of an audit log, and no receipt."})
+    with _opened(database) as opened:
+        outcome = replay(opened, journal, dry_run=dry_run)
+    done = "would be erased" if dry_run else "erased"
+    lines = [
+        f"{len(outcome.samples)} samples and {len(outcome.persons)} people {done}.",
+        *([f"{len(outcome.stay)} samples stay: they were enrolled anew."] if outcome.stay else []),
+        *(f"  {sample_id}: stays, though it may have to go; {UNCLEAR}" for sample_id in outcome.unclear),
+        *([f"{journal.strange} lines could not be read."] if journal.strange else []),
+    ]
+    value = {"dry_run": dry_run, **asdict(outcome), "unread_lines": journal.strange}
+    show(as_json, value, lines)
+    if outcome.unclear:
+        sys.exit(FAILED)
+
+
+def _audit_log() -> Path:
+    path = read_settings().audit_log
+    if path is None or not path.is_file():
+        raise click.UsageError("Name the audit log, or a file with receipts.")
+    return path
+
+
+def _opened_log(file: Path) -> BufferedIOBase:
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+
+
+@gallery.command("forget-faces")
+@click.confirmation_option(prompt="Delete all kept faces?")
+@JSON
+@click.pass_obj
+def forget_faces(database: str | None, as_json: bool) -> None:
+    """Delete the pictures that are kept of faces; samples and vectors stay.
+
+    With KEEP_FACES=0 no others come.
+    """
+    from recognition.gallery.faces import forget
+
+    with _opened(database) as opened:
+        count = forget(opened)
+    show(as_json, {"forgotten": count}, [f"{count} faces deleted."])
 
 
 @gallery.command("count")

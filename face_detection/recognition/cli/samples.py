@@ -8,7 +8,16 @@ from pathlib import Path
 import click
 
 from recognition.cli.service import service_command
-from recognition.cli.session import FAILED, OrderedGroup, error_of, fail, opened_for_owner, show, without_name
+from recognition.cli.session import (
+    FAILED,
+    WITH_FACES,
+    OrderedGroup,
+    error_of,
+    fail,
+    opened_for_owner,
+    show,
+    without_name,
+)
 from recognition.client import Client, ServiceError
 
 # What is wrong with an exported file, and not with the service.
@@ -19,9 +28,9 @@ WHOSE_FAULT = {"not_found", "ambiguous_name", "invalid_request"}
 PICTURES_FAULT = {"invalid_image", "image_too_large", "body_too_large", "no_face", "low_quality"}
 
 
-@click.group(cls=OrderedGroup, short_help="List, delete, move, correct, export and import samples.")
+@click.group(cls=OrderedGroup, short_help="List, show, delete, move, correct, export and import samples.")
 def samples() -> None:
-    """List, delete, move, correct, export and import samples, through a service if you name one.
+    """List, show, delete, move, correct, export and import samples, through a service if you name one.
 
     `gallery` has what works on the database itself.
     """
@@ -153,16 +162,43 @@ def clear(service: Client, as_json: bool) -> bool:
     return True
 
 
+@samples.command(short_help="Write the face that is kept of a sample into a file.")
+@click.argument("sample_id", metavar="ID")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file, a JPEG; only its owner can read it.",
+)
+@service_command(gallery="existing")
+def face(service: Client, as_json: bool, sample_id: str, out: Path) -> bool:
+    """Write the face that is kept of a sample into a file.
+
+    Exit status 1: no sample has this id, or no face is kept of it.
+    """
+    try:
+        jpeg = service.face(sample_id)
+    except ServiceError as e:
+        if e.code != "not_found":
+            raise
+        fail(FAILED, error_of(e))
+    with opened_for_owner(out) as stream:
+        stream.write(jpeg)
+    show(as_json, {"face": str(out)}, [f"The face is in {out}."])
+    return True
+
+
 @samples.command(short_help="Download all samples from the service into a file.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@WITH_FACES
 @service_command(gallery="existing")
-def export(service: Client, as_json: bool, file: Path) -> bool:
+def export(service: Client, as_json: bool, file: Path, faces: bool) -> bool:
     """Download all samples from the service into FILE; `gallery export` reads the database.
 
     The format is the same. FILE holds biometric data: only its owner can read it.
     """
     with opened_for_owner(file) as stream:
-        count = service.export(stream)
+        count = service.export(stream, faces=faces)
     show(as_json, {"exported": count}, [f"{count} samples exported."])
     return True
 

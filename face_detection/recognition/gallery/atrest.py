@@ -1,10 +1,14 @@
-"""Vectors as they lie in the table: plain, or, where the connection has a cipher, encrypted.
+"""What lies encrypted in the tables where the connection has a cipher: vectors, in SQLite, and kept faces.
 
-`gallery_state.key_check` is an empty text that was encrypted with the gallery's key; null: vectors are plain.
+PostgreSQL compares vectors itself, so there they are plain in any case.
+
+`gallery_state.key_check` is an empty text that was encrypted with the gallery's key; null: nothing is
+encrypted.
 """
 
 from __future__ import annotations
 
+import logging
 from statistics import mode
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +19,12 @@ from numpy.typing import NDArray
 from recognition.errors import GalleryUnavailable
 from recognition.gallery.database import transaction
 from recognition.gallery.rows import any_sample, state_of
-from recognition.gallery.tables import samples, state
+from recognition.gallery.tables import faces, samples, state
 
 if TYPE_CHECKING:
     from recognition.gallery.cipher import Cipher
+
+log = logging.getLogger(__name__)
 
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
 LOOKED_AT = 1000  # samples, to tell the dimension: one of them may be damaged
@@ -32,7 +38,7 @@ def cipher_of(connection: sa.Connection) -> Cipher | None:
 
 
 def begin(engine: sa.Engine) -> None:
-    """Let an empty gallery begin with the key that it is opened with, and hold the others against theirs.
+    """Let a gallery in which nothing is plain yet begin with its key, and hold the others against theirs.
 
     Raises:
         GalleryUnavailable: they do not belong together; or the database cannot be reached or is locked.
@@ -44,10 +50,19 @@ def begin(engine: sa.Engine) -> None:
     with transaction(engine, write=True) as connection:
         key_check = state_of(connection).key_check
         cipher = cipher_of(connection)
-        if cipher is not None and key_check is None and not any_sample(connection):
+        if cipher is not None and key_check is None and not _any_plain(connection):
             key_check = cipher.seal(b"", "", "")
             connection.execute(state.update().values(key_check=key_check))
+            if connection.dialect.name == "postgresql":
+                log.warning("GALLERY_KEY encrypts kept faces, not PostgreSQL's vectors: encrypt its disk")
         check(connection, key_check)
+
+
+def _any_plain(connection: sa.Connection) -> bool:
+    """Tell whether a gallery without a key has anything that its key would have encrypted."""
+    if connection.dialect.name == "postgresql":
+        return connection.execute(sa.select(faces.c.sample).limit(1)).first() is not None
+    return any_sample(connection)
 
 
 def check(connection: sa.Connection, key_check: bytes | None) -> None:
@@ -59,12 +74,10 @@ def check(connection: sa.Connection, key_check: bytes | None) -> None:
     cipher = cipher_of(connection)
     if cipher is None:
         if key_check is not None:
-            raise GalleryUnavailable("The gallery's vectors are encrypted, and GALLERY_KEY is not set.")
+            raise GalleryUnavailable("The gallery is encrypted, and GALLERY_KEY is not set.")
         return
     if key_check is None:
-        raise GalleryUnavailable(
-            f"GALLERY_KEY is set, but the gallery's vectors are not encrypted; {ANOTHER_GALLERY}."
-        )
+        raise GalleryUnavailable(f"GALLERY_KEY is set, but the gallery is not encrypted; {ANOTHER_GALLERY}.")
     try:
         cipher.open(key_check, "", "")
     except GalleryUnavailable as e:
@@ -92,11 +105,11 @@ def vector_of(connection: sa.Connection, row: Any) -> NDArray[np.float32]:
         GalleryUnavailable: it cannot be decrypted.
     """
     stored = row.vector
-    if not isinstance(stored, bytes | np.ndarray):  # SQLite keeps values of any type in any column
+    if isinstance(stored, np.ndarray):  # PostgreSQL's
+        return stored.astype(np.float32, copy=False)
+    if not isinstance(stored, bytes):  # SQLite keeps values of any type in any column
         stored = b""
     if (cipher := cipher_of(connection)) is not None:
         stored = cipher.open(stored, row.sample_id, row.fingerprint)
-    if isinstance(stored, bytes):
-        whole = len(stored) % LITTLE_ENDIAN_FLOAT32.itemsize == 0
-        return np.frombuffer(stored if whole else b"", dtype=LITTLE_ENDIAN_FLOAT32)
-    return np.asarray(stored, dtype=np.float32)
+    whole = len(stored) % LITTLE_ENDIAN_FLOAT32.itemsize == 0
+    return np.frombuffer(stored if whole else b"", dtype=LITTLE_ENDIAN_FLOAT32)

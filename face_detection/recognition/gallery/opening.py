@@ -42,7 +42,7 @@ def open_gallery(
         lock_timeout_s: how long a locked database is waited for, in seconds.
         ef_search: see `DatabaseSearch`; 1 to 1,000, of no effect on SQLite.
         create: make a new gallery where there is none; otherwise that is an error, and nothing is made.
-        key: 32 bytes that the vectors are encrypted with, for SQLite alone; a new gallery keeps to it.
+        key: 32 bytes that kept faces are encrypted with, and in SQLite vectors; a new gallery keeps to it.
         clock: tells which samples have expired.
         audit: gets the lines of every change: what cannot be written there is not done.
 
@@ -54,23 +54,18 @@ def open_gallery(
     """
     parsed = _parsed(url)
     search: Search
+    cipher = None
+    if key is not None:
+        # Here, since the library takes memory and time to import: only those who have a key pay.
+        from recognition.gallery.cipher import Cipher
+
+        cipher = Cipher(key)
     if parsed.get_backend_name() == "postgresql":
-        if key is not None:
-            raise GalleryUnavailable(
-                "GALLERY_KEY is set, but PostgreSQL compares the vectors itself, which it cannot do with "
-                "encrypted ones; encrypt its disk, or use SQLite."
-            )
-        engine, search = open_postgresql(parsed, lock_timeout_s, ef_search), DatabaseSearch()
+        engine, search = open_postgresql(parsed, lock_timeout_s, ef_search, cipher), DatabaseSearch()
     else:
         file = Path(parsed.database or "")
         if not create and not _has_gallery(file, lock_timeout_s):
             raise _no_gallery(url)
-        cipher = None
-        if key is not None:
-            # Here, since the library takes memory and time to import: only those who have a key pay.
-            from recognition.gallery.cipher import Cipher
-
-            cipher = Cipher(key)
         engine, search = open_sqlite(file, lock_timeout_s, cipher), MemorySearch()
     gallery = Gallery(engine, search, clock, audit)
     try:

@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter
 
 from recognition.bounds import NO_NUL
 from recognition.errors import PersonExists
-from recognition.faces import Person, Sample
+from recognition.faces import Expiry, Person, Sample, moment_of
 from recognition.gallery import persons as rows_of_people
 from recognition.gallery import rows
 from recognition.gallery.database import empty_log, portions, transaction
@@ -46,6 +46,7 @@ def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | Non
     Raises:
         InvalidRequest: `after` is not from a page.
         GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log, which is to have what is shown, cannot be written.
     """
     which = [persons.c.gallery == DEFAULT]
     if part := search_key_of(q or ""):
@@ -66,6 +67,7 @@ def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | Non
             every = sa.select(sa.func.count()).select_from(persons).where(*which)
             total = connection.execute(rows_of_people.unexpired(every, current.expired_by)).scalar_one()
         listed = _people_of(connection, found[:limit], current.expired_by)
+    gallery.audit.read("list", [], persons=[person.id for person in listed])
     last = found[limit - 1] if len(found) > limit else None
     return PersonPage(listed, total, _opaque((last.search_key, last.key)) if last is not None else None)
 
@@ -76,14 +78,23 @@ def get(gallery: Gallery, person_id: str) -> Person:
     Raises:
         NotFound: there is none.
         GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log, which is to have what is shown, cannot be written.
     """
     with gallery.reading() as (connection, current):
         row = row_of(connection, person_id, current.expired_by)
-        return _people_of(connection, [row], current.expired_by)[0]
+        (person,) = _people_of(connection, [row], current.expired_by)
+    gallery.audit.read("show", [], person=person.id)
+    return person
 
 
 def make(
-    gallery: Gallery, name: str, *, person_id: str | None = None, metadata: Any = None, expires_at: Any = None
+    gallery: Gallery,
+    name: str,
+    *,
+    person_id: str | None = None,
+    metadata: Any = None,
+    expires_at: Expiry = None,
+    kept_for: timedelta | None = None,
 ) -> Person:
     """Make a person without samples, who stays until they are removed or expire.
 
@@ -92,7 +103,8 @@ def make(
         name: others may have it, too.
         person_id: the caller's own; None: a new UUID.
         metadata: any JSON.
-        expires_at: a time; None: never.
+        expires_at: a time, or `never`; None: as `kept_for` says.
+        kept_for: how long those are kept for whom no time is told; None: for ever.
 
     Raises:
         PersonExists: somebody has the id.
@@ -101,8 +113,9 @@ def make(
         AuditUnavailable: the audit log cannot be written.
     """
     now = gallery.now()
-    _check_future(expires_at, now)
-    person = Person(person_id or str(uuid.uuid4()), name, metadata, now, now, expires_at)
+    moment = moment_of(expires_at, now, kept_for)
+    _check_future(moment, now)
+    person = Person(person_id or str(uuid.uuid4()), name, metadata, now, now, moment)
     with gallery.writing() as (connection, begin):
         if connection.execute(sa.select(persons.c.key).where(rows_of_people.of_id(person.id))).first():
             raise PersonExists("There is a person with this id already.")
@@ -180,9 +193,11 @@ def delete(gallery: Gallery, person_id: str) -> Erasure:
         key = row_of(connection, person_id).key
         ids = rows.remove(connection, samples.c.person == key)
         connection.execute(persons.delete().where(persons.c.key == key))  # those made by hand are there still
+        erased_at = gallery.now()  # nobody else can write yet: what is enrolled later is not erased
         begin("delete", ids, person=person_id)
-    empty_log(gallery.engine)
-    return Erasure(person_id, ids, gallery.now(), gallery.engine.dialect.name)
+    emptied = empty_log(gallery.engine)
+    database = gallery.engine.dialect.name
+    return Erasure(person_id, ids, erased_at, database, emptied, gallery.audit.path is not None)
 
 
 def next_by_id(

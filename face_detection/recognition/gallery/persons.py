@@ -157,9 +157,10 @@ def add(connection: sa.Connection, new: Iterable[Person]) -> Sequence[Any]:
     return connection.execute(persons.insert().returning(*PERSON_COLUMNS), values).all()
 
 
-def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    """Remove those who meet a condition, and have no samples (any more)."""
-    connection.execute(persons.delete().where(which, ~has_samples()))
+def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
+    """Remove those who meet a condition, and have no samples (any more). Returns their ids."""
+    removed = persons.delete().where(which, ~has_samples()).returning(persons.c.person_id)
+    return list(connection.execute(removed).scalars())
 
 
 def remove_emptied(connection: sa.Connection, keys: Collection[int]) -> None:

@@ -67,14 +67,14 @@ class DatabaseSearch:
 
         TRUNCATE leaves nothing of the faces behind, and no rows of another dimension to stumble over.
         """
-        connection.exec_driver_sql("TRUNCATE samples, tombstones")
+        connection.exec_driver_sql("TRUNCATE samples, faces, tombstones")
         connection.exec_driver_sql("DROP INDEX IF EXISTS samples_by_vector")
         if dimension is not None and dimension <= INDEXED_DIMENSIONS:
             connection.exec_driver_sql(CREATE_INDEX.format(dimension=dimension))
 
     def clear_people(self, connection: sa.Connection) -> None:
-        """Remove every person; TRUNCATE takes the empty table of samples along, which refers to this one."""
-        connection.exec_driver_sql("TRUNCATE persons, samples")
+        """Remove every person; TRUNCATE takes along the empty tables that refer to this one."""
+        connection.exec_driver_sql("TRUNCATE persons, samples, faces")
 
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int

@@ -18,7 +18,7 @@ from recognition.gallery.atrest import LITTLE_ENDIAN_FLOAT32, cipher_of, dimensi
 from recognition.gallery.index import VectorIndex
 from recognition.gallery.portable import LARGEST
 from recognition.gallery.search import Neighbours
-from recognition.gallery.tables import State, persons, samples, tombstones
+from recognition.gallery.tables import State, faces, persons, samples, tombstones
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class MemorySearch:
 
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:
         """Remove every sample and tombstone; the caller raises `complete_since`."""
+        connection.execute(faces.delete())  # all at once: with its sample each is looked for
         connection.execute(samples.delete())
         connection.execute(tombstones.delete())
 

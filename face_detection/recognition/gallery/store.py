@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from recognition.audit import Audit, Begin
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Match, Mistaken, Sample, Stored
-from recognition.gallery import atrest, mistakes, persons, rows
+from recognition.gallery import atrest, face_rows, mistakes, persons, rows
 from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_people
@@ -123,7 +123,7 @@ class Gallery:
         several have the name. A person keeps the first spelling of the name, unless all samples are replaced.
 
         Args:
-            new: n samples with n different ids.
+            new: n samples with n different ids, and what is kept of their faces; nothing else is.
             vectors: float32 (n, d), row i for sample i.
             fingerprint: of the model that made the vectors.
             only_newer: leave alone what is there in the same or a newer state.
@@ -171,6 +171,7 @@ class Gallery:
                 for sample, vector in zip(new, vectors, strict=True)
             ]
             _, replaced = rows.store(connection, values, known)
+            face_rows.store(connection, new, [known[each.id].key for each in new if each.id in known])
             spellings = {row["person"]: row["spelling"] for row in reversed(values) if row["spelling"]}
             persons.spell_anew(connection, revision, spellings)
             persons.remove_emptied(connection, {row.person for row in known.values()} if replaced else ())
@@ -324,8 +325,8 @@ class Gallery:
             erased_by = self._judged(connection, current.trust, moment).erases_by(moment)
             if erases := current.due(erased_by):
                 expired = rows.remove(connection, gone_by(erased_by))
-                persons.remove(connection, persons_table.c.expires_at <= erased_by)
-                begin("expire", expired)
+                gone = persons.remove(connection, persons_table.c.expires_at <= erased_by)
+                begin("expire", expired, **({"persons": gone} if gone else {}))
             yield connection, begin
         if erases:
             empty_log(self.engine)

@@ -13,7 +13,7 @@ from pgvector.sqlalchemy import VECTOR
 from recognition.faces import Sample
 from recognition.gallery.clock import Trust
 
-VERSION = "0007"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0009"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -104,6 +104,16 @@ sa.Index(
     persons.c.expires_at,
     sqlite_where=PERSON_EXPIRES,
     postgresql_where=PERSON_EXPIRES,
+)
+
+# A migration that copies the samples must copy these along: they go with the table that is dropped.
+faces = sa.Table(
+    "faces",
+    metadata,
+    sa.Column(
+        "sample", Key, sa.ForeignKey(samples.c.key, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("face", sa.LargeBinary, nullable=False),  # see kept.py; maybe encrypted
 )
 
 tombstones = sa.Table(

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -15,15 +16,15 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
-from recognition.errors import AmbiguousName, GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Person
-from recognition.gallery import people, portable
+from recognition.errors import AmbiguousName, DamagedGallery, GalleryModelMismatch, GalleryUnavailable
+from recognition.faces import KeptFace, Person
+from recognition.gallery import face_rows, people, portable
 from recognition.gallery.atrest import dimension_of, vector_of
 from recognition.gallery.database import transaction
-from recognition.gallery.persons import has_samples, of_person
+from recognition.gallery.persons import has_samples, of_person, row_of
 from recognition.gallery.rows import state_of, unexpired
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import SAMPLES, persons, sample_of, samples, tombstones
+from recognition.gallery.tables import SAMPLES, faces, persons, sample_of, samples, tombstones
 from recognition.names import unnamed
 from serving.errors import NotFound
 
@@ -52,29 +53,31 @@ def unseen(part: str, total: int | None) -> AbstractContextManager[portable.Adva
     return nullcontext(lambda samples: None)
 
 
-def export(gallery: Gallery) -> Iterator[bytes]:
+def export(gallery: Gallery, *, faces: bool = False) -> Iterator[bytes]:
     """Render a gallery as a portable file, piece by piece, in the memory that a thousand samples take.
 
     It begins at once, and ends, for the audit log too, with the last piece or when it is closed.
+
+    faces: with what is kept of them.
 
     Raises:
         NotFound: it is empty; at once.
         AuditUnavailable: the audit log cannot be written; at once.
         GalleryUnavailable: the database cannot be reached or is locked; at once, or between two pieces.
     """
-
-    return _begun(_pieces(gallery, header(gallery.engine), None))
+    return _begun(_pieces(gallery, replace(header(gallery.engine), faces=faces), None))
 
 
 def export_person(gallery: Gallery, person_id: str) -> Iterator[bytes]:
-    """Render all that is stored of one person in the same way.
+    """Render all that is stored of one person in the same way, kept faces included.
 
     Raises:
         NotFound: there is no such person; at once.
         AuditUnavailable, GalleryUnavailable: as for `export`.
     """
-    people.get(gallery, person_id)
-    return _begun(_pieces(gallery, _header(gallery.engine) or NOTHING, person_id))
+    with gallery.reading() as (connection, current):
+        row_of(connection, person_id, current.expired_by)
+    return _begun(_pieces(gallery, replace(_header(gallery.engine) or NOTHING, faces=True), person_id))
 
 
 def _pieces(gallery: Gallery, of: portable.Header, person: str | None) -> Iterator[bytes]:
@@ -90,13 +93,14 @@ def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
     return pieces
 
 
-def export_to(gallery: Gallery, file: Path, progress: Progress = unseen) -> int:
-    """Write a gallery as a portable file; a broken-off export of the same model goes on where it stopped.
+def export_to(gallery: Gallery, file: Path, progress: Progress = unseen, *, faces: bool = False) -> int:
+    """Write a gallery as a portable file; a broken-off export of the same kind goes on where it stopped.
 
     Args:
         gallery: whose samples are written.
         file: is there when all is written; until then it has `.part` behind its name.
         progress: shows it.
+        faces: with what is kept of them.
 
     Returns:
         The number of samples in the file.
@@ -105,10 +109,10 @@ def export_to(gallery: Gallery, file: Path, progress: Progress = unseen) -> int:
         NotFound: the gallery is empty.
         AuditUnavailable: the audit log cannot be written.
         GalleryUnavailable: the database cannot be reached or is locked.
-        DamagedGallery: the broken-off export is of another model.
+        DamagedGallery: the broken-off export is of another model, or one of them is with faces.
         OSError: the file cannot be written.
     """
-    of, total = header(gallery.engine), gallery.count()
+    of, total = replace(header(gallery.engine), faces=faces), gallery.count()
     with gallery.audit.outcomes() as begin, progress("exporting", total) as advance:
         begin("export", total)
         page = partial(entries, gallery.engine, of, expired_by=gallery.moment())
@@ -120,18 +124,21 @@ def import_file(
     file: IO[bytes],
     check_comparable: Callable[[str, int], None] = lambda fingerprint, dimension: None,
     progress: Progress = unseen,
+    *,
+    keep_faces: bool = True,
 ) -> Imported:
     """Store what is in a portable file, once all of it is checked, a thousand lines in one transaction.
 
     A sample or a person that is there in the same or a newer state stays as it is, so what was broken off can
-    simply be started again. People are told by their ids; samples of files that have none go to the one
-    person of their name.
+    simply be started again. One that is replaced has the face that the file has of it, or none. People are
+    told by their ids; samples of files that have none go to the one person of their name.
 
     Args:
         gallery: empty, or of the same model.
         file: that can be read from its beginning.
         check_comparable: raises where vectors of this fingerprint and dimension cannot be used here.
         progress: shows it.
+        keep_faces: whether the faces that the file has are stored, too.
 
     Raises:
         DamagedGallery: the file is not whole, or was changed; nothing is stored.
@@ -147,14 +154,17 @@ def import_file(
         of, count = portable.check(file, advance)
     if of.fingerprint is not None and of.dimension is not None:
         check_comparable(of.fingerprint, of.dimension)
-    if _header(gallery.engine) not in (None, of) and of.fingerprint is not None:
+    at_once = _at_once(of)
+    if _header(gallery.engine) not in (None, replace(of, faces=False)) and of.fingerprint is not None:
         raise GalleryModelMismatch("The gallery was made with another embedding model than the file.")
     imported = without_name = 0
     with gallery.audit.outcomes() as begin, progress("importing", count) as advance:
         begin("import", count)  # each step has its own lines of what is stored
         checked = portable.read(file)
-        while some := list(islice(checked, ROWS_AT_ONCE)):
+        while some := list(islice(checked, at_once)):
             records = [entry for entry in some if not isinstance(entry, Person)]
+            if not keep_faces:
+                records = [(replace(sample, face=None), vector) for sample, vector in records]
             without_name += sum(sample.name == unnamed(sample.id) for sample, _ in records)
             imported += _store(gallery, records, str(of.fingerprint))
             people.restore(gallery, [entry for entry in some if isinstance(entry, Person)])
@@ -224,8 +234,8 @@ def records(
 
     Args:
         engine: of the gallery.
-        of: only vectors of this model, even if the gallery has become another model's meanwhile. Damaged
-            ones are left out, and named in the log.
+        of: only vectors of this model, even if the gallery has become another model's meanwhile; with kept
+            faces if it says so. What is damaged is left out, and named in the log.
         after: an id; None: the first ones.
         expired_by: a moment, naive UTC; what has expired by then is left out.
         person: the id of the one whose they are; None: everybody's.
@@ -236,9 +246,11 @@ def records(
     query = SAMPLES.add_columns(samples.c.vector, samples.c.fingerprint).where(
         samples.c.fingerprint == of.fingerprint
     )
+    if of.faces:
+        query = query.add_columns(faces.c.face).outerjoin(faces, faces.c.sample == samples.c.key)
     if person is not None:
         query = query.where(of_person(person))
-    query = unexpired(query.order_by(samples.c.sample_id).limit(ROWS_AT_ONCE), expired_by)
+    query = unexpired(query.order_by(samples.c.sample_id).limit(_at_once(of)), expired_by)
     page: list[portable.Record] = []
     with transaction(engine) as connection:
         while not page:  # an empty page is the last one
@@ -252,8 +264,24 @@ def records(
                 if fault := _fault_of(connection, row, of.dimension or 0):
                     log.error("sample %r is not exported: %s", row.sample_id, fault)
                 else:
-                    page.append((sample_of(row), vector_of(connection, row)))
+                    sample = sample_of(row)
+                    if of.faces:
+                        sample = replace(sample, face=_face_of(connection, row))
+                    page.append((sample, vector_of(connection, row)))
     return page
+
+
+def _at_once(of: portable.Header) -> int:
+    """Tell how many samples are read or stored at once: with faces they take 20 times the memory."""
+    return face_rows.ROWS_AT_ONCE if of.faces else ROWS_AT_ONCE
+
+
+def _face_of(connection: sa.Connection, row: Any) -> KeptFace | None:
+    try:
+        return face_rows.face_of(connection, row)
+    except DamagedGallery as e:
+        log.error("sample %r is exported without its face: %s", row.sample_id, e.detail)
+        return None
 
 
 def faults(engine: sa.Engine) -> Iterator[str]:
@@ -287,6 +315,8 @@ def faults(engine: sa.Engine) -> Iterator[str]:
             ):
                 if wrong:
                     yield f"sample {row.sample_id!r}: {what}"
+        for sample_id, damage in face_rows.faults(connection):
+            yield f"sample {sample_id!r}: {damage}"
 
 
 def _header(engine: sa.Engine) -> portable.Header | None:

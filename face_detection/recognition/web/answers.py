@@ -266,6 +266,13 @@ class Persons(TypedDict):
     ]
 
 
+class Place(TypedDict):
+    """Where something was, and what has become of it there."""
+
+    place: Annotated[str, Field(description="Which part of the gallery, in words.")]
+    state: Annotated[str, Field(description="What has become of it, in words.")]
+
+
 class Receipt(TypedDict):
     """What was erased, where and when, and what this service cannot erase."""
 
@@ -274,7 +281,11 @@ class Receipt(TypedDict):
     erased: Annotated[list[str], Field(description="What was stored of the person and of each sample.")]
     erased_at: Time
     database: Annotated[str, Field(description="Its kind: sqlite or postgresql.")]
-    remains: Annotated[list[str], Field(description="What may still hold some of it.")]
+    places: Annotated[list[Place], Field(description="From where it was erased, and how.")]
+    remains: Annotated[list[str], Field(description="What may still hold some of it, in words.")]
+    after_restoring: Annotated[
+        str, Field(description="How to erase it again after a backup has brought it back, in words.")
+    ]
 
 
 class Erased(TypedDict):

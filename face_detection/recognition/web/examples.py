@@ -55,7 +55,9 @@ ERASED = {
         "erased": ["the person's name, metadata and times"],
         "erased_at": "2026-11-24T01:59:21.186000+00:00",
         "database": "sqlite",
-        "remains": ["backups and exports that were made before"],
+        "places": [{"place": "the rows of the database", "state": "overwritten"}],
+        "remains": ["backups and exports that were made before, encrypted ones, too"],
+        "after_restoring": "`recognition gallery replay-erasures` erases it again ...",
     },
 }
 ENROLLED = {

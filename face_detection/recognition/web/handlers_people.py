@@ -6,7 +6,7 @@ from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from recognition.gallery import people, transfer, unmerging
-from recognition.web import render, wire, wire_people
+from recognition.web import receipts, render, wire, wire_people
 from recognition.web.handlers import NDJSON, Parts
 from serving import bodies
 from serving.routes import query
@@ -26,7 +26,12 @@ def make_person(parts: Parts) -> ResponseReturnValue:
     """Make a person without samples, who stays until they are removed or expire."""
     new = wire.parse_json(wire_people.NewPerson, bodies.json())
     person = people.make(
-        parts.gallery, new.name, person_id=new.id, metadata=new.metadata, expires_at=new.expires_at
+        parts.gallery,
+        new.name,
+        person_id=new.id,
+        metadata=new.metadata,
+        expires_at=new.expires_at,
+        kept_for=parts.service.kept_for,
     )
     return jsonify(render.person_answer(person))
 
@@ -47,7 +52,7 @@ def delete_person(parts: Parts, person_id: str) -> ResponseReturnValue:
     """Remove a person with all samples."""
     receipt = wire.parse_text(wire_people.ErasureQuery, query()).receipt
     erasure = people.delete(parts.gallery, wire_people.parse_person_id(person_id))
-    return jsonify(render.erasure_answer(erasure, receipt=receipt))
+    return jsonify(receipts.erasure_answer(erasure, receipt=receipt))
 
 
 def merge_person(parts: Parts, person_id: str) -> ResponseReturnValue:

@@ -11,7 +11,6 @@ from recognition.results import (
     Detection,
     EnrolledPicture,
     EnrolmentReport,
-    Erasure,
     Merged,
     PersonPage,
     Readiness,
@@ -40,9 +39,6 @@ from recognition.web.wire import RecogniseOptions
 from serving.errors import Failure
 from serving.notices import Notice
 from serving.remarks import Remark
-
-ERASED = ("the person's name, metadata and times", "of each sample its vector, metadata, action and times")
-REMAINS = ("backups and exports that were made before", "lines of the audit log, which have these ids")
 
 
 def bbox(box: Box) -> str:
@@ -231,21 +227,6 @@ def persons_answer(page: PersonPage) -> answers.Persons:
         "total": page.total,
         "next": page.next,
     }
-
-
-def erasure_answer(erasure: Erasure, *, receipt: bool) -> answers.Erased:
-    """Render the answer to the removal of a person."""
-    answer: answers.Erased = {"success": [erasure.person]}
-    if receipt:
-        answer["receipt"] = {
-            "person": erasure.person,
-            "samples": erasure.samples,
-            "erased": list(ERASED),
-            "erased_at": erasure.erased_at.isoformat(),
-            "database": erasure.database,
-            "remains": list(REMAINS),
-        }
-    return answer
 
 
 def merge_answer(merged: Merged) -> answers.Merged:

@@ -203,6 +203,16 @@ ROUTES = (
         raises=SAMPLE,
     ),
     Route(
+        "GET",
+        f"/samples/<path:sample_id>{handlers.FACE}",
+        handlers.show_face,
+        ENROL,
+        (handlers.JPEG, None),
+        others=(OCTETS,),
+        parameter=wire.SampleId,
+        raises=SAMPLE,
+    ),
+    Route(
         "DELETE",
         "/samples/<path:sample_id>",
         handlers.delete_sample,
@@ -230,7 +240,8 @@ ROUTES = (
         ADMIN,
         (handlers.NDJSON, examples.EXPORTED),
         others=(OCTETS,),
-        raises=SAMPLE,
+        query=wire.ExportQuery,
+        raises=(*QUERY, NotFound),
     ),
     Route(
         "POST",

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewId
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Name, NewExpiry, NewId
 from recognition.faces import Choice, Enrolment, Search
 from recognition.web.json_size import check_size
 from serving.errors import NotFound
@@ -131,10 +131,10 @@ class NewSample(Strict):
         Action | None, Field(description="Free text that is kept with the sample. Default: null.")
     ] = None
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the sample is gone: ISO 8601 with its offset from UTC. "
-            "Default: null, never.",
+            description="From this time on the sample is gone: ISO 8601 with its offset from UTC, or "
+            "`never`. Default: null, as the server's DEFAULT_EXPIRES_DAYS says, or never.",
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None
@@ -290,6 +290,18 @@ class SamplesQuery(CountQuery):
             description="The id after which the page starts, `next` of the page before. Default: the first.",
         ),
     ] = None
+
+
+class ExportQuery(Lax):
+    """What the file has."""
+
+    faces: Annotated[
+        bool,
+        Field(
+            description="With the pictures that are kept of the faces. Default: false, without.",
+            examples=[True],
+        ),
+    ] = False
 
 
 Kind = TypeVar("Kind", bound=BaseModel)

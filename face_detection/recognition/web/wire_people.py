@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
-from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewId, NewPersonId
-from recognition.faces import Enrolment, Mistaken, Person
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewExpiry, NewId, NewPersonId
+from recognition.faces import NEVER, Enrolment, Mistaken, Person
 from recognition.web.wire import (
     FACE,
     MAX_PAGE,
@@ -34,10 +34,10 @@ PersonMetadata = Annotated[
     Metadata, Field(description="Any JSON of up to 64 KiB, such as consent and purpose. Default: null.")
 ]
 Expiry = Annotated[
-    Moment | None,
+    NewExpiry | None,
     Field(
         description="From this time on the person is gone, with all samples: ISO 8601 with its offset from "
-        "UTC. Default: null, never.",
+        "UTC, or `never`. Default: null, as the server's DEFAULT_EXPIRES_DAYS says, or never.",
         examples=["2036-12-31T23:59:59Z"],
     ),
 ]
@@ -66,8 +66,9 @@ class _Changes(Strict):
         return sent
 
     def changes(self) -> dict[str, Any]:
-        """Return what was sent."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        """Return what was sent; `never` becomes None."""
+        sent = {name: getattr(self, name) for name in self.model_fields_set}
+        return sent | {"expires_at": None} if sent.get("expires_at") == NEVER else sent
 
 
 class PersonChanges(_Changes):
@@ -78,9 +79,9 @@ class PersonChanges(_Changes):
         Metadata, Field(description="Any JSON of up to 64 KiB; null removes it. Default: it stays.")
     ] = None
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the person is gone, with all samples; null: never. "
+            description="From this time on the person is gone, with all samples; null or `never`: never. "
             "Default: it stays.",
             examples=["2036-12-31T23:59:59Z"],
         ),
@@ -104,9 +105,9 @@ class SampleChanges(_Changes):
         None
     )
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the sample is gone; null: never. Default: it stays.",
+            description="From this time on the sample is gone; null or `never`: never. Default: it stays.",
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None
@@ -135,7 +136,13 @@ class Unmerge(Strict):
         int, Field(ge=0, lt=2**63, description="How many the person had. Default: 0.", examples=[3])
     ] = 0
     created: Annotated[Moment, Field(description="When the person was made. Required.")]
-    expires_at: Expiry = None
+    expires_at: Annotated[
+        Moment | None,
+        Field(
+            description="When the person expires: ISO 8601 with its offset from UTC. Default: null, never.",
+            examples=["2036-12-31T23:59:59Z"],
+        ),
+    ] = None
     by_hand: Annotated[
         bool, Field(description="Whether the person stays without samples. Default: false.", examples=[True])
     ] = False
@@ -215,10 +222,10 @@ class UploadOptions(DetectOptions):
         Metadata, BeforeValidator(_json), Field(description="JSON of up to 64 KiB. Default: null.")
     ] = None
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the samples are gone: ISO 8601 with its offset from UTC. "
-            "Default: never.",
+            description="From this time on the samples are gone: ISO 8601 with its offset from UTC, or "
+            "`never`. Default: as the server's DEFAULT_EXPIRES_DAYS says, or never.",
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None

@@ -1,0 +1,56 @@
+"""The pictures that are kept of enrolled faces: shown, and given up."""
+
+from __future__ import annotations
+
+import logging
+
+import sqlalchemy as sa
+
+from recognition.errors import DamagedGallery
+from recognition.faces import KeptFace
+from recognition.gallery import rows
+from recognition.gallery.database import empty_log
+from recognition.gallery.face_rows import face_of
+from recognition.gallery.store import Gallery
+from recognition.gallery.tables import faces, samples
+from serving.errors import NotFound
+
+log = logging.getLogger(__name__)
+
+
+def get(gallery: Gallery, sample_id: str) -> KeptFace:
+    """Return what is kept of the face of a sample.
+
+    Raises:
+        NotFound: there is no such sample, or nothing is kept of it, or that is damaged; the log says so.
+        GalleryUnavailable: the database cannot be reached or is locked.
+    """
+    query = sa.select(samples.c.sample_id, faces.c.face).join_from(samples, faces, isouter=True)
+    with gallery.reading() as (connection, current):
+        query = rows.unexpired(query.where(rows.of_id(sample_id)), current.expired_by)
+        row = connection.execute(query).first()
+        if row is None:
+            raise NotFound("There is no sample with this id.")
+        try:
+            kept = face_of(connection, row)
+        except DamagedGallery as e:
+            log.error("sample %r: %s; enrol it again or delete it", sample_id, e.detail)
+            raise NotFound("The face that was kept of this sample is damaged.") from e
+    if kept is None:
+        raise NotFound("No face is kept of this sample.")
+    return kept
+
+
+def forget(gallery: Gallery) -> int:
+    """Remove all kept faces; samples and vectors stay. Returns how many there were.
+
+    Raises:
+        GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log cannot be written.
+    """
+    with gallery.writing() as (connection, begin):
+        count: int = connection.execute(sa.select(sa.func.count()).select_from(faces)).scalar_one()
+        connection.execute(faces.delete())
+        begin("forget", count)
+    empty_log(gallery.engine)
+    return count
