@@ -96,8 +96,9 @@ class Client:
     def enrol(self, sample_id: str, name: str, picture: Picture, **more: Json) -> Json:
         """Store the largest face of a picture as a sample; an id sent again replaces its sample.
 
-        more: `person`, `metadata`, `action`, `expires_at`, `small_faces`, `face`, `accept_low_quality`, as
-            /update-samples has them; with `person`, the id of whose face it is, the name does not matter.
+        more: `person`, `metadata`, `action`, `expires_at`, `small_faces`, `face`, `accept_low_quality`,
+            `strict`, as /update-samples has them; with `person`, the id of whose face it is, the name does
+            not matter.
 
         Returns:
             What was seen: the id of the `person`, how many `faces`, the `bbox` of the one taken, its
@@ -267,6 +268,24 @@ class Client:
     def export_person(self, person_id: str, file: BinaryIO) -> int:
         """Write all that is stored of a person, kept faces too, into a file; returns how many samples."""
         return self._export(file, f"{_person(person_id)}/export")
+
+    def doctor(self, progress: Callable[[int, int], object] = lambda examined, total: None) -> list[Json]:
+        """Look for what may be wrong in the gallery; returns all findings, the surest first.
+
+        progress: is told how many samples each part has looked at, and how many there are.
+        """
+        findings: dict[str, Json] = {}
+        after = None
+        while True:
+            part = self._json("GET", "/doctor", params={"limit": PAGE, "after": after})
+            for finding in part["findings"]:
+                known = findings.get(finding["id"])
+                if known is None or known["sure"] < finding["sure"]:
+                    findings[finding["id"]] = finding
+            progress(part["examined"], part["total"])
+            after = part["next"]
+            if after is None:
+                return sorted(findings.values(), key=lambda finding: (-finding["sure"], finding["id"]))
 
     def export(self, file: BinaryIO, *, faces: bool = False) -> int:
         """Write all people and samples, with vectors, into a file of JSON lines; returns how many samples.

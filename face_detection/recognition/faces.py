@@ -116,6 +116,7 @@ class Enrolment:
     face: the largest of the picture, the only one it may have, or the one at a point: x, y in pixels of the
         upright picture.
     accept_low_quality: enrol even a face that is too poor to tell people apart.
+    strict: enrol nothing of which there is anything to warn.
     small_faces: as in Search.
     """
 
@@ -129,6 +130,7 @@ class Enrolment:
     accept_low_quality: bool = False
     small_faces: bool | None = None
     person: str | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,6 +169,8 @@ class Sample:
     spelling: of the name that it came with, where the person's is spelt otherwise.
     face: what is kept of its picture. It comes along on the way into the gallery, and into a file and out of
         it; of a sample that is read otherwise nobody has looked for it.
+    quality: of the face, in [0, 1]; None: not known.
+    picture: the digest of the picture; None: not known, or not asked for.
     """
 
     id: str
@@ -179,6 +183,8 @@ class Sample:
     person: str | None = None
     spelling: str | None = None
     face: KeptFace | None = None
+    quality: float | None = None
+    picture: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,3 +226,21 @@ class Match:
 
     sample: Sample
     distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a gallery has around a sample that is about to be stored.
+
+    whose: what all samples of its person have in common; None: it is not clear whose it is.
+    name: the person's.
+    own: the distance to the nearest other sample of its person; None: there is none.
+    other: the nearest sample of somebody else; None: none is within reach.
+    doubles: samples so near, with the digests of their pictures, that they may be of the same picture.
+    """
+
+    whose: str | None = None
+    name: str = ""
+    own: float | None = None
+    other: Match | None = None
+    doubles: tuple[Match, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from contextvars import copy_context
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognition.admission import Admission, Shared
-from recognition.errors import GalleryModelMismatch, LowQuality, NoFace, SeveralFaces
+from recognition.errors import Doubtful, GalleryModelMismatch, LowQuality, NoFace, SeveralFaces
 from recognition.faces import (
+    Around,
     Choice,
     Encoded,
     Enrolment,
@@ -33,8 +34,10 @@ from recognition.faces import (
     Stored,
     moment_of,
 )
+from recognition.matching.doubts import DOUBLE, Doubt, doubts
 from recognition.pictures import crops, drawing
 from recognition.pictures.choice import by_size, chosen
+from recognition.pictures.digest import digest
 from recognition.pictures.encoded import from_base64
 from recognition.pictures.keeping import keep_face
 from recognition.pictures.quality import SIDE_PX, assess, told
@@ -48,6 +51,7 @@ from recognition.results import (
     Readiness,
     Recognition,
     SamplePage,
+    Scale,
     Verification,
 )
 from serving.errors import Failure, ImageTooLarge, InvalidImage, InvalidRequest, NotFound, at
@@ -59,6 +63,7 @@ from serving.stages import count, stage, used
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
 CROPS_PER_CALL = 32  # of the embedding service, between which others may go first
 PICTURES_AHEAD = 8  # of an enrolment, that are begun before those before them are done
+COMPARED_AT_ONCE = 32  # samples of an enrolment, between which others may search
 # Of an enrolment, and searches of one picture for its faces, after which those go first who wait.
 PICTURES_PER_TURN = 8
 
@@ -100,6 +105,19 @@ class Gallery(Protocol):
         mistaken: Mistaken | None = None,
     ) -> Stored:
         """Store samples with their vectors, all or none but those whose person is not clear."""
+        ...
+
+    def around(
+        self,
+        new: Sequence[Sample],
+        vectors: NDArray[np.float32],
+        fingerprint: str,
+        without: Collection[str],
+        *,
+        reach: float,
+        double: float,
+    ) -> list[Around]:
+        """Look what is around samples that are about to be stored, but for those of these ids."""
         ...
 
     def get(self, sample_id: str) -> Sample | None:
@@ -162,6 +180,15 @@ class _OneFace:
     of: int
     remarks: tuple[Remark, ...]
     kept: KeptFace | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Whose the samples are that are stored now, why others are not, and remarks on both, each by id."""
+
+    people: Mapping[str, str]
+    failed: Mapping[str, Failure]
+    remarks: Mapping[str, Sequence[Remark]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,26 +355,81 @@ class Service:
                 if isinstance(outcome, Failure):
                     failed[enrolment.id] = outcome
                     continue
-                one, enrolled[enrolment.id] = outcome
-                new.append(_sample(enrolment, now, self.kept_for, one.kept))
-                waiting.append(one.crop)
+                crop, sample, enrolled[sample.id] = outcome
+                new.append(sample)
+                waiting.append(crop)
                 if len(waiting) == CROPS_PER_CALL:
                     vectors.append(self._embed(np.stack(waiting), model))
                     waiting.clear()
         if waiting:
             vectors.append(self._embed(np.stack(waiting), model))
-        if new:
-            with stage("store"):
-                fingerprint = _fingerprint(model)
-                stored = self.gallery.upsert(new, np.concatenate(vectors), fingerprint, mistaken=mistaken)
-            enrolled = {
-                sample_id: replace(picture, person=stored.people[sample_id])
-                for sample_id, picture in enrolled.items()
-                if sample_id in stored.people
-            }
-            failures = failed | stored.failed
-            failed = {each.id: failures[each.id] for each in enrolments if each.id in failures}
+        strict = {each.id for each in enrolments if each.strict}
+        stored = self._store(new, vectors, strict, model, mistaken)
+        enrolled = {
+            sample_id: replace(
+                picture, person=person, remarks=(*picture.remarks, *stored.remarks.get(sample_id, ()))
+            )
+            for sample_id, picture in enrolled.items()
+            if (person := stored.people.get(sample_id)) is not None
+        }
+        failures = {**failed, **stored.failed}
+        failed = {each.id: failures[each.id] for each in enrolments if each.id in failures}
         return EnrolmentReport(enrolled, failed)
+
+    def _store(
+        self,
+        new: Sequence[Sample],
+        vectors: Sequence[NDArray[np.float32]],
+        strict: Collection[str],
+        model: Model,
+        mistaken: Mistaken | None,
+    ) -> _Stored:
+        """Store samples, but for the doubtful ones of `strict`, ids; the vectors are float32 (n, d).
+
+        mistaken: what the face of the only one was taken for.
+        """
+        if not new:
+            return _Stored({}, {}, {})
+        together = np.concatenate(vectors)
+        doubted = self._doubted(new, together, strict, model)
+        kept = [place for place, sample in enumerate(new) if not (doubted[sample.id] and sample.id in strict)]
+        with stage("store"):
+            stored = self.gallery.upsert(
+                [new[place] for place in kept], together[kept], _fingerprint(model), mistaken=mistaken
+            )
+        remarks = {
+            sample_id: [_remark(doubt, stored.people) for doubt in some]
+            for sample_id, some in doubted.items()
+        }
+        refused = {
+            sample_id: Doubtful(some[0].detail, some)
+            for sample_id, some in remarks.items()
+            if some and sample_id in strict
+        }
+        return _Stored(stored.people, {**refused, **stored.failed}, remarks)
+
+    def _doubted(
+        self, new: Sequence[Sample], vectors: NDArray[np.float32], strict: Collection[str], model: Model
+    ) -> dict[str, list[Doubt]]:
+        """Compare samples, by id, with the gallery and with each other; the vectors are float32 (n, d)."""
+        ids = {sample.id for sample in new}
+        around: list[Around] = []
+        for start in range(0, len(new), COMPARED_AT_ONCE):
+            check_client()
+            if start:
+                self.admission.give_way()
+            places = slice(start, start + COMPARED_AT_ONCE)
+            with stage("search"):
+                around += self.gallery.around(
+                    new[places],
+                    vectors[places],
+                    _fingerprint(model),
+                    ids,
+                    reach=model.threshold,
+                    double=DOUBLE * model.threshold,
+                )
+        found = doubts(new, vectors, around, [sample.id in strict for sample in new], model.threshold)
+        return {sample.id: some for sample, some in zip(new, found, strict=True)}
 
     def detect(self, picture: Encoded, *, small_faces: bool | None = None) -> Largest[Detection]:
         """Find the faces of an encoded picture, largest first, and tell how good they are.
@@ -385,9 +467,13 @@ class Service:
         with self.admission():
             model = self._model()
             with at("image1"):
-                one = self._one_face(image1, model.input_size, small_faces, self.admission.give_way)
+                one = self._one_face(
+                    self._decode(image1), model.input_size, small_faces, self.admission.give_way
+                )
             with at("image2"):
-                two = self._one_face(image2, model.input_size, small_faces, self.admission.give_way)
+                two = self._one_face(
+                    self._decode(image2), model.input_size, small_faces, self.admission.give_way
+                )
             vectors = self._embed(np.stack([one.crop, two.crop]), model)
         self.audit("verify", [])
         distance = float(np.linalg.norm(np.subtract(*vectors.astype(np.float64))))
@@ -422,6 +508,15 @@ class Service:
         crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
         self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
         return model
+
+    def scale(self) -> Scale:
+        """Tell what a check of the gallery goes by.
+
+        Raises:
+            EmbeddingUnavailable.
+        """
+        model = self._model()
+        return Scale(_fingerprint(model), model.threshold, self.min_quality)
 
     def check_comparable(self, fingerprint: str, dimension: int) -> None:
         """Make sure that vectors made elsewhere can be compared with those that are made here.
@@ -469,29 +564,38 @@ class Service:
 
     def _face_of(
         self, enrolment: Enrolment, side: int, now: datetime
-    ) -> tuple[_OneFace, EnrolledPicture] | Failure:
+    ) -> tuple[NDArray[np.uint8], Sample, EnrolledPicture] | Failure:
         expires_at = moment_of(enrolment.expires_at, now, self.kept_for)
         if expires_at is not None and expires_at <= now:
             return InvalidRequest("expires_at is in the past.")
         try:
+            picture = self._decode(enrolment.image)
             one = self._one_face(
-                enrolment.image, side, enrolment.small_faces, choice=enrolment.face, keep=self.keep_faces
+                picture, side, enrolment.small_faces, choice=enrolment.face, keep=self.keep_faces
             )
         except (InvalidImage, ImageTooLarge, NoFace, SeveralFaces) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
         remarks = list(one.remarks)
         if one.of > 1 and enrolment.face == "largest":
+            if enrolment.strict:
+                return SeveralFaces(f"The picture has {one.of} faces.")
             detail = f"The picture has {one.of} faces; the largest was taken."
             remarks.append(Remark("several_faces", detail, {"faces": one.of}))
         if not self._tells(one.quality):
-            if not enrolment.accept_low_quality:
+            if enrolment.strict or not enrolment.accept_low_quality:
                 return LowQuality(told(one.quality), one.quality)
             remarks.append(Remark("low_quality", told(one.quality)))
-        return one, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
+        sample = replace(
+            _sample(enrolment, now, expires_at),
+            quality=one.quality.value,
+            picture=digest(picture.pixels),
+            face=one.kept,
+        )
+        return one.crop, sample, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
 
     def _one_face(
         self,
-        picture: Encoded,
+        picture: Picture,
         side: int,
         small_faces: bool | None,
         give_way: Callable[[], None] = lambda: None,
@@ -504,18 +608,17 @@ class Service:
         keep: make the picture of it that is kept.
 
         Raises:
-            InvalidImage, ImageTooLarge, ClientGone; NoFace, SeveralFaces: see `chosen`.
+            ClientGone; NoFace, SeveralFaces: see `chosen`.
         """
-        decoded = self._decode(picture)
-        found = self._found(decoded, small_faces, give_way)
+        found = self._found(picture, small_faces, give_way)
         if not found.faces and found.shrunk:
             raise NoFace(f"No face was found in the picture. {found.shrunk.detail}")
         face = chosen(found.faces, choice)
-        cut = self._cut(decoded, [face], side)
-        quality = self._assessed(decoded, [face], cut)[0]
+        cut = self._cut(picture, [face], side)
+        quality = self._assessed(picture, [face], cut)[0]
         with stage("crop"):
-            kept = keep_face(decoded.pixels, face) if keep else None
-        return _OneFace(face, cut[0], quality, len(found.faces), decoded.remarks + found.remarks, kept)
+            kept = keep_face(picture.pixels, face) if keep else None
+        return _OneFace(face, cut[0], quality, len(found.faces), picture.remarks + found.remarks, kept)
 
     def _assessed(self, picture: Picture, faces: Sequence[Face], cut: NDArray[np.uint8]) -> list[Quality]:
         """Tell how good faces are. `cut`: their crops for the model, used here if they have the size."""
@@ -606,7 +709,7 @@ def _recognition(
     return Recognition(face, matches, nearest[0].distance if nearest else None, model, quality)
 
 
-def _sample(enrolment: Enrolment, now: datetime, kept_for: timedelta | None, face: KeptFace | None) -> Sample:
+def _sample(enrolment: Enrolment, now: datetime, expires_at: datetime | None) -> Sample:
     return Sample(
         enrolment.id,
         enrolment.name or "",
@@ -614,10 +717,27 @@ def _sample(enrolment: Enrolment, now: datetime, kept_for: timedelta | None, fac
         enrolment.action,
         created=now,
         modified=now,
-        expires_at=moment_of(enrolment.expires_at, now, kept_for),
+        expires_at=expires_at,
         person=enrolment.person,
-        face=face,
     )
+
+
+def _remark(doubt: Doubt, people: Mapping[str, str]) -> Remark:
+    """Put a doubt into words. `people`: whose the samples are that were stored with it."""
+    if doubt.near is None:
+        detail = f"The face is far from the person's others: {doubt.distance:.2f} from the nearest."
+        return Remark(doubt.code, detail, {"distance": doubt.distance})
+    near = doubt.near
+    values = {
+        "sample": near.id,
+        "person": people.get(near.id, near.person),
+        "name": near.name,
+        "distance": doubt.distance,
+    }
+    if doubt.code == "same_picture":
+        return Remark(doubt.code, f"Sample {near.id}, of {near.name}, is of the same picture.", values)
+    detail = f"The face is as near to {near.name} as one person's are to each other: {doubt.distance:.2f}."
+    return Remark(doubt.code, detail, values)
 
 
 def _fingerprint(model: Model) -> str:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
-from embedding.network import dimensions
+from embedding.network import prepared_models
 from galleries import MODEL, NOW, FakeClock, PostgreSQL, a_sample, enrol, nearest_ids, vectors_of
 from recognition.app import create_app
 from recognition.audit import Audit
@@ -355,7 +355,7 @@ def test_vectors_of_another_dimension_are_another_models_whatever_their_fingerpr
 def test_the_command_refuses_what_a_model_that_is_prepared_here_cannot_have_made(
     url: str, gallery: Gallery, tmp_path: Path, models_dir: Path
 ) -> None:
-    (made,) = [made for made, dimension in dimensions(models_dir).items() if dimension == 128]
+    (made,) = [made for made, model in prepared_models(models_dir).items() if model.dimension == 128]
     for dimension, status in ((64, 1), (128, 0)):
         file = exported(tmp_path / str(dimension), dimension, f"{made}-{CROPS_VERSION}")
         command = CliRunner(env={"MODELS_DIR": str(models_dir)}).invoke(

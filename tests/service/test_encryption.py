@@ -66,6 +66,21 @@ def test_it_is_searched_as_ever_and_no_vector_lies_in_the_files(
     other.close()
 
 
+def test_no_digest_of_a_picture_lies_in_the_files(file: Path, url: str, gallery: Gallery) -> None:
+    samples = [a_sample(sample_id, picture=b"a digest") for sample_id in "ab"]
+    gallery.upsert(samples, vectors_of(1, 2), MODEL)
+    for path in file.parent.glob(f"{file.name}*"):
+        assert b"a digest" not in path.read_bytes()
+    with closing(sqlite3.connect(file)) as connection:
+        (one, two) = connection.execute("SELECT picture FROM samples").fetchall()
+        connection.execute("UPDATE samples SET picture = ? WHERE sample_id = 'b'", one)
+        connection.commit()
+    assert one != two
+    (around,) = gallery.around([a_sample("c")], vectors_of(1), MODEL, (), reach=99, double=99)
+    found = {match.sample.id: match.sample.picture for match in around.doubles}
+    assert found == {"a": b"a digest", "b": None}  # that of another sample cannot be passed off as its own
+
+
 def test_equal_vectors_look_different(file: Path, gallery: Gallery) -> None:
     enrol(gallery, ["a", "b"], [1, 1])
     with closing(sqlite3.connect(file)) as connection:

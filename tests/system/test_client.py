@@ -83,6 +83,21 @@ def test_faces_are_found_and_compared(client: Client, photographs: dict[str, lis
     assert client.ready()["status"] == "ready"
 
 
+def test_what_may_be_wrong_is_found(client: Client, photographs: dict[str, list[Path]]) -> None:
+    madonna, ben = photographs["madonna"], photographs["ben_afflek"]
+    for number, picture in enumerate([*madonna[:3], ben[0]]):
+        client.enrol(f"m{number}", "Madonna", picture)
+    client.enrol("b", "Ben", ben[1])
+    steps: list[tuple[int, int]] = []
+    first, *rest = client.doctor(lambda examined, total: steps.append((examined, total)))
+    assert steps == [(5, 5)]
+    assert (first["what"], [sample["id"] for sample in first["samples"]]) == ("unlike_own", ["m3", "b"])
+    move = first["advice"][0]
+    client.change_sample(move["sample"], person=move["into"])
+    assert client.doctor() == []
+    assert first["sure"] > 0.9 and all(finding["sure"] < first["sure"] for finding in rest)
+
+
 def test_a_refused_enrolment_is_an_error(client: Client) -> None:
     with pytest.raises(ServiceError, match="cannot be read") as refused:
         client.enrol("1", "Nobody", b"no picture")

@@ -142,6 +142,12 @@ def test_every_call_of_face_detection(
     assert api.call("get_samples_count").count == 1
     sample = api.call("get_samples_sample_id", sample_id="m/1")
     assert (sample.name, sample.metadata["born"]) == ("Madonna", 1958)
+    check = api.call("get_doctor", limit=10)
+    assert ([finding.what for finding in check.findings], check.examined, check.next_) == (
+        ["few_samples"],
+        1,
+        None,
+    )
 
     # export, import: as bytes and in a form
     exported = api.call("get_export").payload.read()

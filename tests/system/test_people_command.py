@@ -151,3 +151,17 @@ def test_duties_towards_the_people_enrolled(
     assert run.refused("people", "change", again, "--expires-at", "soon") == "invalid_request"
     (report,) = run("enrol", other, "--name", "Ben", "--expires-at", "soon", status=1)
     assert [error["code"] for error in report["refused"].values()] == ["invalid_request"]
+
+
+def test_strictly_nothing_doubtful_is_enrolled(
+    run: Program, photographs: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    first, other = photographs["madonna"][:2]
+    run("enrol", first, "--name", "Ann")
+    (report,) = run("enrol", first, other, "--name", "Ben", "--strict", status=1)
+    assert [report["refused"][path.name]["code"] for path in (first, other)] == ["same_picture", "looks_like"]
+    assert people(run) == [("Ann", 1)]
+    (report,) = run("enrol", first, "--name", "Ben")
+    assert [warning["code"] for warning in report["warnings"][first.name]] == ["same_picture", "looks_like"]
+    (report,) = run("enrol", photographs["ben_afflek"][0], "--name", "Cid", "--strict")
+    assert len(report["enrolled"]) == 1

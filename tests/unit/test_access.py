@@ -93,10 +93,12 @@ def test_every_route_says_what_it_asks_for() -> None:
     assert openly == {"/", "/static/<path:filename>", "/health", "/openapi.json", "/docs", "/docs/<name>"}
 
 
-def test_pictures_wait_in_the_queue() -> None:
+def test_pictures_and_the_check_of_a_gallery_wait_in_the_queue() -> None:
     queued = {route.path for route in TABLE if route.queued}
-    recognising = {"/face-recognition", "/draw", "/detect", "/verify"}
-    assert queued == recognising | {"/update-samples", "/samples", "/corrections"}
+    assert queued == {
+        *("/face-recognition", "/draw", "/detect", "/verify"),
+        *("/update-samples", "/samples", "/corrections", "/doctor"),
+    }
 
 
 def test_a_route_that_was_forgotten_is_the_administrators() -> None:

@@ -201,6 +201,7 @@ LAZY: dict[str, set[str]] = {
     f"{CLI}doctor.py": {"recognition.cli.checks"},
     f"{CLI}gallery.py": {
         "embedding.network",
+        "recognition.cli.findings",
         "recognition.cli.opening",
         "recognition.gallery",
         "recognition.gallery.backup",

@@ -99,6 +99,11 @@ class Report:
     metavar="TIME",
     help="Gone from then on: ISO 8601 with its offset, or never; default: as DEFAULT_EXPIRES_DAYS says.",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse pictures of which there is anything to warn, such as that somebody else is similar.",
+)
 @SMALL_FACES
 @service_command(gallery="new")
 def enrol(
@@ -111,6 +116,7 @@ def enrol(
     one_face: bool,
     accept_low_quality: bool,
     expires_at: str | None,
+    strict: bool,
     small_faces: bool | None,
 ) -> bool:
     """Enrol the pictures of folders and files.
@@ -135,6 +141,8 @@ def enrol(
     pictures = list(pictures_in(paths, name, report.refused))
     options |= {"accept_low_quality": True} if accept_low_quality else {}
     options |= {"expires_at": expires_at} if expires_at is not None else {}
+    options |= {"strict": True} if strict else {}
+    options |= {"small_faces": True} if small_faces else {}
     try:
         with progress("enrolling", len(pictures)) as advance:
             for batch in _batches(_samples(service, pictures, person, replace, report, advance)):

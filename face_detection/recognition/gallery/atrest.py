@@ -1,4 +1,5 @@
-"""What lies encrypted in the tables where the connection has a cipher: vectors, in SQLite, and kept faces.
+"""What lies encrypted in the tables where the connection has a cipher: kept faces, in SQLite also vectors and
+digests of pictures.
 
 PostgreSQL compares vectors itself, so there they are plain in any case.
 
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from recognition.errors import GalleryUnavailable
+from recognition.faces import Sample
 from recognition.gallery.database import transaction
 from recognition.gallery.rows import any_sample, state_of
 from recognition.gallery.tables import faces, samples, state
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 LITTLE_ENDIAN_FLOAT32 = np.dtype("<f4")
 LOOKED_AT = 1000  # samples, to tell the dimension: one of them may be damaged
+OF_PICTURES = "picture"  # stands where a sealed vector has its model
 ANOTHER_GALLERY = "export it as it is, and import it into another database with the key that you want"
 
 
@@ -113,3 +116,27 @@ def vector_of(connection: sa.Connection, row: Any) -> NDArray[np.float32]:
         stored = cipher.open(stored, row.sample_id, row.fingerprint)
     whole = len(stored) % LITTLE_ENDIAN_FLOAT32.itemsize == 0
     return np.frombuffer(stored if whole else b"", dtype=LITTLE_ENDIAN_FLOAT32)
+
+
+def sealed_picture(connection: sa.Connection, sample: Sample) -> bytes | None:
+    """Turn the digest of a sample's picture into what its column takes.
+
+    Where vectors are encrypted, so is this: whoever has a picture could otherwise tell that it is enrolled.
+    """
+    cipher = cipher_of(connection)
+    if sample.picture is None or cipher is None:
+        return sample.picture
+    return cipher.seal(sample.picture, sample.id, OF_PICTURES)
+
+
+def picture_of(connection: sa.Connection, row: Any) -> bytes | None:
+    """Read the digest of the picture, of a row that has its `sample_id`, too; None: it is not known."""
+    stored = row.picture
+    if not isinstance(stored, bytes):
+        return None
+    if (cipher := cipher_of(connection)) is None:
+        return stored
+    try:
+        return cipher.open(stored, row.sample_id, OF_PICTURES)
+    except GalleryUnavailable:  # damaged: the sample is found all the same
+        return None

@@ -3,14 +3,16 @@
 first line   {"gallery": 2, "fingerprint": "...", "dimension": d}, the last two null where there is no sample;
              and "faces": true in a file that has the kept faces
 one a sample {"id", "person", "name", "spelling", "metadata", "action", "created", "modified", "expires_at",
-             "vector"}: ids ascending, times in ISO 8601, the vector as base64 of little-endian float32, the
-             id and the name of the person, and how the name was spelt that the sample came with; and "face":
-             {"jpeg": base64, "confidence", "bbox": [x, y, w, h], "landmarks": five [x, y] or null} in pixels
-             of that picture, if one is kept
+             "quality", "picture", "vector"}: ids ascending, times in ISO 8601, the vector as base64 of
+             little-endian float32, the id and the name of the person, how the name was spelt that the sample
+             came with, the quality of the face and the digest of its picture in base64, null if not known;
+             and if one is kept "face": {"jpeg": base64, "confidence", "bbox": [x, y, w, h], "landmarks": five
+             [x, y] or null} in pixels of that picture
 one a person {"person", "name", "metadata", "by_hand", "created", "modified", "expires_at"}: ids ascending
 last line    {"samples": n, "persons": m, "sha256": "..."}: of all bytes before it
 
 Files of version 1 are read, too: their samples have no "person" and no "spelling", and there are no people.
+"quality" and "picture" may be missing.
 
 A file without its last line is an export that was broken off; with another checksum it was changed since.
 """
@@ -28,7 +30,7 @@ from typing import IO, Annotated, Any, Literal, TypeVar
 import numpy as np
 import pydantic_core
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Base64Bytes, BaseModel, Field, ValidationError
 
 from recognition import names
 from recognition.bounds import Action, Id, Metadata, Moment, StoredName
@@ -44,6 +46,7 @@ MAX_LINE_BYTES = 2**20  # an id, a name, an action, metadata, a vector and a fac
 LARGEST = (
     1e15  # the squares of 10,000 such values still have a sum in float32; vectors have a length of 20 at most
 )
+MAX_DIGEST_BYTES = 64
 STEP = 1000  # samples of which `advance` is told at once
 
 Record = tuple[Sample, NDArray[np.float32]]
@@ -83,6 +86,8 @@ class _Line(BaseModel):
     expires_at: Moment | None = None
     person: Id | None = None
     spelling: StoredName | None = None
+    quality: Annotated[float, Field(ge=0, le=1)] | None = None
+    picture: Annotated[Base64Bytes, Field(min_length=1, max_length=MAX_DIGEST_BYTES)] | None = None
     vector: str
     face: kept.FaceLine | None = None
 
@@ -276,6 +281,8 @@ def _rendered(entry: Entry) -> dict[str, Any]:
         "created": sample.created.isoformat(),
         "modified": sample.modified.isoformat(),
         "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
+        "quality": sample.quality,
+        "picture": None if sample.picture is None else base64.b64encode(sample.picture).decode("ascii"),
         "vector": base64.b64encode(vector.astype(FLOAT32).tobytes()).decode("ascii"),
         **({} if sample.face is None else {"face": kept.rendered(sample.face)}),
     }
@@ -334,4 +341,4 @@ def _sample(line: _Line, header: Header, number: int) -> Record:
         raise DamagedGallery(f"line {number}: the kept face is not base64 of a JPEG") from e
     name = names.stored(line.name, line.id)
     about = (line.id, name, line.metadata, line.action, line.created, line.modified, line.expires_at)
-    return Sample(*about, line.person, line.spelling, face), vector
+    return Sample(*about, line.person, line.spelling, face, line.quality, line.picture), vector

@@ -41,6 +41,8 @@ REPLACED = (
     "modified",
     "revision",
     "expires_at",
+    "quality",
+    "picture",
 )
 
 

@@ -5,6 +5,7 @@ search_memory.py compares in this process's memory, for SQLite; search_database.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from recognition.gallery.database import portions
 from recognition.gallery.tables import State, samples
 
 Neighbours = tuple[NDArray[np.int64], NDArray[np.float64]]  # keys and distances, nearest first, then by key
+Nearest = Callable[[NDArray[np.float32], int], list[Neighbours]]  # of probes, float32 (n, d), the k nearest
 
 MORE_FOR_PEOPLE = 4  # vectors looked at for each one asked for, and their growth while some are missing
 

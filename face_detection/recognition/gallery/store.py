@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import sqlalchemy as sa
@@ -23,8 +24,8 @@ from numpy.typing import NDArray
 
 from recognition.audit import Audit, Begin
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Match, Mistaken, Sample, Stored
-from recognition.gallery import atrest, face_rows, mistakes, persons, rows
+from recognition.faces import Around, Match, Mistaken, Sample, Stored
+from recognition.gallery import atrest, face_rows, mistakes, persons, rows, surroundings
 from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_people
@@ -167,6 +168,8 @@ class Gallery:
                     "modified": naive_utc(sample.modified),
                     "revision": revision,
                     "expires_at": sample.expires_at and naive_utc(sample.expires_at),
+                    "quality": sample.quality,
+                    "picture": atrest.sealed_picture(connection, sample),
                 }
                 for sample, vector in zip(new, vectors, strict=True)
             ]
@@ -298,6 +301,44 @@ class Gallery:
             ]
             for keys, distances in neighbours
         ]
+
+    def around(
+        self,
+        new: Sequence[Sample],
+        vectors: NDArray[np.float32],
+        fingerprint: str,
+        without: Collection[str],
+        *,
+        reach: float,
+        double: float,
+    ) -> list[Around]:
+        """Look what is around samples that are about to be stored.
+
+        Args:
+            new: n samples.
+            vectors: float32 (n, d), row i for sample i.
+            fingerprint: of the model that made the vectors.
+            without: ids of samples that do not count, since they are about to be replaced.
+            reach: the nearest sample of somebody else is nearer than this.
+            double: samples below this distance may be of the same picture.
+
+        Raises:
+            GalleryModelMismatch: the gallery holds vectors of another model.
+            GalleryUnavailable: the database cannot be reached or is locked.
+        """
+        with self.searching() as (search, connection, current):
+            if current.fingerprint != fingerprint and rows.any_sample(connection, current.expired_by):
+                raise _mismatch()
+            nearest = partial(search.nearest, connection, current._replace(fingerprint=fingerprint))
+            return surroundings.around(
+                nearest, connection, current, new, vectors, without, reach=reach, double=double
+            )
+
+    @contextmanager
+    def searching(self) -> Iterator[tuple[Search, sa.Connection, State]]:
+        """Begin a transaction to search in; gives the search, whose lock is held, too."""
+        with self._search.lock, self.reading() as (connection, current):
+            yield self._search, connection, current
 
     @contextmanager
     def reading(self) -> Iterator[tuple[sa.Connection, State]]:

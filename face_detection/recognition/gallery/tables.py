@@ -92,6 +92,8 @@ samples = sa.Table(
     sa.Column("modified", sa.DateTime, nullable=False),  # UTC
     sa.Column("revision", sa.BigInteger, nullable=False, index=True),
     sa.Column("expires_at", sa.DateTime),  # UTC; null: never
+    sa.Column("quality", sa.Double),  # of the face, in [0, 1]; null: not known
+    sa.Column("picture", sa.LargeBinary),  # its digest, maybe encrypted; null: not known
     sa.Index("samples_by_id", "gallery", "sample_id", unique=True),
     sqlite_autoincrement=True,
 )
@@ -191,6 +193,7 @@ SAMPLES = sa.select(
     samples.c.expires_at,
     persons.c.person_id,
     samples.c.spelling,
+    samples.c.quality,
 ).join_from(samples, persons, samples.c.person == persons.c.key)
 
 
@@ -204,7 +207,7 @@ def expired(by: datetime | sa.BindParameter[datetime]) -> sa.ColumnElement[bool]
 def sample_of(row: Any) -> Sample:
     """Turn a row of SAMPLES, or one that begins as they do, into a sample."""
     # By place: a search may match thousands, and a name takes as long to look up as a value to be read.
-    _, sample_id, name, metadata, action, created, modified, expires_at, person, spelling = row[:10]
+    _, sample_id, name, metadata, action, created, modified, expires_at, person, spelling, quality = row[:11]
     return Sample(
         sample_id,
         name,
@@ -215,6 +218,7 @@ def sample_of(row: Any) -> Sample:
         expires_at and expires_at.replace(tzinfo=UTC),
         person,
         spelling,
+        quality,
     )
 
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from recognition.errors import AmbiguousName, DamagedGallery, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import KeptFace, Person
 from recognition.gallery import face_rows, people, portable
-from recognition.gallery.atrest import dimension_of, vector_of
+from recognition.gallery.atrest import dimension_of, picture_of, vector_of
 from recognition.gallery.database import transaction
 from recognition.gallery.persons import has_samples, of_person, row_of
 from recognition.gallery.rows import state_of, unexpired
@@ -243,9 +243,8 @@ def records(
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    query = SAMPLES.add_columns(samples.c.vector, samples.c.fingerprint).where(
-        samples.c.fingerprint == of.fingerprint
-    )
+    columns = samples.c.vector, samples.c.fingerprint, samples.c.picture
+    query = SAMPLES.add_columns(*columns).where(samples.c.fingerprint == of.fingerprint)
     if of.faces:
         query = query.add_columns(faces.c.face).outerjoin(faces, faces.c.sample == samples.c.key)
     if person is not None:
@@ -264,7 +263,7 @@ def records(
                 if fault := _fault_of(connection, row, of.dimension or 0):
                     log.error("sample %r is not exported: %s", row.sample_id, fault)
                 else:
-                    sample = sample_of(row)
+                    sample = replace(sample_of(row), picture=picture_of(connection, row))
                     if of.faces:
                         sample = replace(sample, face=_face_of(connection, row))
                     page.append((sample, vector_of(connection, row)))

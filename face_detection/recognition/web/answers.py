@@ -52,6 +52,14 @@ Reasons = Annotated[
 ]
 
 
+@with_config(ConfigDict(extra="allow"))  # what goes with a code
+class PictureWarning(TypedDict):
+    """Something worth knowing of a picture that was processed nevertheless."""
+
+    code: Annotated[str, Field(description="For programs: `several_faces`, `looks_like`, `truncated`, ...")]
+    detail: Annotated[str, Field(description="For people.")]
+
+
 class Fault(TypedDict):
     """Why one picture of an enrolment failed."""
 
@@ -63,14 +71,9 @@ class Fault(TypedDict):
     file: NotRequired[FileName]
     quality: NotRequired[Quality]
     reasons: NotRequired[Reasons]
-
-
-@with_config(ConfigDict(extra="allow"))  # what goes with a code
-class PictureWarning(TypedDict):
-    """Something worth knowing of a picture that was processed nevertheless."""
-
-    code: Annotated[str, Field(description="For programs: `several_faces`, `truncated`, ...")]
-    detail: Annotated[str, Field(description="For people.")]
+    warnings: NotRequired[
+        Annotated[list[PictureWarning], Field(description="With `strict`: what would have been warned of.")]
+    ]
 
 
 class SampleSeen(TypedDict):
@@ -196,6 +199,7 @@ class StoredSample(TypedDict):
     created: Time
     modified: Time
     expires_at: Annotated[str | None, Field(description="ISO 8601, UTC; null: never.")]
+    quality: Annotated[Quality | None, Field(description="Of the face; null: not known.")]
 
 
 class Samples(TypedDict):

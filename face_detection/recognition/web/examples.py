@@ -34,7 +34,7 @@ TIMES = {
     "modified": "2026-11-24T01:59:21.186000+00:00",
     "expires_at": None,
 }
-STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES}
+STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES, "quality": 0.93}
 NEW_PERSON = {"name": "Eileen Collins", "metadata": {"consent": "2026-11-24"}}
 PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, "sample": "astronaut/1", **TIMES}
 MERGED = {
@@ -59,6 +59,28 @@ ERASED = {
         "remains": ["backups and exports that were made before, encrypted ones, too"],
         "after_restoring": "`recognition gallery replay-erasures` erases it again ...",
     },
+}
+SUSPECT = {"id": "astronaut/1", "person": "eileen", "name": "Eileen Collins", "quality": 0.93}
+EXAMINED = {
+    "findings": [
+        {
+            "id": '["unlike_own", "astronaut/1"]',
+            "what": "unlike_own",
+            "sure": 0.97,
+            "detail": "Eileen Collins's sample astronaut/1 is far from their others (13.20), and near to "
+            "Pamela Melroy's sample 7 (5.10).",
+            "samples": [SUSPECT, {"id": "7", "person": "pam", "name": "Pamela Melroy", "quality": None}],
+            "distance": 5.1,
+            "own": 13.2,
+            "advice": [
+                {"action": "move_sample", "person": "eileen", "sample": "astronaut/1", "into": "pam"},
+                {"action": "delete_sample", "person": "eileen", "sample": "astronaut/1", "into": None},
+            ],
+        }
+    ],
+    "examined": 92,
+    "total": 92,
+    "next": None,
 }
 ENROLLED = {
     "success": ["astronaut/1"],

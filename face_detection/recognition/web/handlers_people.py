@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from recognition.gallery import people, transfer, unmerging
-from recognition.web import receipts, render, wire, wire_people
+from recognition.gallery import doctor, people, transfer, unmerging
+from recognition.web import receipts, render, render_doctor, wire, wire_people
 from recognition.web.handlers import NDJSON, Parts
 from serving import bodies
 from serving.routes import query
@@ -113,3 +113,21 @@ def correct(parts: Parts) -> ResponseReturnValue:
         enrolment, mistaken = wire_people.parse_correction(request.form, picture)
         seen = parts.service.correct(enrolment, mistaken)
     return jsonify(render.correction_answer(enrolment.id, seen, mistaken))
+
+
+def examine(parts: Parts) -> ResponseReturnValue:
+    """Look for what may be wrong in the gallery, part by part.
+
+    Each part looks at the next samples, and compares them with all others. Whoever wants all findings asks
+    for one part after the other, puts them together by `id`, and in order by `sure`.
+    """
+    asked = wire.parse_text(wire_people.DoctorQuery, query())
+    with parts.service.admission():
+        part = doctor.examine(
+            parts.gallery,
+            parts.service.scale(),
+            limit=asked.limit,
+            after=asked.after,
+            give_way=parts.service.admission.give_way,
+        )
+    return jsonify(render_doctor.examination_answer(part))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from recognition.errors import AmbiguousName, LowQuality
+from recognition.errors import AmbiguousName, Doubtful, LowQuality
 from recognition.faces import Box, Face, Mistaken, Person, Quality, Sample
 from recognition.results import (
     Detection,
@@ -67,6 +67,9 @@ def _fault(error: Failure, file: str | None) -> Fault:
         fault["persons"] = list(error.persons)
     if isinstance(error, LowQuality) and error.quality:
         fault["quality"], fault["reasons"] = error.quality.value, _reasons(error.quality)
+    if isinstance(error, Doubtful) and error.remarks:
+        fault["code"] = error.remarks[0].code
+        fault["warnings"] = [_warning(remark) for remark in error.remarks]
     if file is not None:
         fault["file"] = file
     return fault
@@ -203,6 +206,7 @@ def sample_answer(sample: Sample) -> StoredSample:
         "created": sample.created.isoformat(),
         "modified": sample.modified.isoformat(),
         "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
+        "quality": sample.quality,
     }
 
 

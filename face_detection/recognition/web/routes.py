@@ -27,6 +27,7 @@ STATUS: dict[type[Failure], int] = {
     errors.NoFace: 400,
     errors.SeveralFaces: 400,
     errors.LowQuality: 400,
+    errors.Doubtful: 400,
     errors.DamagedGallery: 400,
     errors.AmbiguousName: 409,
     errors.PersonExists: 409,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recognition import errors
-from recognition.web import answers, examples, handlers_people, wire, wire_people
+from recognition.web import answers, answers_doctor, examples, handlers_people, wire, wire_people
 from recognition.web.handlers import NDJSON
 from serving.errors import (
     DiskFull,
@@ -100,6 +100,22 @@ PEOPLE = (
         raises=(NotFound, *GALLERY),
     ),
     Route(
+        "GET",
+        "/doctor",
+        handlers_people.examine,
+        ENROL,
+        (answers_doctor.Examined, examples.EXAMINED),
+        queued=True,
+        query=wire_people.DoctorQuery,
+        raises=(
+            InvalidRequest,
+            Overloaded,
+            *GALLERY,
+            errors.EmbeddingUnavailable,
+            errors.GalleryModelMismatch,
+        ),
+    ),
+    Route(
         "POST",
         "/samples",
         handlers_people.upload_samples,
@@ -134,6 +150,7 @@ PEOPLE = (
             errors.NoFace,
             errors.SeveralFaces,
             errors.LowQuality,
+            errors.Doubtful,
             errors.AmbiguousName,
             errors.ChangedMeanwhile,
             Overloaded,

@@ -94,6 +94,14 @@ LowQualityToo = Annotated[
         examples=[False],
     ),
 ]
+Strictly = Annotated[
+    bool,
+    Field(
+        description="Refuse what would be enrolled with a warning: `several_faces`, `low_quality`, "
+        "`same_picture`, `looks_like` or `unlike_own`. Default: false.",
+        examples=[False],
+    ),
+]
 
 
 def at_point(face: FaceChoice) -> Choice:
@@ -140,6 +148,7 @@ class NewSample(Strict):
     ] = None
     face: Annotated[FaceChoice, FACE] = None
     accept_low_quality: LowQualityToo = False
+    strict: Strictly = False
     small_faces: SmallFaces = None
 
     @field_validator("name")

@@ -19,6 +19,7 @@ from recognition.web.wire import (
     Lax,
     LowQualityToo,
     Strict,
+    Strictly,
     at_point,
     parse_text,
 )
@@ -186,6 +187,22 @@ class PersonsQuery(Lax):
     ] = None
 
 
+class DoctorQuery(Lax):
+    """Which samples to look at."""
+
+    limit: Annotated[
+        int,
+        Field(ge=1, le=MAX_PAGE, description="How many samples in one part. Default: 100.", examples=[100]),
+    ] = 100
+    after: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9]{1,18}\.[0-9]{1,18}$",
+            description="`next` of the part before. Default: the first part.",
+        ),
+    ] = None
+
+
 class ErasureQuery(Lax):
     """How to answer."""
 
@@ -231,6 +248,7 @@ class UploadOptions(DetectOptions):
     ] = None
     face: Annotated[str, FACE] = "largest"
     accept_low_quality: LowQualityToo = False
+    strict: Strictly = False
 
     @field_validator("face")
     @classmethod
