@@ -167,10 +167,10 @@ class Sample:
     expires_at: from this moment on it is as if the sample had been deleted; None: never.
     person: the person's id; None, of a new sample: the one person of that name.
     spelling: of the name that it came with, where the person's is spelt otherwise.
-    face: what is kept of its picture. It comes along on the way into the gallery, and into a file and out of
-        it; of a sample that is read otherwise nobody has looked for it.
     quality: of the face, in [0, 1]; None: not known.
     picture: the digest of the picture; None: not known, or not asked for.
+    face: what is kept of its picture. It comes along on the way into the gallery, and into a file and out of
+        it; of a sample that is read otherwise nobody has looked for it.
     """
 
     id: str
@@ -182,9 +182,9 @@ class Sample:
     expires_at: datetime | None = None
     person: str | None = None
     spelling: str | None = None
-    face: KeptFace | None = None
     quality: float | None = None
     picture: bytes | None = None
+    face: KeptFace | None = None
 
 
 @dataclass(frozen=True, slots=True)

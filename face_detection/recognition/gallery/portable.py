@@ -341,4 +341,4 @@ def _sample(line: _Line, header: Header, number: int) -> Record:
         raise DamagedGallery(f"line {number}: the kept face is not base64 of a JPEG") from e
     name = names.stored(line.name, line.id)
     about = (line.id, name, line.metadata, line.action, line.created, line.modified, line.expires_at)
-    return Sample(*about, line.person, line.spelling, face, line.quality, line.picture), vector
+    return Sample(*about, line.person, line.spelling, line.quality, line.picture, face), vector
