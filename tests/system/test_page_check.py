@@ -112,6 +112,22 @@ def test_what_is_found_is_put_right(visit: Visit, pair: Pair, whose: dict[str, s
     assert people(pair) == {"Ann": 2, "Bea": 2}
 
 
+def test_a_face_under_a_wrong_name_is_found_and_moved(
+    visit: Visit, pair: Pair, photographs: Photographs
+) -> None:
+    hers, other = photographs["madonna"], photographs["ben_afflek"]
+    pictures = {"1": hers[0], "2": hers[1], "3": hers[2], "wrong": other[0], "4": other[1], "5": other[2]}
+    enrol(pair, pictures, dict.fromkeys(pictures, "Ann") | {"4": "Bea", "5": "Bea"})
+    page = visit.view("check")
+    page.get_by_role("button", name="Check the gallery").click()
+    expect(page.locator("#check-summary")).to_contain_text("6 faces checked")
+    first = page.locator("#check-list > li").first
+    expect(first.locator("img")).to_have_count(2)
+    first.get_by_role("button", name="Move the face to Bea").click()
+    expect(page.get_by_role("heading", name="Check")).to_be_focused()
+    assert people(pair) == {"Ann": 3, "Bea": 3}
+
+
 def test_what_cannot_be_done_is_told(browser: Browser, pair: Pair, whose: dict[str, str]) -> None:
     with visiting(browser, pair.url, forgiven="status of 4") as visit:
         tell(visit, [finding(whose, "34", "unlike_own", 0.9, "move_sample", "4")])

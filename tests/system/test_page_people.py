@@ -18,12 +18,11 @@ from browsing import NARROW, TIMEOUT_S, Visit, enrol, enrolled, running_chromium
 from galleries import a_sample
 from recognition.gallery import open_gallery
 from recognition.gallery.tables import state
-from running import ROOT, Pair, running_pair
+from running import Pair, running_pair
 from serving import keys
 
 Photographs = dict[str, list[Path]]
 
-STATIC = ROOT / "face_detection" / "recognition" / "static"
 MANY, PAGE = 10_000, 48
 RECOGNISER, RECOGNISER_KEY = keys.new("the-door", "recognise")
 ENROLLER, ENROLLER_KEY = keys.new("the-desk", "enrol,recognise")
@@ -118,10 +117,7 @@ def test_an_answer_to_what_was_typed_before_is_dropped(visit: Visit, pair: Pair,
 
 
 def test_faces_that_are_kept_are_shown(visit: Visit, pair: Pair, ann_and_bea: None) -> None:
-    portrait = STATIC / "ready.jpg"
-    page = visit.page
-    page.route("**/samples/*/face", lambda route: route.fulfill(path=portrait, content_type="image/jpeg"))
-    visit.view("people")
+    page = visit.view("people")
     faces = page.locator("#people-list img")
     expect(faces).to_have_count(2)
     assert faces.first.evaluate("image => image.naturalWidth") > 0
