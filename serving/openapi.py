@@ -148,6 +148,8 @@ def _refusals(route: Route, statuses: Mapping[type[Failure], int]) -> Iterator[R
     yield Refusal(INTERNAL, error_text(INTERNAL), "internal_error", SEE_THE_LOG)
     let_in = LET_IN.get(route.scope, (Unauthorized, Forbidden, RateLimited))
     failures: list[type[Failure]] = [Misdirected, *let_in]
+    if route.whole:
+        failures.append(Forbidden)
     if route.changes:
         failures.append(CrossOrigin)
     if route.scope == ADMIN:

@@ -25,6 +25,7 @@ from recognition.gallery import Gallery, keep_up, open_gallery
 from recognition.service import Decode, Detector, Embedder, Service
 from recognition.web import examples, metrics
 from recognition.web.handlers import Parts
+from recognition.web.handlers_galleries import in_gallery
 from recognition.web.routes import CLEAR_BY_GET, ROUTES, STATUS
 from serving import app, pictures
 from serving.notices import Notices
@@ -77,11 +78,12 @@ def create_app(
         write=Fonts(fonts.find()).write,
     )
     keys = settings.api_keys or settings.api_keys_file
+    parts = Parts(service, gallery, measured, notices or Notices(), authentication=bool(keys))
     per_minute = settings.rate_limit_per_minute
     return app.create_app(
         "recognition",
         ROUTES if settings.allow_get_clear else [route for route in ROUTES if route is not CLEAR_BY_GET],
-        Parts(service, gallery, measured, notices or Notices(), authentication=bool(keys)),
+        parts,
         measured,
         statuses=STATUS,
         max_body_bytes=settings.max_body_bytes,
@@ -94,6 +96,7 @@ def create_app(
         allowed_hosts=settings.allowed_hosts,
         origins=settings.cors_origins,
         check_queue=service.admission.check,
+        parts_for=partial(in_gallery, parts),
     )
 
 

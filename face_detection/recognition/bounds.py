@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from recognition import names
 from recognition.faces import NEVER, Never
+from serving.keys import GALLERY
 
 DOTS = (".", "..")
 CALLS = ("/merge", "/unmerge", "/export")
@@ -86,5 +87,6 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NO_NUL), 
 StoredName = Annotated[str, Field(min_length=1, max_length=3 * MAX_NAME, pattern=NO_NUL)]
 Action = Annotated[str, Field(max_length=1000, pattern=NO_NUL)]
 Metadata = Annotated[JsonValue, AfterValidator(_bounded)]
+GalleryName = Annotated[str, Field(pattern=f"^{GALLERY}$")]
 Moment = Annotated[datetime, BeforeValidator(_moment)]  # becomes UTC
 NewExpiry = Annotated[datetime | Never, BeforeValidator(_expiry)]

@@ -31,6 +31,7 @@ Picture = str | Path | bytes  # where a picture is, or its bytes
 Json = Any
 
 PAGE = 1000  # samples in one answer, the most there may be
+WITHOUT_GALLERY = {"detect", "verify", "health", "galleries"}  # first parts of paths that take none
 CHUNK_BYTES = 1 << 16  # of an export; its last line is far shorter
 
 
@@ -58,15 +59,23 @@ class Client:
     """
 
     def __init__(
-        self, host: str, *, key: str | None = None, timeout_s: float = 120, retries: int = 4
+        self,
+        host: str,
+        *,
+        key: str | None = None,
+        gallery: str | None = None,
+        timeout_s: float = 120,
+        retries: int = 4,
     ) -> None:
         """Open nothing yet.
 
         host: like `http://127.0.0.1:6337`; without a scheme it is http.
         key: sent with each request; None where the service asks for none, and for a user and a password in
             `host`, which a proxy in front of the service may ask for.
+        gallery: that is searched and changed; None: the key's own, or `default`.
         timeout_s: the longest silence, in seconds.
         """
+        self.gallery = gallery
         self.host = (host if "://" in host else f"http://{host}").rstrip("/")
         self._shown = without_credentials(self.host)
         self.timeout_s = timeout_s
@@ -309,6 +318,18 @@ class Client:
         """Store the samples of an exported file; returns how many were `imported`, and `unchanged`."""
         return self._json("POST", "/import", data=file, headers={"Content-Type": "application/x-ndjson"})
 
+    def galleries(self) -> Json:
+        """Return the galleries by name: `name`, `samples`, `persons`, `created` of each."""
+        return self._json("GET", "/galleries")["galleries"]
+
+    def make_gallery(self, name: str) -> Json:
+        """Make an empty gallery; returns it. The code is `gallery_exists` where there is one."""
+        return self._json("POST", "/galleries", json={"name": name})
+
+    def delete_gallery(self, name: str) -> None:
+        """Remove a gallery with all that is in it; the code is `not_found` where there is none."""
+        self._json("DELETE", f"/galleries/{quote(name, safe='')}")
+
     def health(self) -> Json:
         """Return what /health says."""
         return self._json("GET", "/health")
@@ -350,6 +371,9 @@ class Client:
             raise self._unexpected(answer) from e
 
     def _answer(self, method: str, path: str, **more: Any) -> requests.Response:
+        takes_gallery = path.split("/")[1] not in WITHOUT_GALLERY
+        if self.gallery is not None and takes_gallery:
+            more["params"] = {**more.get("params", {}), "gallery": self.gallery}
         try:
             answer = self.session.request(
                 method,

@@ -37,6 +37,12 @@ class ChangedMeanwhile(Failure):
     code = "changed_meanwhile"
 
 
+class GalleryExists(Failure):
+    """There is a gallery with this name already."""
+
+    code = "gallery_exists"
+
+
 class SeveralFaces(Failure):
     """The picture has several faces where it must have one."""
 

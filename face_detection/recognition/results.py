@@ -169,10 +169,21 @@ class Unmerged:
 
 
 @dataclass(frozen=True, slots=True)
+class GallerySummary:
+    """How many samples and persons a gallery has, and when it was made."""
+
+    name: str
+    samples: int
+    persons: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """What was erased of a person: their own row, and the samples with these ids.
 
-    database: from which kind, `sqlite` or `postgresql`.
+    gallery: out of which.
+    database: of which kind, `sqlite` or `postgresql`.
     log_emptied: the database's own log is without them, too; else later.
     audited: there is an audit log, which has the ids.
     """
@@ -180,6 +191,7 @@ class Erasure:
     person: str
     samples: list[str]
     erased_at: datetime
+    gallery: str
     database: str
     log_emptied: bool
     audited: bool

@@ -210,7 +210,7 @@ class Service:
     audit: records who was recognised, before the answer; the gallery itself records its changes.
     read: records which samples are shown, before the answer, where that is wanted.
     write: draws names on pictures, where OpenCV's own fonts do not do.
-    rehearsal: shares one trial recognition between all that call `ready`.
+    rehearsal: shares the vector of one trial recognition between all that call `ready`.
     """
 
     decode: Decode
@@ -230,7 +230,9 @@ class Service:
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     read: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     write: drawing.Write = drawing.no_fonts
-    rehearsal: Shared[Model] = field(default_factory=lambda: Shared(REHEARSAL_KEPT_S))
+    rehearsal: Shared[tuple[Model, NDArray[np.float32]]] = field(
+        default_factory=lambda: Shared(REHEARSAL_KEPT_S)
+    )
 
     def recognise(self, picture: Encoded, search: Search) -> Largest[Recognition]:
         """Find the faces of a picture and the samples they match, largest face first.
@@ -490,24 +492,24 @@ class Service:
     def ready(self) -> Readiness:
         """Recognise a bundled face, which shows whether detector, embedder and gallery work together.
 
-        It takes no turn in the queue, so that an overloaded service is still ready. One recognition serves
-        all callers during it and shortly after.
+        It takes no turn in the queue, so that an overloaded service is still ready. One face that was found
+        and embedded serves all callers meanwhile and shortly after; each has its own gallery searched.
 
         Raises:
             NoFace, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch, DiskFull.
         """
-        model = self.rehearsal(self._rehearse)
+        model, vectors = self.rehearsal(self._rehearse)
+        self.gallery.nearest(vectors, 1, _fingerprint(model))
         self.gallery.check_room()
         return Readiness(model, self.gallery.count(), self.gallery.damaged())
 
-    def _rehearse(self) -> Model:
+    def _rehearse(self) -> tuple[Model, NDArray[np.float32]]:
         faces = self.detector(self.ready_picture)
         if not faces:
             raise NoFace("The detector finds no face in the bundled picture.")
         model = self._model()
         crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
-        self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
-        return model
+        return model, self.embedder.embed(crop, model)
 
     def scale(self) -> Scale:
         """Tell what a check of the gallery goes by.

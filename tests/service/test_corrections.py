@@ -28,7 +28,7 @@ def clock() -> FakeClock:
 def gallery(url: str, clock: FakeClock) -> Iterator[Gallery]:
     gallery = open_gallery(url, lock_timeout_s=5, clock=clock)
     yield gallery
-    assert list(transfer.faults(gallery.engine)) == []
+    assert list(transfer.faults(gallery)) == []
     gallery.close()
 
 

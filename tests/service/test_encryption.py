@@ -124,7 +124,7 @@ def test_a_vector_that_was_changed_in_the_file_is_noticed(
     enrol(gallery, ["a", "b"], [1, 2])
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(CHANGES[change] + " WHERE sample_id = 'b'")
-        connection.execute("UPDATE gallery_state SET revision = 9")
+        connection.execute("UPDATE galleries SET revision = 9")
     assert nearest_ids(gallery, 1, k=9) == ["a"]
     assert gallery.damaged() == 1
     result = CliRunner(env={"GALLERY_KEY": TEXT}).invoke(cli, ["--database", url, "verify"])
@@ -236,5 +236,5 @@ def test_vectors_of_any_dimension_are_loaded(url: str, gallery: Gallery) -> None
     started = open_gallery(url, lock_timeout_s=5, key=KEY)
     started.load()
     assert started.nearest(wide[1:], 1, "wide")[0][0].sample.id == "b"
-    assert np.array_equal(started._search._index._vectors[:2], wide)  # type: ignore[attr-defined]
+    assert np.array_equal(started._search()._index._vectors[:2], wide)  # type: ignore[attr-defined]
     started.close()

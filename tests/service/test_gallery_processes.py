@@ -511,7 +511,7 @@ def test_merges_and_moves_are_whole_or_not_at_all_when_their_process_is_killed(
             assert sum(person.samples for person in listed.persons) == total
             gallery.delete_named(f"{run}-0-other")
             total -= 2 * BATCH - 1
-        assert list(transfer.faults(gallery.engine)) == []
+        assert list(transfer.faults(gallery)) == []
 
 
 def test_what_was_acknowledged_survives_a_killed_process(backend: str, shared_url: str, context: Any) -> None:

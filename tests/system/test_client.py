@@ -30,6 +30,33 @@ def test_five_lines_enrol_and_recognise(client: Client, photographs: dict[str, l
     assert client.recognise(other.read_bytes()) == [face]
 
 
+def test_a_client_works_in_one_gallery(
+    pair: Pair, client: Client, photographs: dict[str, list[Path]]
+) -> None:
+    picture = photographs["madonna"][0]
+    client.make_gallery("lobby")
+    try:
+        with Client(pair.url, gallery="lobby") as there:
+            there.enrol("1", "Madonna", picture)
+            assert [face["id"] for face in there.recognise(picture)] == ["1"]
+            assert (there.count(), client.count(), client.recognise(picture)) == (1, 0, [])
+            assert there.ready()["gallery"]["samples"] == 1
+            assert (
+                there.verify(picture, picture)["verified"] and there.detect(picture) and there.draw(picture)
+            )
+            file = io.BytesIO()
+            assert there.export(file) == 1
+            there.clear()
+            file.seek(0)
+            assert there.import_(file)["imported"] == 1
+            assert {each["name"]: each["samples"] for each in there.galleries()} == {"default": 0, "lobby": 1}
+    finally:
+        client.delete_gallery("lobby")
+    with Client(pair.url, gallery="lobby") as gone, pytest.raises(ServiceError) as refused:
+        gone.count()
+    assert refused.value.code == "not_found"
+
+
 def test_a_host_without_a_scheme_is_http(pair: Pair) -> None:
     with Client(pair.url.removeprefix("http://")) as client:
         assert client.ready()["status"] == "ready"

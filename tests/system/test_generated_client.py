@@ -191,6 +191,12 @@ def test_every_call_of_face_detection(
     erased = api.call("delete_persons_person_id", person_id=louise.id, receipt=True)
     assert erased.receipt.samples == [sample_id]
 
+    # galleries
+    assert api.call("post_galleries", body=models.NewGallery(name="lobby")).samples == 0
+    assert "lobby" in [each.name for each in api.call("get_galleries").galleries]
+    assert api.call("get_samples_count", gallery="lobby").count == 0
+    assert api.call("delete_galleries_gallery", gallery="lobby").success == ["lobby"]
+
     # remove
     assert api.call("delete_samples", name="Nobody").deleted == 0
     assert api.call("delete_samples", name="Madonna").deleted == 0

@@ -1,4 +1,4 @@
-"""`recognition people` and `samples move`, with the real services running and without."""
+"""`recognition people`, `samples move` and `galleries`, with the real services running and without."""
 
 from __future__ import annotations
 
@@ -165,3 +165,24 @@ def test_strictly_nothing_doubtful_is_enrolled(
     assert [warning["code"] for warning in report["warnings"][first.name]] == ["same_picture", "looks_like"]
     (report,) = run("enrol", photographs["ben_afflek"][0], "--name", "Cid", "--strict")
     assert len(report["enrolled"]) == 1
+
+
+def test_galleries_are_made_used_and_deleted(
+    run: Program, photographs: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    there = ("--gallery", "lobby")
+    assert run("galleries", "make", "lobby")[0]["samples"] == 0
+    assert run.refused("galleries", "make", "lobby") == "gallery_exists"
+    assert run.refused("galleries", "make", "a b") == "invalid_request"
+    assert len(run("enrol", photographs["madonna"][0], "--name", "Madonna", *there)[0]["enrolled"]) == 1
+    (picture,) = run("recognise", photographs["madonna"][0], *there)
+    assert picture["faces"][0]["name"] == "Madonna"
+    assert run("recognise", photographs["madonna"][0])[0]["faces"][0]["name"] == ""
+    assert (people(run), people(run, *there)) == ([], [("Madonna", 1)])
+    assert run("samples", "export", tmp_path / "lobby.jsonl", *there) == [{"exported": 1}]
+    listed = [(each["name"], each["samples"], each["persons"]) for each in run("galleries", "list")]
+    assert listed == [("default", 0, 0), ("lobby", 1, 1)]
+    assert run("galleries", "delete", "lobby", "--yes") == [{"deleted": "lobby"}]
+    assert run.refused("galleries", "delete", "lobby", "--yes") == "not_found"
+    assert run.refused("galleries", "delete", "default", "--yes") == "invalid_request"
+    run("people", "list", *there, status=3)

@@ -72,7 +72,13 @@ def with_key(scope: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {KEYS[scope][0]}"}
 
 
-PARTS = {"sample_id": "a", "person_id": "anybody", "name": "start.js", "filename": "app.js"}
+PARTS = {
+    "sample_id": "a",
+    "person_id": "anybody",
+    "name": "start.js",
+    "filename": "app.js",
+    "gallery": "other",
+}
 TABLE = (*routes.ROUTES, *health.ROUTES, *documentation.ROUTES)
 
 

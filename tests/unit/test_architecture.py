@@ -46,6 +46,7 @@ INNER = {
     "deepface",
     "credentials",
     "remarks",
+    "keys",
 }
 EDGE = {"app", "cli", "web", "config", "wsgi", "gunicorn_conf", "__main__", "keys"}  # see the rest, too
 EMBEDDING_EDGE = {"app", "routes", "config", "wsgi", "gunicorn_conf"}

@@ -113,7 +113,7 @@ def _gallery(settings: config.Settings) -> Check:
             audit=Audit(settings.audit_log),
             create=False,
         )
-        count = opened.count()
+        count = opened.total()
         opened.close()
     except (GalleryUnavailable, OSError) as e:
         cause = without_credentials(str(e.__cause__ or "").partition("\n")[0])

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from recognition.errors import GalleryUnavailable
 from recognition.faces import Sample
 from recognition.gallery.database import transaction
-from recognition.gallery.rows import any_sample, state_of
-from recognition.gallery.tables import faces, samples, state
+from recognition.gallery.rows import enter
+from recognition.gallery.tables import DEFAULT_KEY, DEFAULT_NAME, faces, gallery_of, samples, state
 
 if TYPE_CHECKING:
     from recognition.gallery.cipher import Cipher
@@ -40,18 +40,29 @@ def cipher_of(connection: sa.Connection) -> Cipher | None:
     return cipher
 
 
+def sealed_as(connection: sa.Connection, sample_id: str) -> str:
+    """Return what a vector is bound to where it is encrypted: the sample's id, and its gallery.
+
+    In `default` it is the id alone, as before there were other galleries.
+    """
+    gallery = gallery_of(connection)
+    return sample_id if gallery == DEFAULT_KEY else f"{gallery}\0{sample_id}"
+
+
 def begin(engine: sa.Engine) -> None:
-    """Let a gallery in which nothing is plain yet begin with its key, and hold the others against theirs.
+    """Let a database in which nothing is plain yet begin with its key, and hold the others against theirs.
+
+    All galleries of a database have the same key.
 
     Raises:
         GalleryUnavailable: they do not belong together; or the database cannot be reached or is locked.
     """
     with transaction(engine) as connection:
-        key_check = state_of(connection).key_check
+        key_check = enter(connection, DEFAULT_NAME).key_check
         if cipher_of(connection) is None or key_check is not None:
             return check(connection, key_check)
     with transaction(engine, write=True) as connection:
-        key_check = state_of(connection).key_check
+        key_check = enter(connection, DEFAULT_NAME).key_check
         cipher = cipher_of(connection)
         if cipher is not None and key_check is None and not _any_plain(connection):
             key_check = cipher.seal(b"", "", "")
@@ -62,10 +73,10 @@ def begin(engine: sa.Engine) -> None:
 
 
 def _any_plain(connection: sa.Connection) -> bool:
-    """Tell whether a gallery without a key has anything that its key would have encrypted."""
+    """Tell whether a database without a key has anything that its key would have encrypted."""
     if connection.dialect.name == "postgresql":
         return connection.execute(sa.select(faces.c.sample).limit(1)).first() is not None
-    return any_sample(connection)
+    return connection.execute(sa.select(samples.c.key).limit(1)).first() is not None
 
 
 def check(connection: sa.Connection, key_check: bytes | None) -> None:
@@ -88,10 +99,16 @@ def check(connection: sa.Connection, key_check: bytes | None) -> None:
 
 
 def dimension_of(connection: sa.Connection) -> int | None:
-    """Return the number of values that the samples' vectors have, most of them; None: there is no sample."""
+    """Return the number of values that the vectors of the transaction's gallery have, most of them.
+
+    None: there is no sample.
+    """
+    inside = samples.c.gallery == gallery_of(connection)
     if connection.dialect.name == "postgresql":
-        return connection.execute(sa.select(sa.func.vector_dims(samples.c.vector)).limit(1)).scalar()
-    sizes = connection.execute(sa.select(sa.func.length(samples.c.vector)).limit(LOOKED_AT)).scalars().all()
+        dimensions = sa.select(sa.func.vector_dims(samples.c.vector))
+        return connection.execute(dimensions.where(inside).limit(1)).scalar()
+    lengths = sa.select(sa.func.length(samples.c.vector)).where(inside).limit(LOOKED_AT)
+    sizes = connection.execute(lengths).scalars().all()
     if not sizes:
         return None
     cipher = cipher_of(connection)
@@ -113,7 +130,7 @@ def vector_of(connection: sa.Connection, row: Any) -> NDArray[np.float32]:
     if not isinstance(stored, bytes):  # SQLite keeps values of any type in any column
         stored = b""
     if (cipher := cipher_of(connection)) is not None:
-        stored = cipher.open(stored, row.sample_id, row.fingerprint)
+        stored = cipher.open(stored, sealed_as(connection, row.sample_id), row.fingerprint)
     whole = len(stored) % LITTLE_ENDIAN_FLOAT32.itemsize == 0
     return np.frombuffer(stored if whole else b"", dtype=LITTLE_ENDIAN_FLOAT32)
 
@@ -126,7 +143,7 @@ def sealed_picture(connection: sa.Connection, sample: Sample) -> bytes | None:
     cipher = cipher_of(connection)
     if sample.picture is None or cipher is None:
         return sample.picture
-    return cipher.seal(sample.picture, sample.id, OF_PICTURES)
+    return cipher.seal(sample.picture, sealed_as(connection, sample.id), OF_PICTURES)
 
 
 def picture_of(connection: sa.Connection, row: Any) -> bytes | None:
@@ -137,6 +154,6 @@ def picture_of(connection: sa.Connection, row: Any) -> bytes | None:
     if (cipher := cipher_of(connection)) is None:
         return stored
     try:
-        return cipher.open(stored, row.sample_id, OF_PICTURES)
+        return cipher.open(stored, sealed_as(connection, row.sample_id), OF_PICTURES)
     except GalleryUnavailable:  # damaged: the sample is found all the same
         return None

@@ -23,7 +23,7 @@ from recognition.gallery.portable import LARGEST
 from recognition.gallery.search import Nearest
 from recognition.gallery.store import Gallery
 from recognition.gallery.surroundings import neighbourhoods, with_pictures
-from recognition.gallery.tables import DEFAULT, SAMPLES, State, sample_of, samples
+from recognition.gallery.tables import SAMPLES, State, gallery_of, sample_of, samples
 from recognition.matching.checkup import NEUTRAL, Seen, in_order, of_person, of_sample
 from recognition.matching.doubts import DOUBLE
 from recognition.results import Examination, Finding, Scale
@@ -114,7 +114,8 @@ def _in_memory(gallery: Gallery, scale: Scale) -> Nearest:
     query = sa.select(*columns).order_by(samples.c.key).execution_options(yield_per=PART)
     index: VectorIndex | None = None
     with gallery.reading() as (connection, current):
-        for some in connection.execute(rows.unexpired(query, current.expired_by)).partitions():
+        query = rows.unexpired(connection, query.where(rows.inside(connection)), current.expired_by)
+        for some in connection.execute(query).partitions():
             read = [(row.key, _vector(connection, row, scale)) for row in some]
             whole = [(key, vector) for key, vector in read if vector is not None]
             if whole:
@@ -141,8 +142,10 @@ def _next(connection: sa.Connection, current: State, place: Place, limit: int) -
     order = samples.c.person, samples.c.key
     behind = sa.tuple_(*order) > sa.tuple_(*map(sa.literal, place))
     # A sum, since SQLite would find the gallery by the index of ids, and sort all of it.
-    query = ROW.where(samples.c.gallery + 0 == DEFAULT, behind).order_by(*order).limit(limit + 1)
-    some = connection.execute(rows.unexpired(query, current.expired_by)).all()
+    query = (
+        ROW.where(samples.c.gallery + 0 == gallery_of(connection), behind).order_by(*order).limit(limit + 1)
+    )
+    some = connection.execute(rows.unexpired(connection, query, current.expired_by)).all()
     return list(some[:limit]), len(some) > limit
 
 
@@ -204,7 +207,8 @@ def _of_people(
     columns: tuple[Any, ...] = (number, known, best, first)
     query = sa.select(*columns).group_by(samples.c.person)
     query = query.where(samples.c.person.in_({row.person for row in some}))
-    by_first = {row.first: row for row in connection.execute(rows.unexpired(query, current.expired_by))}
+    query = rows.unexpired(connection, query, current.expired_by)
+    by_first = {row.first: row for row in connection.execute(query)}
     for row in some:
         if (theirs := by_first.get(row.key)) is not None:
             quality = theirs.best if theirs.known == theirs.number else None

@@ -15,11 +15,13 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from recognition.bounds import Id, Moment
+from recognition.gallery.tables import DEFAULT_NAME
 
 ENROLLING = "enrol"
 CLEARING = ("clear", "delete_gallery")
 ERASING = ("delete", "expire", *CLEARING)
 PARTING = ("make", "unmerge")  # of those who were merged, and are somebody of their own again
+FORGETTING = "forget"  # all kept faces
 RENAMING = ("merge", *PARTING)
 
 
@@ -43,6 +45,7 @@ class Journal:
     done: what was erased.
     unfinished: what was about to be, and nobody knows whether it was.
     enrolled: when samples were enrolled last, in UTC, by id.
+    forgotten: when all kept faces were last deleted, in UTC; None: never.
     until: the time of the last line; None: there is none.
     strange: how many lines are neither of an audit log nor receipts.
     """
@@ -50,6 +53,7 @@ class Journal:
     done: Erasures = field(default_factory=Erasures)
     unfinished: Erasures = field(default_factory=Erasures)
     enrolled: dict[str, datetime] = field(default_factory=dict)
+    forgotten: datetime | None = None
     until: datetime | None = None
     strange: int = 0
 
@@ -67,7 +71,7 @@ class _Line(BaseModel):
     person: Id | None = None
     into: Id | None = None
     persons: tuple[Id, ...] = ()
-    gallery: str | None = None  # another one than `default`
+    gallery: str = DEFAULT_NAME  # which lines do not name
 
     def change(self) -> tuple[Any, ...]:
         """Return what the two lines of a change have alike."""
@@ -81,16 +85,23 @@ class _Receipt(BaseModel):
     person: Id
     samples: tuple[Id, ...]
     erased_at: Moment
+    gallery: str = DEFAULT_NAME
 
     def line(self) -> _Line:
         """Say the same as the audit log does."""
         return _Line.model_construct(
-            time=self.erased_at, who="", what="delete", outcome="done", ids=self.samples, person=self.person
+            time=self.erased_at,
+            who="",
+            what="delete",
+            outcome="done",
+            ids=self.samples,
+            person=self.person,
+            gallery=self.gallery,
         )
 
 
 def read(
-    files: Iterable[Iterable[bytes]], since: datetime | None = None, gallery: str | None = None
+    files: Iterable[Iterable[bytes]], since: datetime | None = None, gallery: str = DEFAULT_NAME
 ) -> Journal:
     """Read audit logs and receipts, a line each; in which order the files come does not matter.
 
@@ -100,7 +111,7 @@ def read(
     Args:
         files: of lines. A receipt may stand in the answer that it came in.
         since: UTC; what was erased before it is passed over.
-        gallery: whose lines count; None: `default`, which lines do not name.
+        gallery: whose lines count.
 
     Raises:
         OSError: a file cannot be read.
@@ -110,7 +121,7 @@ def read(
     begun: defaultdict[tuple[Any, ...], deque[_Line]] = defaultdict(deque)
     for line in _in_order(files, journal):
         journal.until = max(journal.until or line.time, line.time)
-        if line.what not in (ENROLLING, *ERASING, *RENAMING) or line.gallery != gallery:
+        if line.what not in (ENROLLING, FORGETTING, *ERASING, *RENAMING) or line.gallery != gallery:
             continue
         if line.outcome == "begun":
             begun[line.change()].append(line)
@@ -121,6 +132,8 @@ def read(
             del begun[change]
         if line.outcome == "done" and line.what == ENROLLING:
             _enrol(journal, line)
+        elif line.outcome == "done" and line.what == FORGETTING:
+            journal.forgotten = max(journal.forgotten or first.time, first.time)
         elif line.outcome == "done":
             done.append(first)
     unknown = [line for lines in begun.values() for line in lines]

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from recognition.errors import DamagedGallery, GalleryUnavailable
 from recognition.faces import KeptFace, Sample
-from recognition.gallery.atrest import cipher_of
+from recognition.gallery.atrest import cipher_of, sealed_as
 from recognition.gallery.database import portions
 from recognition.gallery.kept import packed, unpacked
-from recognition.gallery.tables import DEFAULT, faces, samples
+from recognition.gallery.tables import faces, gallery_of, samples
 
 KIND = "\0face"  # in the place of a model's fingerprint, of which none begins like this
 ROWS_AT_ONCE = 100  # a thousand take 10 MB
@@ -25,7 +25,7 @@ ROWS_AT_ONCE = 100  # a thousand take 10 MB
 _INSERT = faces.insert().from_select(
     ["sample", "face"],
     sa.select(samples.c.key, sa.bindparam("kept", type_=sa.LargeBinary)).where(
-        samples.c.gallery == DEFAULT, samples.c.sample_id == sa.bindparam("id")
+        samples.c.gallery == sa.bindparam("gallery"), samples.c.sample_id == sa.bindparam("id")
     ),
 )
 
@@ -39,12 +39,14 @@ def store(connection: sa.Connection, stored: Sequence[Sample], replaced: Collect
     """
     for some in portions(sorted(replaced)):
         connection.execute(faces.delete().where(faces.c.sample.in_(some)))
-    cipher = cipher_of(connection)
+    cipher, gallery = cipher_of(connection), gallery_of(connection)
     values = []
     for sample in stored:
         if sample.face is not None:
-            plain = packed(sample.face)
-            values.append({"id": sample.id, "kept": cipher.seal(plain, sample.id, KIND) if cipher else plain})
+            face = packed(sample.face)
+            if cipher is not None:
+                face = cipher.seal(face, sealed_as(connection, sample.id), KIND)
+            values.append({"gallery": gallery, "id": sample.id, "kept": face})
     if values:
         connection.execute(_INSERT, values)
 
@@ -60,7 +62,7 @@ def face_of(connection: sa.Connection, row: Any) -> KeptFace | None:
         return None
     try:
         if (cipher := cipher_of(connection)) is not None:
-            stored = cipher.open(stored, row.sample_id, KIND)
+            stored = cipher.open(stored, sealed_as(connection, row.sample_id), KIND)
         return unpacked(stored)
     except GalleryUnavailable as e:
         raise DamagedGallery("its kept face cannot be decrypted") from e
@@ -69,8 +71,9 @@ def face_of(connection: sa.Connection, row: Any) -> KeptFace | None:
 
 
 def faults(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Check every kept face: the id of its sample, and what is wrong, of each that is damaged."""
+    """Check the kept faces of the gallery: of each that is damaged its sample's id, and what is wrong."""
     query = sa.select(faces.c.face, samples.c.sample_id).join_from(faces, samples).order_by(faces.c.sample)
+    query = query.where(samples.c.gallery == gallery_of(connection))
     for row in connection.execute(query.execution_options(yield_per=ROWS_AT_ONCE)):
         try:
             face_of(connection, row)

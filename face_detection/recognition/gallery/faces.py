@@ -25,9 +25,10 @@ def get(gallery: Gallery, sample_id: str) -> KeptFace:
         NotFound: there is no such sample, or nothing is kept of it, or that is damaged; the log says so.
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    query = sa.select(samples.c.sample_id, faces.c.face).join_from(samples, faces, isouter=True)
     with gallery.reading() as (connection, current):
-        query = rows.unexpired(query.where(rows.of_id(sample_id)), current.expired_by)
+        query = sa.select(samples.c.sample_id, faces.c.face).join_from(samples, faces, isouter=True)
+        query = query.where(rows.of_id(connection, sample_id))
+        query = rows.unexpired(connection, query, current.expired_by)
         row = connection.execute(query).first()
         if row is None:
             raise NotFound("There is no sample with this id.")
@@ -49,8 +50,8 @@ def forget(gallery: Gallery) -> int:
         AuditUnavailable: the audit log cannot be written.
     """
     with gallery.writing() as (connection, begin):
-        count: int = connection.execute(sa.select(sa.func.count()).select_from(faces)).scalar_one()
-        connection.execute(faces.delete())
+        theirs = sa.select(samples.c.key).where(rows.inside(connection))
+        count = connection.execute(faces.delete().where(faces.c.sample.in_(theirs))).rowcount
         begin("forget", count)
     empty_log(gallery.engine)
     return count

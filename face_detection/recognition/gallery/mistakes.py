@@ -27,7 +27,7 @@ def put_right(connection: sa.Connection, begin: Begin, mistaken: Mistaken, owner
     """
     whose = sa.select(samples.c.key, samples.c.person, persons.c.person_id)
     joined = whose.join_from(samples, persons, samples.c.person == persons.c.key)
-    row = connection.execute(joined.where(rows.of_id(mistaken.sample))).first()
+    row = connection.execute(joined.where(rows.of_id(connection, mistaken.sample))).first()
     if row is None:
         raise NotFound("wrong_sample: there is no sample with this id.")
     if mistaken.then == "move" and row.person == owner.key:

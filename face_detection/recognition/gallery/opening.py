@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def open_gallery(
     clock: Clock = SystemClock(),  # noqa: B008  it has no state
     audit: Audit = Audit(None),  # noqa: B008  it has no state
 ) -> Gallery:
-    """Open the gallery at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
+    """Open the gallery `default` at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
 
     Args:
         url: of a SQLite file or a PostgreSQL database.
@@ -53,7 +54,7 @@ def open_gallery(
         OSError: the file cannot be made.
     """
     parsed = _parsed(url)
-    search: Search
+    search: Callable[[], Search]
     cipher = None
     if key is not None:
         # Here, since the library takes memory and time to import: only those who have a key pay.
@@ -61,12 +62,12 @@ def open_gallery(
 
         cipher = Cipher(key)
     if parsed.get_backend_name() == "postgresql":
-        engine, search = open_postgresql(parsed, lock_timeout_s, ef_search, cipher), DatabaseSearch()
+        engine, search = open_postgresql(parsed, lock_timeout_s, ef_search, cipher), DatabaseSearch
     else:
         file = Path(parsed.database or "")
         if not create and not _has_gallery(file, lock_timeout_s):
             raise _no_gallery(url)
-        engine, search = open_sqlite(file, lock_timeout_s, cipher), MemorySearch()
+        engine, search = open_sqlite(file, lock_timeout_s, cipher), MemorySearch
     gallery = Gallery(engine, search, clock, audit)
     try:
         if not create:

@@ -10,27 +10,28 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 from pydantic import Field, TypeAdapter
 
-from recognition.bounds import NO_NUL
+from recognition.bounds import NO_NUL, Id, Moment
 from recognition.errors import PersonExists
 from recognition.faces import Expiry, Person, Sample, moment_of
 from recognition.gallery import persons as rows_of_people
 from recognition.gallery import rows
-from recognition.gallery.database import empty_log, portions, transaction
+from recognition.gallery.database import empty_log, portions
 from recognition.gallery.persons import PERSON_COLUMNS, named, owners, person_of, row_of
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import DEFAULT, SAMPLES, naive_utc, persons, sample_of, samples
+from recognition.gallery.tables import SAMPLES, naive_utc, persons, sample_of, samples
 from recognition.names import search_key_of
 from recognition.results import Erasure, Merged, PersonPage
 from serving.errors import InvalidRequest, NotFound
 
-# The search key and the key of a person.
-Cursor = tuple[Annotated[str, Field(pattern=NO_NUL)], Annotated[int, Field(ge=0, lt=2**63)]]
+# The search key and the id of a person, and when they were made. Keys are those of all galleries: one would
+# tell how many people others have made.
+Cursor = tuple[Annotated[str, Field(pattern=NO_NUL)], Id, Moment]
 CURSOR: TypeAdapter[Cursor] = TypeAdapter(Cursor)
 
 
@@ -48,28 +49,31 @@ def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | Non
         GalleryUnavailable: the database cannot be reached or is locked.
         AuditUnavailable: the audit log, which is to have what is shown, cannot be written.
     """
-    which = [persons.c.gallery == DEFAULT]
-    if part := search_key_of(q or ""):
-        which.append(_has_part(gallery, part))
-    query = sa.select(*PERSON_COLUMNS, persons.c.search_key).where(*which)
-    place = sa.tuple_(persons.c.search_key, persons.c.key)
+    part = search_key_of(q or "")
+    query = sa.select(*PERSON_COLUMNS, persons.c.search_key)
     some = query.order_by(persons.c.search_key, persons.c.key).limit(limit + 1)
-    if after is not None:
-        some = some.where(place > sa.tuple_(*map(sa.literal, _cursor(after))))
+    cursor = None if after is None else _cursor(after)
     with gallery.reading() as (connection, current):
+        which = [rows_of_people.inside(connection)]
+        if cursor is not None:
+            some = some.where(_behind(connection, *cursor))
+        if part:
+            which.append(_has_part(connection, part))
         if part and connection.dialect.name == "postgresql":
             # What is prepared for any part expects more matches than there are, and goes through the names.
             connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_custom_plan")
-        found = connection.execute(rows_of_people.unexpired(some, current.expired_by)).all()
+        some = rows_of_people.unexpired(connection, some.where(*which), current.expired_by)
+        found = connection.execute(some).all()
         if after is None and len(found) <= limit:
             total = len(found)
         else:
             every = sa.select(sa.func.count()).select_from(persons).where(*which)
-            total = connection.execute(rows_of_people.unexpired(every, current.expired_by)).scalar_one()
+            every = rows_of_people.unexpired(connection, every, current.expired_by)
+            total = connection.execute(every).scalar_one()
         listed = _people_of(connection, found[:limit], current.expired_by)
     gallery.audit.read("list", [], persons=[person.id for person in listed])
-    last = found[limit - 1] if len(found) > limit else None
-    return PersonPage(listed, total, _opaque((last.search_key, last.key)) if last is not None else None)
+    last = _opaque(found[limit - 1]) if len(found) > limit else None
+    return PersonPage(listed, total, last)
 
 
 def get(gallery: Gallery, person_id: str) -> Person:
@@ -117,7 +121,8 @@ def make(
     _check_future(moment, now)
     person = Person(person_id or str(uuid.uuid4()), name, metadata, now, now, moment)
     with gallery.writing() as (connection, begin):
-        if connection.execute(sa.select(persons.c.key).where(rows_of_people.of_id(person.id))).first():
+        same = rows_of_people.of_id(connection, person.id)
+        if connection.execute(sa.select(persons.c.key).where(same)).first():
             raise PersonExists("There is a person with this id already.")
         rows_of_people.add(connection, [person])
         begin("make", [], person=person.id)
@@ -197,16 +202,16 @@ def delete(gallery: Gallery, person_id: str) -> Erasure:
         begin("delete", ids, person=person_id)
     emptied = empty_log(gallery.engine)
     database = gallery.engine.dialect.name
-    return Erasure(person_id, ids, erased_at, database, emptied, gallery.audit.path is not None)
+    return Erasure(person_id, ids, erased_at, gallery.name, database, emptied, gallery.audit.path is not None)
 
 
 def next_by_id(
-    engine: sa.Engine, after: str | None, limit: int, expired_by: datetime | None, person: str | None = None
+    gallery: Gallery, after: str | None, limit: int, expired_by: datetime | None, person: str | None = None
 ) -> list[Person]:
     """Return the next people in the order of their ids, without the number of their samples.
 
     Args:
-        engine: of the gallery.
+        gallery: whose people they are.
         after: an id; None: the first ones.
         limit: how many at most.
         expired_by: a moment, naive UTC; those who have expired by then are left out.
@@ -215,14 +220,15 @@ def next_by_id(
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    query = sa.select(*PERSON_COLUMNS).where(persons.c.gallery == DEFAULT)
+    query = sa.select(*PERSON_COLUMNS).order_by(persons.c.person_id).limit(limit)
     if after is not None:
         query = query.where(persons.c.person_id > after)
     if person is not None:
         query = query.where(persons.c.person_id == person)
-    query = rows_of_people.unexpired(query.order_by(persons.c.person_id).limit(limit), expired_by)
-    with transaction(engine) as connection:
-        return [person_of(row, 0) for row in connection.execute(query)]
+    with gallery.reading() as (connection, _):
+        query = query.where(rows_of_people.inside(connection))
+        found = connection.execute(rows_of_people.unexpired(connection, query, expired_by))
+        return [person_of(row, 0) for row in found]
 
 
 def restore(gallery: Gallery, stored: Sequence[Person]) -> None:
@@ -268,7 +274,8 @@ def change_sample(gallery: Gallery, sample_id: str, changes: Mapping[str, Any]) 
     if "action" in changes:
         values["action"] = changes["action"]
     with gallery.writing() as (connection, begin):
-        row = connection.execute(SAMPLES.add_columns(samples.c.person).where(rows.of_id(sample_id))).first()
+        which = rows.of_id(connection, sample_id)
+        row = connection.execute(SAMPLES.add_columns(samples.c.person).where(which)).first()
         if row is None:
             raise NotFound("There is no sample with this id.")
         owner = _owner(connection, sample_id, changes, now)
@@ -319,7 +326,7 @@ def _people_of(
 ) -> list[Person]:
     """Turn rows into people with the number of their samples, and the first of these."""
     columns = samples.c.person, sa.func.count().label("number"), sa.func.min(samples.c.key).label("first")
-    query = rows.unexpired(sa.select(*columns).group_by(samples.c.person), expired_by)
+    query = rows.unexpired(connection, sa.select(*columns).group_by(samples.c.person), expired_by)
     theirs = {
         row.person: row
         for keys in portions([row.key for row in some])
@@ -339,7 +346,7 @@ def _people_of(
     ]
 
 
-def _has_part(gallery: Gallery, part: str) -> sa.ColumnElement[bool]:
+def _has_part(connection: sa.Connection, part: str) -> sa.ColumnElement[bool]:
     """Tell whose search key has a part.
 
     All names of an index or of the table are looked through: 300,000 take 35 ms in SQLite, whose LIKE is
@@ -347,12 +354,31 @@ def _has_part(gallery: Gallery, part: str) -> sa.ColumnElement[bool]:
     there and led its planner astray: rare parts took 150 ms. SQLite's would keep the names of those who are
     deleted.
     """
-    if gallery.engine.dialect.name == "sqlite":
+    if connection.dialect.name == "sqlite":
         return sa.func.instr(persons.c.search_key, part) > 0
     return persons.c.search_key.contains(part, autoescape=True)
 
 
-def _opaque(cursor: Cursor) -> str:
+def _behind(
+    connection: sa.Connection, search_key: str, person_id: str, created: datetime
+) -> sa.ColumnElement[bool]:
+    """Tell who comes behind a person in the order of the pages.
+
+    If that one has gone: behind the namesakes who were made before, and so have smaller keys.
+    """
+    key = connection.execute(
+        sa.select(persons.c.key).where(rows_of_people.of_id(connection, person_id))
+    ).scalar()
+    if key is None:
+        before = persons.c.search_key == search_key, persons.c.created <= naive_utc(created)
+        namesakes = sa.select(sa.func.max(persons.c.key)).where(rows_of_people.inside(connection), *before)
+        key = connection.execute(namesakes).scalar() or 0
+    place = sa.tuple_(sa.literal(search_key), sa.literal(key))
+    return sa.tuple_(persons.c.search_key, persons.c.key) > place
+
+
+def _opaque(row: Any) -> str:
+    cursor = row.search_key, row.person_id, row.created.replace(tzinfo=UTC).isoformat()
     text = json.dumps(cursor, ensure_ascii=False, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode("ascii")
 

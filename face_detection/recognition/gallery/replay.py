@@ -14,7 +14,7 @@ from recognition.gallery import rows
 from recognition.gallery.database import empty_log, portions
 from recognition.gallery.erasures import Erasures, Journal
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import DEFAULT, naive_utc, persons, samples
+from recognition.gallery.tables import faces, naive_utc, persons, samples
 
 LOGGED_TO = timedelta(milliseconds=1)  # what the audit log cuts its times off to
 
@@ -29,20 +29,23 @@ class Replay:
     samples, persons: are erased again.
     stay: were enrolled anew after their erasure.
     unclear: it cannot be told whether they were, or whether their erasure was ever done; they stay.
+    faces: how many kept faces are deleted again, as all were once.
     """
 
     samples: list[str] = field(default_factory=list)
     persons: list[str] = field(default_factory=list)
     stay: list[str] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
+    faces: int = 0
 
 
 @dataclass(slots=True)
 class _Plan:
-    """The keys of the rows that go, and what is told."""
+    """The keys of the rows that go, `faces` by their samples' keys, and what is told."""
 
     samples: list[int]
     persons: list[int]
+    faces: list[int]
     told: Replay
 
 
@@ -72,8 +75,12 @@ def replay(gallery: Gallery, journal: Journal, *, dry_run: bool = False) -> Repl
             rows.remove(connection, samples.c.key.in_(some))
         for some in portions(plan.persons):  # of whom those made by hand are there still
             people.remove(connection, persons.c.key.in_(some))
+        for some in portions(plan.faces):
+            connection.execute(faces.delete().where(faces.c.sample.in_(some)))
         if plan.samples or plan.persons:
             begin("delete", plan.told.samples, persons=plan.told.persons)
+        if plan.faces:
+            begin("forget", len(plan.faces))
     empty_log(gallery.engine)
     return plan.told
 
@@ -94,7 +101,18 @@ def _plan(connection: sa.Connection, journal: Journal) -> _Plan:
             if verdicts.get(row.key) != ERASED:
                 gone.pop(row.person, None)
     erased = [key for key in verdicts if verdicts[key] == ERASED]
-    return _Plan(erased, list(gone), Replay(told[ERASED], sorted(gone.values()), told[STAYS], told[UNCLEAR]))
+    kept = _faces_there(connection, journal.forgotten, without=set(erased))
+    outcome = Replay(told[ERASED], sorted(gone.values()), told[STAYS], told[UNCLEAR], len(kept))
+    return _Plan(erased, list(gone), kept, outcome)
+
+
+def _faces_there(connection: sa.Connection, forgotten: datetime | None, without: set[int]) -> list[int]:
+    """Return the samples of which a face is kept that was once deleted with all others."""
+    if forgotten is None:
+        return []
+    query = sa.select(faces.c.sample).join(samples, samples.c.key == faces.c.sample)
+    older = query.where(rows.inside(connection), samples.c.modified < _end_of(forgotten))
+    return [key for key in connection.execute(older).scalars() if key not in without]
 
 
 def _verdict(row: Any, erased: datetime, journal: Journal) -> int:
@@ -114,7 +132,7 @@ def _verdict(row: Any, erased: datetime, journal: Journal) -> int:
 def _samples_there(connection: sa.Connection, erasures: Erasures) -> Iterator[tuple[Any, datetime]]:
     """Yield the samples that are there of those that were erased, some several times, and when they were."""
     columns = samples.c.key, samples.c.sample_id, samples.c.person, samples.c.created, samples.c.modified
-    query = sa.select(*columns).where(samples.c.gallery == DEFAULT)
+    query = sa.select(*columns).where(rows.inside(connection))
     if erasures.cleared is not None:
         for row in connection.execute(query.where(samples.c.created < _end_of(erasures.cleared))):
             yield row, erasures.cleared
@@ -131,7 +149,7 @@ def _samples_there(connection: sa.Connection, erasures: Erasures) -> Iterator[tu
 def _people_there(connection: sa.Connection, erasures: Erasures) -> Iterator[tuple[Any, datetime]]:
     """Yield the people in the same way, without those who were made anew."""
     columns = persons.c.key, persons.c.person_id, persons.c.created
-    query = sa.select(*columns).where(persons.c.gallery == DEFAULT)
+    query = sa.select(*columns).where(people.inside(connection))
     if erasures.cleared is not None:
         for row in connection.execute(query.where(persons.c.created < _end_of(erasures.cleared))):
             yield row, erasures.cleared

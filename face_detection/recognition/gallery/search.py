@@ -23,7 +23,7 @@ MORE_FOR_PEOPLE = 4  # vectors looked at for each one asked for, and their growt
 
 
 class Search(Protocol):
-    """The part of the gallery that differs between databases. The caller gives the transaction.
+    """The part of a gallery that differs between databases. The caller gives the transaction, which is in it.
 
     lock: held from the first read of a search until the search is done, so that none sees an older state of
         the gallery than the one before it.
@@ -39,6 +39,10 @@ class Search(Protocol):
         self, connection: sa.Connection, vector: NDArray[np.float32], sample_id: str, fingerprint: str
     ) -> Any:
         """Turn a vector, float32 (d,), into what the column `vector` takes."""
+        ...
+
+    def stored(self, connection: sa.Connection, dimension: int) -> None:
+        """Do what is due when samples have been stored, whose vectors have `dimension` values."""
         ...
 
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:

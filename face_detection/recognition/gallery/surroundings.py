@@ -186,7 +186,7 @@ def _of_people(
 ) -> dict[int, list[tuple[Any, NDArray[np.float32]]]]:
     """Read all vectors of some people, but for damaged ones, by the keys of the people."""
     columns = samples.c.key, samples.c.sample_id, samples.c.person, samples.c.vector, samples.c.fingerprint
-    query = rows.unexpired(sa.select(*columns), state.expired_by)
+    query = rows.unexpired(connection, sa.select(*columns), state.expired_by)
     query = query.where(samples.c.fingerprint == state.fingerprint)
     read: dict[int, list[tuple[Any, NDArray[np.float32]]]] = {}
     for some in portions(sorted(keys)):

@@ -41,7 +41,9 @@ def unmerge(gallery: Gallery, into: str, emptied: Person, revision: int) -> Unme
         raise InvalidRequest("expires_at is in the past.")
     with gallery.writing() as (connection, begin):
         kept = rows_of_people.row_of(connection, into)
-        if connection.execute(sa.select(persons.c.key).where(rows_of_people.of_id(emptied.id))).first():
+        if connection.execute(
+            sa.select(persons.c.key).where(rows_of_people.of_id(connection, emptied.id))
+        ).first():
             raise PersonExists("There is a person with this id already.")
         moved = sa.and_(samples.c.person == kept.key, samples.c.revision == revision)
         found = connection.execute(sa.select(samples.c.sample_id).where(moved).order_by(samples.c.key))

@@ -277,6 +277,21 @@ class Place(TypedDict):
     state: Annotated[str, Field(description="What has become of it, in words.")]
 
 
+class Gallery(TypedDict):
+    """A gallery, and how much is in it."""
+
+    name: Annotated[str, Field(description="What `gallery` in a query asks for.")]
+    samples: Total
+    persons: Annotated[int, Field(ge=0, description="How many people.")]
+    created: Time
+
+
+class Galleries(TypedDict):
+    """The galleries that the caller may see."""
+
+    galleries: Annotated[list[Gallery], Field(description="In the order of their names.")]
+
+
 class Receipt(TypedDict):
     """What was erased, where and when, and what this service cannot erase."""
 
@@ -284,6 +299,7 @@ class Receipt(TypedDict):
     samples: Annotated[list[str], Field(description="The ids of the samples that were erased.")]
     erased: Annotated[list[str], Field(description="What was stored of the person and of each sample.")]
     erased_at: Time
+    gallery: Annotated[str, Field(description="Out of which gallery.")]
     database: Annotated[str, Field(description="Its kind: sqlite or postgresql.")]
     places: Annotated[list[Place], Field(description="From where it was erased, and how.")]
     remains: Annotated[list[str], Field(description="What may still hold some of it, in words.")]
@@ -313,9 +329,9 @@ class Cleared(TypedDict):
 
 
 class Deleted(TypedDict):
-    """The id of the sample that was removed."""
+    """The id of the sample, or the name of the gallery, that was removed."""
 
-    success: Annotated[list[str], Field(description="The id of the sample.")]
+    success: Annotated[list[str], Field(description="The id of the sample, or the name of the gallery.")]
 
 
 class Imported(TypedDict):

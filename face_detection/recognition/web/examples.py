@@ -36,6 +36,8 @@ TIMES = {
 }
 STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES, "quality": 0.93}
 NEW_PERSON = {"name": "Eileen Collins", "metadata": {"consent": "2026-11-24"}}
+NEXT_PERSON = "WyJlaWxlZW4iLCJlaWxlZW4iLCIyMDI2LTAxLTMxVDEyOjAwOjAwKzAwOjAwIl0="
+GALLERY = {"name": "default", "samples": 92, "persons": 40, "created": "2026-01-31T12:00:00+00:00"}
 PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, "sample": "astronaut/1", **TIMES}
 MERGED = {
     "id": "another",
@@ -54,6 +56,7 @@ ERASED = {
         "samples": ["astronaut/1"],
         "erased": ["the person's name, metadata and times"],
         "erased_at": "2026-11-24T01:59:21.186000+00:00",
+        "gallery": "default",
         "database": "sqlite",
         "places": [{"place": "the rows of the database", "state": "overwritten"}],
         "remains": ["backups and exports that were made before, encrypted ones, too"],

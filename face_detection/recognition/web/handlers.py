@@ -39,6 +39,7 @@ class Parts:
     """What the handlers work with.
 
     notices: what is wrong beside; authentication: whether keys are asked for.
+    bound: whether the caller's key is for this gallery alone.
     """
 
     service: Service
@@ -46,6 +47,7 @@ class Parts:
     metrics: Metrics
     notices: Notices
     authentication: bool
+    bound: bool = False
 
 
 def page(_: Parts) -> ResponseReturnValue:

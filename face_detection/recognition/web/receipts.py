@@ -34,6 +34,7 @@ def erasure_answer(erasure: Erasure, *, receipt: bool) -> answers.Erased:
             "samples": erasure.samples,
             "erased": list(ERASED),
             "erased_at": erasure.erased_at.isoformat(),
+            "gallery": erasure.gallery,
             "database": erasure.database,
             "places": [{"place": place, "state": state} for place, state in _places(erasure)],
             "remains": list(_remains(erasure)),

@@ -11,6 +11,7 @@ from recognition.results import (
     Detection,
     EnrolledPicture,
     EnrolmentReport,
+    GallerySummary,
     Merged,
     PersonPage,
     Readiness,
@@ -266,6 +267,21 @@ def correction_answer(
         "moved": [mistaken.sample] if mistaken and mistaken.then == "move" else [],
         "removed": [mistaken.sample] if mistaken and mistaken.then == "remove" else [],
     }
+
+
+def gallery_answer(gallery: GallerySummary) -> answers.Gallery:
+    """Render how much is in a gallery."""
+    return {
+        "name": gallery.name,
+        "samples": gallery.samples,
+        "persons": gallery.persons,
+        "created": gallery.created.isoformat(),
+    }
+
+
+def galleries_answer(galleries: Iterable[GallerySummary]) -> answers.Galleries:
+    """Render the list of galleries."""
+    return {"galleries": [gallery_answer(gallery) for gallery in galleries]}
 
 
 def import_answer(imported: int, unchanged: int, unnamed: int) -> Imported:

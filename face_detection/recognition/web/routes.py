@@ -9,10 +9,12 @@ from pydantic import Field
 
 from recognition import errors
 from recognition.web import answers, examples, handlers, wire
+from recognition.web.routes_galleries import GALLERIES
 from recognition.web.routes_people import PEOPLE
 from serving.errors import (
     DiskFull,
     Failure,
+    Forbidden,
     ImageTooLarge,
     InvalidImage,
     InvalidRequest,
@@ -32,6 +34,7 @@ STATUS: dict[type[Failure], int] = {
     errors.AmbiguousName: 409,
     errors.PersonExists: 409,
     errors.ChangedMeanwhile: 409,
+    errors.GalleryExists: 409,
     errors.GalleryModelMismatch: 409,
     errors.EmbeddingUnavailable: 503,
     errors.GalleryUnavailable: 503,
@@ -82,9 +85,8 @@ WARNINGS = {
 }
 BODY = (InvalidRequest, UnsupportedMediaType, Overloaded, DiskFull)
 PICTURE = (*BODY, InvalidImage, ImageTooLarge)
-SAMPLES = (errors.GalleryUnavailable, errors.AuditUnavailable)
+SAMPLES = (NotFound, errors.GalleryUnavailable, errors.AuditUnavailable)  # there may be no such gallery
 QUERY = (InvalidRequest, *SAMPLES)
-SAMPLE = (NotFound, *SAMPLES)
 VECTORS = (errors.EmbeddingUnavailable, *SAMPLES, errors.GalleryModelMismatch)
 
 RECOGNISE_FACES = Route(
@@ -108,11 +110,18 @@ DRAW = replace(
     handler=handlers.draw,
     answer=(handlers.JPEG, None),
     others=(OCTETS,),
-    query=None,
+    query=wire.InGallery,
 )
 CLEARED = (answers.Cleared, examples.REMOVED)
 CLEAR_BY_GET = Route(
-    "GET", "/clear-samples", handlers.clear_samples, ADMIN, CLEARED, unsafe=True, raises=SAMPLES
+    "GET",
+    "/clear-samples",
+    handlers.clear_samples,
+    ADMIN,
+    CLEARED,
+    unsafe=True,
+    query=wire.InGallery,
+    raises=SAMPLES,
 )
 
 ROUTES = (
@@ -135,7 +144,8 @@ ROUTES = (
         handlers.ready,
         ANY,
         (answers.Ready, examples.READY),
-        raises=(errors.NoFace, DiskFull, *VECTORS),
+        query=wire.InGallery,
+        raises=(Forbidden, errors.NoFace, DiskFull, *VECTORS),
         failing=503,  # whatever the reason against it; the code tells which
     ),
     RECOGNISE_FACES,
@@ -174,6 +184,7 @@ ROUTES = (
         (answers.Enrolled, examples.ENROLLED),
         queued=True,
         json=(wire.NewSamples, [{**examples.SAMPLE, "image": examples.PICTURE}]),
+        query=wire.InGallery,
         raises=(*BODY, *VECTORS),
     ),
     Route(
@@ -200,8 +211,9 @@ ROUTES = (
         handlers.show_sample,
         ENROL,
         (answers.StoredSample, examples.STORED),
+        query=wire.InGallery,
         parameter=wire.SampleId,
-        raises=SAMPLE,
+        raises=SAMPLES,
     ),
     Route(
         "GET",
@@ -210,8 +222,9 @@ ROUTES = (
         ENROL,
         (handlers.JPEG, None),
         others=(OCTETS,),
+        query=wire.InGallery,
         parameter=wire.SampleId,
-        raises=SAMPLE,
+        raises=SAMPLES,
     ),
     Route(
         "DELETE",
@@ -219,8 +232,9 @@ ROUTES = (
         handlers.delete_sample,
         ENROL,
         (answers.Deleted, {"success": ["astronaut/1"]}),
+        query=wire.InGallery,
         parameter=wire.SampleId,
-        raises=SAMPLE,
+        raises=SAMPLES,
     ),
     Route(
         "DELETE",
@@ -229,11 +243,12 @@ ROUTES = (
         ADMIN,
         (answers.Cleared, examples.REMOVED | {"deleted": 3}),
         query=wire.DeleteQuery,
-        raises=(*QUERY, NotFound),
+        raises=QUERY,
     ),
     *PEOPLE,
+    *GALLERIES,
     CLEAR_BY_GET,
-    Route("POST", "/clear-samples", handlers.clear_samples, ADMIN, CLEARED, raises=SAMPLES),
+    replace(CLEAR_BY_GET, method="POST", unsafe=False),
     Route(
         "GET",
         "/export",
@@ -242,7 +257,7 @@ ROUTES = (
         (handlers.NDJSON, examples.EXPORTED),
         others=(OCTETS,),
         query=wire.ExportQuery,
-        raises=(*QUERY, NotFound),
+        raises=QUERY,
     ),
     Route(
         "POST",
@@ -252,6 +267,7 @@ ROUTES = (
         (answers.Imported, {"imported": 90, "unchanged": 2}),
         raw={handlers.NDJSON: examples.EXPORTED, OCTETS: None},
         files={"file": "What GET /export wrote. Required."},
+        query=wire.InGallery,
         raises=(errors.DamagedGallery, errors.AmbiguousName, UnsupportedMediaType, DiskFull, *VECTORS),
     ),
 )

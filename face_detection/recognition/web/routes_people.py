@@ -17,7 +17,7 @@ from serving.errors import (
 from serving.keys import ADMIN, ENROL
 from serving.routes import OCTETS, Route
 
-GALLERY = (errors.GalleryUnavailable, errors.AuditUnavailable)
+GALLERY = (NotFound, errors.GalleryUnavailable, errors.AuditUnavailable)
 CHANGE = (InvalidRequest, UnsupportedMediaType, *GALLERY)
 PERSON = "/persons/<path:person_id>"
 
@@ -27,7 +27,7 @@ PEOPLE = (
         "/persons",
         handlers_people.list_persons,
         ENROL,
-        (answers.Persons, {"persons": [examples.PERSON], "total": 40, "next": "WyJlaWxlZW4iLDdd"}),
+        (answers.Persons, {"persons": [examples.PERSON], "total": 40, "next": examples.NEXT_PERSON}),
         query=wire_people.PersonsQuery,
         raises=(InvalidRequest, *GALLERY),
     ),
@@ -38,6 +38,7 @@ PEOPLE = (
         ENROL,
         (answers.Person, {**examples.PERSON, "samples": 0, "sample": None}),
         json=(wire_people.NewPerson, examples.NEW_PERSON),
+        query=wire.InGallery,
         raises=(*CHANGE, errors.PersonExists),
     ),
     Route(
@@ -47,7 +48,8 @@ PEOPLE = (
         ENROL,
         (answers.Person, examples.PERSON),
         parameter=wire_people.PersonId,
-        raises=(NotFound, *GALLERY),
+        query=wire.InGallery,
+        raises=GALLERY,
     ),
     Route(
         "PATCH",
@@ -57,7 +59,8 @@ PEOPLE = (
         (answers.Person, examples.PERSON),
         json=(wire_people.PersonChanges, {"name": "Eileen Collins"}),
         parameter=wire_people.PersonId,
-        raises=(*CHANGE, NotFound),
+        query=wire.InGallery,
+        raises=CHANGE,
     ),
     Route(
         "DELETE",
@@ -67,7 +70,7 @@ PEOPLE = (
         (answers.Erased, examples.ERASED),
         query=wire_people.ErasureQuery,
         parameter=wire_people.PersonId,
-        raises=(InvalidRequest, NotFound, *GALLERY),
+        raises=(InvalidRequest, *GALLERY),
     ),
     Route(
         "POST",
@@ -77,7 +80,8 @@ PEOPLE = (
         (answers.Merged, {**examples.PERSON, "merged": examples.MERGED}),
         json=(wire_people.Merge, {"into": "eileen"}),
         parameter=wire_people.PersonId,
-        raises=(*CHANGE, NotFound),
+        query=wire.InGallery,
+        raises=CHANGE,
     ),
     Route(
         "POST",
@@ -86,6 +90,7 @@ PEOPLE = (
         ENROL,
         (answers.Unmerged, {**examples.PERSON, "id": "another", "samples": 2, "left": 0}),
         json=(wire_people.Unmerge, examples.MERGED),
+        query=wire.InGallery,
         parameter=wire_people.PersonId,
         raises=(*CHANGE, NotFound, errors.PersonExists, errors.ChangedMeanwhile),
     ),
@@ -97,7 +102,8 @@ PEOPLE = (
         (NDJSON, examples.EXPORTED),
         others=(OCTETS,),
         parameter=wire_people.PersonId,
-        raises=(NotFound, *GALLERY),
+        query=wire.InGallery,
+        raises=GALLERY,
     ),
     Route(
         "GET",
@@ -125,6 +131,7 @@ PEOPLE = (
         files={"file": "A picture of the person; it may come several times. Required."},
         several=True,
         form=wire_people.UploadOptions,
+        query=wire.InGallery,
         raises=(
             *CHANGE,
             Overloaded,
@@ -142,6 +149,7 @@ PEOPLE = (
         queued=True,
         files={"file": "The picture that the face is in. Required."},
         form=wire_people.CorrectionOptions,
+        query=wire.InGallery,
         raises=(
             *CHANGE,
             NotFound,
@@ -167,6 +175,7 @@ PEOPLE = (
         (answers.StoredSample, examples.STORED),
         json=(wire_people.SampleChanges, {"person": "eileen"}),
         parameter=wire.SampleId,
-        raises=(*CHANGE, NotFound, errors.AmbiguousName),
+        query=wire.InGallery,
+        raises=(*CHANGE, errors.AmbiguousName),
     ),
 )

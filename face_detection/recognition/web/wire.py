@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from recognition.bounds import NO_NUL, Action, Id, Metadata, Name, NewExpiry, NewId
+from recognition.bounds import NO_NUL, Action, GalleryName, Id, Metadata, Name, NewExpiry, NewId
 from recognition.faces import Choice, Enrolment, Search
 from recognition.web.json_size import check_size
 from serving.errors import NotFound
@@ -72,6 +72,27 @@ class Lax(BaseModel):
     """The same for queries, where numbers are text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InGallery(Lax):
+    """Which gallery a call is about."""
+
+    gallery: Annotated[
+        GalleryName | None,
+        Field(
+            description="The gallery that is searched or changed. A key may be for one alone. "
+            "Default: that of the key, or `default`."
+        ),
+    ] = None
+
+
+class NewGallery(Strict):
+    """A gallery to make."""
+
+    name: Annotated[
+        GalleryName,
+        Field(description="Up to 64 letters, digits and . _ -, of which the first is no . or -. Required."),
+    ]
 
 
 class FacePoint(Strict):
@@ -214,7 +235,7 @@ class RecogniseRequest(RecogniseOptions):
     image: Image
 
 
-class DrawQuery(Lax):
+class DrawQuery(InGallery):
     """Whether to answer with the picture itself, boxes and names drawn on it.
 
     Not in /openapi.json, where each call has one kind of answer, and POST /draw stands for it.
@@ -242,7 +263,7 @@ class VerifyRequest(VerifyOptions):
     image2: Image
 
 
-class NameQuery(Lax):
+class NameQuery(InGallery):
     """Whose samples are meant."""
 
     name: Annotated[
@@ -301,7 +322,7 @@ class SamplesQuery(CountQuery):
     ] = None
 
 
-class ExportQuery(Lax):
+class ExportQuery(InGallery):
     """What the file has."""
 
     faces: Annotated[

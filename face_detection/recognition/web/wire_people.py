@@ -16,7 +16,7 @@ from recognition.web.wire import (
     MAX_PAGE,
     DetectOptions,
     FaceChoice,
-    Lax,
+    InGallery,
     LowQualityToo,
     Strict,
     Strictly,
@@ -25,7 +25,7 @@ from recognition.web.wire import (
 )
 from serving.errors import InvalidRequest, NotFound
 
-MAX_CURSOR = 4000  # characters of `next`: a search key and a number, in base64
+MAX_CURSOR = 6000  # characters of `next`: a search key, an id and a time, in base64
 
 PersonId = Annotated[
     Id, Field(description="The person's id, percent-encoded, slashes, too.", examples=["eileen"])
@@ -165,7 +165,7 @@ class Unmerge(Strict):
         )
 
 
-class PersonsQuery(Lax):
+class PersonsQuery(InGallery):
     """Which people to list."""
 
     q: Annotated[
@@ -183,11 +183,15 @@ class PersonsQuery(Lax):
     ] = 100
     after: Annotated[
         str | None,
-        Field(max_length=MAX_CURSOR, description="`next` of the page before. Default: the first page."),
+        Field(
+            max_length=MAX_CURSOR,
+            pattern=r"^[A-Za-z0-9_=-]*$",
+            description="`next` of the page before. Default: the first page.",
+        ),
     ] = None
 
 
-class DoctorQuery(Lax):
+class DoctorQuery(InGallery):
     """Which samples to look at."""
 
     limit: Annotated[
@@ -203,7 +207,7 @@ class DoctorQuery(Lax):
     ] = None
 
 
-class ErasureQuery(Lax):
+class ErasureQuery(InGallery):
     """How to answer."""
 
     receipt: Annotated[
