@@ -147,6 +147,28 @@ class PersonPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """Two people who are one now, and what takes that back.
+
+    person: who has all samples now.
+    emptied: who is gone, and how many samples they had.
+    revision: of the merge, which the samples that have moved keep until somebody changes them.
+    """
+
+    person: Person
+    emptied: Person
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unmerged:
+    """Who is back after a merge, and how many samples stay, since somebody has changed them meanwhile."""
+
+    person: Person
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class GallerySummary:
     """How many samples and persons a gallery has, and when it was made."""
 
