@@ -31,7 +31,9 @@ ROOMS = {
     "audit": set(),
     "admission": set(),
     "gallery": {"matching", "audit"},
-    "service": {"pictures", "matching", "admission"},
+    "seeing": {"pictures"},
+    "enrolling": {"seeing", "pictures", "matching"},
+    "service": {"seeing", "enrolling", "pictures", "admission"},
     "web": {"service", "gallery"},
 }
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.
