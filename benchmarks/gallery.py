@@ -51,7 +51,8 @@ from tqdm import tqdm
 from gallery_report import ENROLMENT, FOUND, Measured, chart, report
 from recognition.faces import Sample
 from recognition.gallery import Gallery, open_gallery
-from recognition.gallery.search_database import CREATE_INDEX
+from recognition.gallery.search_database import index_of
+from recognition.gallery.tables import DEFAULT_KEY
 from services import resident_mb
 from speed import ROOT, Row, alternate, installed, machine
 
@@ -131,7 +132,7 @@ def indexed_at_last(url: str, limit_s: float) -> Iterator[None]:
         connection.exec_driver_sql("SET maintenance_work_mem = '2GB'")
         connection.exec_driver_sql(f"SET statement_timeout = {round(1000 * limit_s)}")
         try:
-            connection.exec_driver_sql(CREATE_INDEX.format(dimension=DIMENSION))
+            connection.exec_driver_sql(index_of(DEFAULT_KEY, DIMENSION))
         except sa.exc.OperationalError as e:  # the statement was cancelled
             raise TimeoutError from e
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -23,7 +23,8 @@ from tqdm import tqdm
 import gallery as made_up  # which also finds the packages of the services
 from gallery import DIMENSION, MODEL, TIMEOUT_S, Vectors
 from recognition.gallery import Gallery, open_gallery
-from recognition.gallery.search_database import CREATE_INDEX, EF_CONSTRUCTION, SPARE, M
+from recognition.gallery.search_database import EF_CONSTRUCTION, SPARE, M, index_of
+from recognition.gallery.tables import DEFAULT_KEY
 
 EF_SEARCH = 120  # GALLERY_EF_SEARCH's default
 BITS = f"binary_quantize(vector::vector({DIMENSION}))::bit({DIMENSION})"
@@ -42,7 +43,9 @@ class Kind:
 
 KINDS = {
     "HNSW, float32: the service's own": Kind(
-        CREATE_INDEX.format(dimension=DIMENSION), f"vector::vector({DIMENSION}) <-> %(probe)s", 1 + SPARE
+        index_of(DEFAULT_KEY, DIMENSION).partition(" WHERE ")[0],  # as the query below has none
+        f"vector::vector({DIMENSION}) <-> %(probe)s",
+        1 + SPARE,
     ),
     "HNSW, 16-bit floats (halfvec)": Kind(
         f"CREATE INDEX samples_by_vector ON samples USING hnsw"
@@ -112,7 +115,7 @@ def postgresql(url: str, vectors: Vectors, probes: Vectors) -> list[str]:
             "| --- | ---: | ---: | ---: | ---: | ---: |",
             *(row(connection, name, kind, vectors, probes, truth) for name, kind in KINDS.items()),
         ]
-        connection.exec_driver_sql(CREATE_INDEX.format(dimension=DIMENSION))
+        connection.exec_driver_sql(index_of(DEFAULT_KEY, DIMENSION))
         new = made_up.people(NEW_SAMPLES, np.random.default_rng(0))
         enrolling = seconds(lambda: fill(gallery, new, len(vectors)))
     gallery.close()

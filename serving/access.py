@@ -6,7 +6,7 @@ decides who may do what an administrator may.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from flask import Flask, Request, g, request
@@ -25,7 +25,13 @@ NEAR = tuple(map(ip_network, (*LOOPBACK, *PRIVATE, *SAME_LINK)))
 
 
 def register(
-    app: Flask, scopes: Mapping[str, str], keys: Sequence[Key], *, limit: RateLimit | None, ask: str
+    app: Flask,
+    scopes: Mapping[str, str],
+    keys: Sequence[Key],
+    *,
+    whole: Collection[str],
+    limit: RateLimit | None,
+    ask: str,
 ) -> None:
     """Add the check to `app`.
 
@@ -34,6 +40,7 @@ def register(
         scopes: what each endpoint asks for; one that is not here asks for `admin`.
         keys: those that are accepted; without any, everybody may call everything, except that what asks for
             `admin` answers only to this machine and private networks.
+        whole: endpoints that are about all galleries, and so refused to a key that opens one alone.
         limit: how often one key, or without keys one address, may ask; None: as often as it likes.
         ask: what a caller without a valid key is asked to send.
     """
@@ -48,10 +55,12 @@ def register(
             key = find(keys, _presented(request))
             if key is None:
                 raise Unauthorized(ask)
-            g.key = key.name
+            g.key, g.gallery = key.name, key.gallery
             caller.set(key.name)
             if not key.opens(scope):
                 raise Forbidden(f"This key does not have the scope {scope}.")
+            if key.gallery is not None and request.endpoint in whole:
+                raise Forbidden("This key is for one gallery alone, and this call is about all of them.")
         elif scope == ADMIN and not _is_near(request):
             raise NotLocal(
                 "No keys are set, so this answers only to this machine and private networks; set API_KEYS."

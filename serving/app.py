@@ -43,6 +43,7 @@ def create_app(
     allowed_hosts: Sequence[str] = (),
     origins: Sequence[str] = (),
     check_queue: Callable[[], None] = lambda: None,
+    parts_for: Callable[[Route], Any] | None = None,
 ) -> Flask:
     """Build the application. It holds no global state.
 
@@ -59,6 +60,7 @@ def create_app(
         allowed_hosts: further names that the service answers to; see `hosts.register`.
         origins: pages that may call it and read answers; see `browsers.register`.
         check_queue: raises where too many requests wait.
+        parts_for: see `routes.register`; None: `parts`, for every request.
     """
     app = Flask(name, static_folder=None)
     app.request_class = bodies.BoundedRequest
@@ -69,8 +71,10 @@ def create_app(
     observe.register(app, metrics)
     hosts.register(app, allowed_hosts)
     browsers.register(app, origins, unsafe={route.name for route in table if route.unsafe})
-    access.register(app, {route.name: route.scope for route in table}, keys, limit=limit, ask=ask)
-    routes.register(app, table, parts, check_queue)
+    scopes = {route.name: route.scope for route in table}
+    whole = {route.name for route in table if route.whole}
+    access.register(app, scopes, keys, whole=whole, limit=limit, ask=ask)
+    routes.register(app, table, parts_for or (lambda _: parts), check_queue)
     intake.register(app, max_bodies_bytes, max_body_bytes)
     failures.register(app, table, everything)
     documentation.register(app, table, everything, title=title, samples=samples, optional_keys=not keys)

@@ -36,5 +36,5 @@ def prometheus(parts: Any) -> ResponseReturnValue:
 
 ROUTES = (
     Route("GET", "/health", health, OPEN, (Health, {"status": "ok", "version": VERSION})),
-    Route("GET", "/metrics", prometheus, ANY, ("text/plain", METRICS)),
+    Route("GET", "/metrics", prometheus, ANY, ("text/plain", METRICS), whole=True),
 )

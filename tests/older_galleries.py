@@ -12,11 +12,16 @@ from alembic.config import Config
 from galleries import MODEL, NOW, vectors_of
 from recognition.gallery import migrations
 from recognition.gallery.database import open_postgresql, open_sqlite, transaction
-from recognition.gallery.search_database import CREATE_INDEX
 from recognition.gallery.tables import Vector
 
 RELEASED = "0004"  # by 1.0.0
 FIRST = "0001"
+
+# Of the vectors in PostgreSQL, when there was one gallery.
+INDEX = (
+    "CREATE INDEX samples_by_vector ON samples USING hnsw ((vector::vector({dimension:d})) vector_l2_ops)"
+    " WITH (m = 16, ef_construction = 200)"
+)
 
 SAMPLES = sa.table(
     "samples",
@@ -61,7 +66,7 @@ def make_older(url: str, version: str, names: Iterable[tuple[str, str]], dimensi
         fill = sa.text("UPDATE gallery_state SET revision = 1, complete_since = 1, fingerprint = :model")
         connection.execute(fill, {"model": MODEL})
         if not on_sqlite:
-            connection.exec_driver_sql(CREATE_INDEX.format(dimension=dimension))
+            connection.exec_driver_sql(INDEX.format(dimension=dimension))
     engine.dispose()
 
 

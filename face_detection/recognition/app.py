@@ -19,12 +19,15 @@ from recognition.config import Settings, stop
 from recognition.detector import find, load_mtcnn, shrinking
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
+from recognition.enrolling import Enroller
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.fonts import Fonts
 from recognition.gallery import Gallery, keep_up, open_gallery
-from recognition.service import Decode, Detector, Embedder, Service
+from recognition.seeing import Decode, Detector, Embedder, Sight
+from recognition.service import Service
 from recognition.web import examples, metrics
 from recognition.web.handlers import Parts
+from recognition.web.handlers_galleries import in_gallery
 from recognition.web.routes import CLEAR_BY_GET, ROUTES, STATUS
 from serving import app, pictures
 from serving.notices import Notices
@@ -51,33 +54,47 @@ def create_app(
     notices: what /ready shows beside; None: nothing.
     """
     measured = metrics.create(gallery)
+    audit = Audit(settings.audit_log, reads=settings.audit_reads)
     running, waiting = measured.gauges["running"], measured.gauges["waiting"]
 
     def queue_changed(at_work: int, in_queue: int) -> None:
         running.set(at_work)
         waiting.set(in_queue)
 
-    service = Service(
+    admission = Admission(settings.max_running, settings.max_waiting, queue_changed)
+    sight = Sight(
         decode or partial(pictures.decode, max_pixels=settings.max_image_pixels),
         detector,
-        embedder=embedder,
-        gallery=gallery,
         find=partial(find, max_side_px=settings.detection_max_side_px, min_face_px=settings.min_face_px),
         small_faces=settings.small_faces,
-        ready_picture=ready_picture(settings.min_face_px),
+        embedder=embedder,
         max_faces=settings.max_faces,
         min_quality=settings.min_quality,
-        enrolment=ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
-        admission=Admission(settings.max_running, settings.max_waiting, queue_changed),
-        audit=Audit(settings.audit_log),
+        give_way=admission.give_way,
+    )
+    enroller = Enroller(
+        sight,
+        ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
+        keep_faces=settings.keep_faces,
+        kept_for=settings.kept_for,
+    )
+    service = Service(
+        sight,
+        enroller,
+        gallery,
+        ready_picture=ready_picture(settings.min_face_px),
+        admission=admission,
+        audit=audit,
+        read=audit.read,
         write=Fonts(fonts.find()).write,
     )
     keys = settings.api_keys or settings.api_keys_file
+    parts = Parts(service, gallery, measured, notices or Notices(), authentication=bool(keys))
     per_minute = settings.rate_limit_per_minute
     return app.create_app(
         "recognition",
         ROUTES if settings.allow_get_clear else [route for route in ROUTES if route is not CLEAR_BY_GET],
-        Parts(service, gallery, measured, notices or Notices(), authentication=bool(keys)),
+        parts,
         measured,
         statuses=STATUS,
         max_body_bytes=settings.max_body_bytes,
@@ -90,6 +107,7 @@ def create_app(
         allowed_hosts=settings.allowed_hosts,
         origins=settings.cors_origins,
         check_queue=service.admission.check,
+        parts_for=partial(in_gallery, parts),
     )
 
 
@@ -144,7 +162,7 @@ def load_gallery(settings: Settings) -> Gallery:
     Raises:
         SystemExit: with the status at which gunicorn's master stops.
     """
-    audit = Audit(settings.audit_log)
+    audit = Audit(settings.audit_log, reads=settings.audit_reads)
     try:
         audit.check()
         gallery = open_gallery(

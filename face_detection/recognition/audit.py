@@ -31,10 +31,10 @@ NOW = partial(datetime.now, UTC)
 class Begin(Protocol):
     """Begins the two lines of a change.
 
-    people: ids of those whom it is about, by what they are in it.
+    about: ids of the people whom it is about, by what they are in it; or another gallery.
     """
 
-    def __call__(self, what: str, concerned: Sequence[str] | int, **people: str) -> None:
+    def __call__(self, what: str, concerned: Sequence[str] | int, **about: str | Sequence[str]) -> None:
         """Take what is done, and the ids of the samples, or how many there are where they are all."""
         ...
 
@@ -45,10 +45,14 @@ class Audit:
 
     path: the file, made for its owner only; `-` is stderr; None: nothing is kept.
     clock: returns the time, in UTC.
+    reads: whether lines are wanted of what is merely shown, too.
+    gallery: the name of the one that each line is about; None: `default`, which lines do not name.
     """
 
     path: Path | None
     clock: Callable[[], datetime] = NOW
+    reads: bool = False
+    gallery: str | None = None
 
     def __call__(self, what: str, concerned: Sequence[str] | int) -> None:
         """Write the one line of an answer that changes nothing, `done`, before it is given.
@@ -61,6 +65,14 @@ class Audit:
             AuditUnavailable: the line cannot be written; then nothing must be answered.
         """
         self._append([self._line(what, concerned, "done")])
+
+    def read(self, what: str, concerned: Sequence[str] | int, **people: str | Sequence[str]) -> None:
+        """Write the one line of what is merely shown, before it is, if such lines are wanted.
+
+        It takes, and raises, what a call does, and ids of people.
+        """
+        if self.reads:
+            self._append([self._line(what, concerned, "done") | people])
 
     @contextmanager
     def outcomes(self) -> Iterator[Begin]:
@@ -76,8 +88,8 @@ class Audit:
         """
         begun: list[dict[str, Any]] = []
 
-        def begin(what: str, concerned: Sequence[str] | int, **people: str) -> None:
-            line = self._line(what, concerned, "begun") | people
+        def begin(what: str, concerned: Sequence[str] | int, **about: str | Sequence[str]) -> None:
+            line = self._line(what, concerned, "begun") | about
             self._append([line])
             begun.append(line)
 
@@ -103,6 +115,7 @@ class Audit:
             "request_id": request_id.get() or None,
             "who": "service" if what == "expire" else caller.get(),  # whoever's request came upon it
             "what": what,
+            **({} if self.gallery is None else {"gallery": self.gallery}),
             "outcome": outcome,
             **({"samples": concerned} if isinstance(concerned, int) else {"ids": list(concerned)}),
         }

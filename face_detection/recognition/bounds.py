@@ -9,9 +9,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from recognition import names
+from recognition.faces import NEVER, Never
+from serving.keys import GALLERY
 
 DOTS = (".", "..")
-CALLS = ("/merge", "/export")
+CALLS = ("/merge", "/unmerge", "/export")
 MAX_NAME = 1000
 MAX_METADATA_BYTES = 64 * 1024  # as compact JSON in UTF-8
 MAX_METADATA_DEPTH = 32
@@ -51,7 +53,7 @@ def _reachable(sample_id: str) -> str:
 
 def _without_a_calls_name(person_id: str) -> str:
     if person_id.endswith(CALLS):
-        raise ValueError(f"it may not end in {' or '.join(CALLS)}: these are calls on a person")
+        raise ValueError(f"it may not end in {', '.join(CALLS)}: these are calls on a person")
     return person_id
 
 
@@ -66,6 +68,15 @@ def _moment(value: Any) -> datetime:
     raise ValueError("not a time in ISO 8601 with its offset from UTC, such as 2026-01-31T12:00:00+01:00")
 
 
+def _expiry(value: Any) -> datetime | Never:
+    if value == NEVER:
+        return NEVER
+    try:
+        return _moment(value)
+    except ValueError as e:
+        raise ValueError(f"{e}, or `{NEVER}`") from None
+
+
 # Databases bound what an index entry may hold (PostgreSQL 2,704 bytes), and PostgreSQL's text takes no NUL.
 NO_NUL = r"^[^\x00]*$"
 Id = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
@@ -76,4 +87,6 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NO_NUL), 
 StoredName = Annotated[str, Field(min_length=1, max_length=3 * MAX_NAME, pattern=NO_NUL)]
 Action = Annotated[str, Field(max_length=1000, pattern=NO_NUL)]
 Metadata = Annotated[JsonValue, AfterValidator(_bounded)]
+GalleryName = Annotated[str, Field(pattern=f"^{GALLERY}$")]
 Moment = Annotated[datetime, BeforeValidator(_moment)]  # becomes UTC
+NewExpiry = Annotated[datetime | Never, BeforeValidator(_expiry)]

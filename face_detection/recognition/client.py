@@ -31,6 +31,7 @@ Picture = str | Path | bytes  # where a picture is, or its bytes
 Json = Any
 
 PAGE = 1000  # samples in one answer, the most there may be
+WITHOUT_GALLERY = {"detect", "verify", "health", "galleries"}  # first parts of paths that take none
 CHUNK_BYTES = 1 << 16  # of an export; its last line is far shorter
 
 
@@ -58,15 +59,23 @@ class Client:
     """
 
     def __init__(
-        self, host: str, *, key: str | None = None, timeout_s: float = 120, retries: int = 4
+        self,
+        host: str,
+        *,
+        key: str | None = None,
+        gallery: str | None = None,
+        timeout_s: float = 120,
+        retries: int = 4,
     ) -> None:
         """Open nothing yet.
 
         host: like `http://127.0.0.1:6337`; without a scheme it is http.
         key: sent with each request; None where the service asks for none, and for a user and a password in
             `host`, which a proxy in front of the service may ask for.
+        gallery: that is searched and changed; None: the key's own, or `default`.
         timeout_s: the longest silence, in seconds.
         """
+        self.gallery = gallery
         self.host = (host if "://" in host else f"http://{host}").rstrip("/")
         self._shown = without_credentials(self.host)
         self.timeout_s = timeout_s
@@ -96,8 +105,9 @@ class Client:
     def enrol(self, sample_id: str, name: str, picture: Picture, **more: Json) -> Json:
         """Store the largest face of a picture as a sample; an id sent again replaces its sample.
 
-        more: `person`, `metadata`, `action`, `expires_at`, `small_faces`, `face`, `accept_low_quality`, as
-            /update-samples has them; with `person`, the id of whose face it is, the name does not matter.
+        more: `person`, `metadata`, `action`, `expires_at`, `small_faces`, `face`, `accept_low_quality`,
+            `strict`, as /update-samples has them; with `person`, the id of whose face it is, the name does
+            not matter.
 
         Returns:
             What was seen: the id of the `person`, how many `faces`, the `bbox` of the one taken, its
@@ -174,6 +184,10 @@ class Client:
         """Return one sample; the code is `not_found` where there is none."""
         return self._json("GET", f"/samples/{quote(sample_id, safe='')}")
 
+    def face(self, sample_id: str) -> bytes:
+        """Return the face that is kept of a sample, a JPEG; the code is `not_found` where none is."""
+        return self._answer("GET", f"/samples/{quote(sample_id, safe='')}/face").content
+
     def delete(self, sample_id: str) -> None:
         """Remove one sample; the code is `not_found` where there is none."""
         if sample_id in (".", ".."):  # of an older service; paths lose them
@@ -191,6 +205,23 @@ class Client:
         `person` moves it to the person with this id, `name` to the one of this name, made if need be.
         """
         return self._json("PATCH", f"/samples/{quote(sample_id, safe='')}", json=changes)
+
+    def correct(self, picture: Picture, **options: Json) -> Json:
+        """Enrol a face that was taken for somebody else's, and put right what it was taken for, or neither.
+
+        options: `name` or `person`, whose face it is; `face`, as `enrol` has it; `wrong_sample`, the id of
+            the sample that it was taken for, and `then`, what becomes of that: `keep`, `move` to the person,
+            or `remove`; `wrong_person`, the id of the person whose that is, else nothing is done; further
+            ones as /corrections has them.
+
+        Returns:
+            What was seen, as `enrol` returns it, the `id` of the new sample, and which were `moved` and
+            `removed`.
+        """
+        options = {"id": str(uuid.uuid4()), **options}  # so that none is enrolled twice
+        if "metadata" in options:
+            options["metadata"] = json.dumps(options["metadata"])
+        return self._json("POST", "/corrections", files={"file": _bytes(picture)}, data=_fields(options))
 
     def clear(self) -> None:
         """Remove every sample and every person."""
@@ -223,25 +254,59 @@ class Client:
         return self._json("PATCH", _person(person_id), json=changes)
 
     def merge(self, person_id: str, into: str) -> Json:
-        """Give all samples of one person to another, and remove the emptied one; returns the other."""
+        """Give all samples of one person to another, and remove the emptied one; returns the other.
+
+        `merged` of what is returned takes it back: see `unmerge`.
+        """
         return self._json("POST", f"{_person(person_id)}/merge", json={"into": into})
+
+    def unmerge(self, into: str, merged: Json) -> Json:
+        """Take a merge back, but for samples that were changed since: those are counted as `left`.
+
+        merged: as `merge` has returned it; `into`: as it was sent there.
+
+        Returns:
+            The person who is there again.
+        """
+        return self._json("POST", f"{_person(into)}/unmerge", json=merged)
 
     def delete_person(self, person_id: str) -> Json:
         """Remove a person with all samples; returns the receipt: what was erased, where and when."""
         return self._json("DELETE", _person(person_id), params={"receipt": "1"})["receipt"]
 
     def export_person(self, person_id: str, file: BinaryIO) -> int:
-        """Write all that is stored of a person into a file; returns the number of samples."""
-        return self.export(file, f"{_person(person_id)}/export")
+        """Write all that is stored of a person, kept faces too, into a file; returns how many samples."""
+        return self._export(file, f"{_person(person_id)}/export")
 
-    def export(self, file: BinaryIO, path: str = "/export") -> int:
+    def doctor(self, progress: Callable[[int, int], object] = lambda examined, total: None) -> list[Json]:
+        """Look for what may be wrong in the gallery; returns all findings, the surest first.
+
+        progress: is told how many samples each part has looked at, and how many there are.
+        """
+        findings: dict[str, Json] = {}
+        after = None
+        while True:
+            part = self._json("GET", "/doctor", params={"limit": PAGE, "after": after})
+            for finding in part["findings"]:
+                known = findings.get(finding["id"])
+                if known is None or known["sure"] < finding["sure"]:
+                    findings[finding["id"]] = finding
+            progress(part["examined"], part["total"])
+            after = part["next"]
+            if after is None:
+                return sorted(findings.values(), key=lambda finding: (-finding["sure"], finding["id"]))
+
+    def export(self, file: BinaryIO, *, faces: bool = False) -> int:
         """Write all people and samples, with vectors, into a file of JSON lines; returns how many samples.
 
-        path: of another call that answers with such a file.
+        faces: with the pictures that are kept of their faces.
         """
+        return self._export(file, "/export", **({"params": {"faces": "1"}} if faces else {}))
+
+    def _export(self, file: BinaryIO, path: str, **more: Any) -> int:
         last = b""
         try:
-            with self._answer("GET", path, stream=True) as answer:
+            with self._answer("GET", path, stream=True, **more) as answer:
                 for chunk in answer.iter_content(CHUNK_BYTES):
                     file.write(chunk)
                     last = (last + chunk)[-CHUNK_BYTES:]
@@ -252,6 +317,18 @@ class Client:
     def import_(self, file: BinaryIO) -> Json:
         """Store the samples of an exported file; returns how many were `imported`, and `unchanged`."""
         return self._json("POST", "/import", data=file, headers={"Content-Type": "application/x-ndjson"})
+
+    def galleries(self) -> Json:
+        """Return the galleries by name: `name`, `samples`, `persons`, `created` of each."""
+        return self._json("GET", "/galleries")["galleries"]
+
+    def make_gallery(self, name: str) -> Json:
+        """Make an empty gallery; returns it. The code is `gallery_exists` where there is one."""
+        return self._json("POST", "/galleries", json={"name": name})
+
+    def delete_gallery(self, name: str) -> None:
+        """Remove a gallery with all that is in it; the code is `not_found` where there is none."""
+        self._json("DELETE", f"/galleries/{quote(name, safe='')}")
 
     def health(self) -> Json:
         """Return what /health says."""
@@ -294,6 +371,9 @@ class Client:
             raise self._unexpected(answer) from e
 
     def _answer(self, method: str, path: str, **more: Any) -> requests.Response:
+        takes_gallery = path.split("/")[1] not in WITHOUT_GALLERY
+        if self.gallery is not None and takes_gallery:
+            more["params"] = {**more.get("params", {}), "gallery": self.gallery}
         try:
             answer = self.session.request(
                 method,
@@ -360,8 +440,8 @@ def _bytes(picture: Picture) -> bytes:
     return picture if isinstance(picture, bytes) else Path(picture).read_bytes()
 
 
-def _fields(options: Mapping[str, str | float | bool | None]) -> dict[str, str]:
-    """Render options as form fields: numbers, `true` and `false` as JSON has them."""
+def _fields(options: Mapping[str, Json]) -> dict[str, str]:
+    """Render options as form fields: whatever is no text as JSON has it; null is left out."""
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in options.items()

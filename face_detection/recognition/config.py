@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -93,6 +94,7 @@ class Settings(Common):
     allow_get_clear: bool = True
     cors_origins: Annotated[tuple[Origin, ...], Words] = ()
     audit_log: Annotated[Path, AfterValidator(_log)] | None = None
+    audit_reads: bool = False
     feature_extraction_url: HttpUrl = "http://127.0.0.1:5000"
     embedding_connect_timeout_s: Seconds = 2.0
     embedding_read_timeout_s: Seconds = 30.0
@@ -106,14 +108,28 @@ class Settings(Common):
     detection_threads: Positive = 2
     enrolment_threads: Positive = 2
     max_faces: Positive = 200
+    # 100 years: a time that far away can still be computed and stored.
+    default_expires_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.25
     small_faces: bool = False
+    keep_faces: bool = True
 
     @model_validator(mode="after")
     def _one_list_of_keys(self) -> Settings:
         if self.api_keys and self.api_keys_file:
             raise ValueError("API_KEYS, API_KEYS_FILE: set one of them")
         return self
+
+    @model_validator(mode="after")
+    def _reads_into_a_log(self) -> Settings:
+        if self.audit_reads and self.audit_log is None:
+            raise ValueError("AUDIT_READS: set AUDIT_LOG, too")
+        return self
+
+    @property
+    def kept_for(self) -> timedelta | None:
+        """How long what is enrolled without an `expires_at` is kept; None: for ever."""
+        return None if self.default_expires_days is None else timedelta(days=self.default_expires_days)
 
 
 __all__ = ["Settings", "SettingsError", "from_environment", "read", "stop"]

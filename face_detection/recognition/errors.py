@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from recognition.faces import Quality
 from serving.errors import Failure
+from serving.remarks import Remark
 
 
 class NoFace(Failure):
@@ -30,6 +31,18 @@ class PersonExists(Failure):
     code = "person_exists"
 
 
+class ChangedMeanwhile(Failure):
+    """What a caller wants to put right or take back is no longer as they have seen it."""
+
+    code = "changed_meanwhile"
+
+
+class GalleryExists(Failure):
+    """There is a gallery with this name already."""
+
+    code = "gallery_exists"
+
+
 class SeveralFaces(Failure):
     """The picture has several faces where it must have one."""
 
@@ -44,6 +57,16 @@ class LowQuality(Failure):
     def __init__(self, detail: str, quality: Quality | None = None) -> None:
         super().__init__(detail)
         self.quality = quality
+
+
+class Doubtful(Failure):
+    """The sample has warnings, and is not wanted then: `remarks`, whose codes are what callers are told."""
+
+    code = "doubtful"
+
+    def __init__(self, detail: str, remarks: Sequence[Remark] = ()) -> None:
+        super().__init__(detail)
+        self.remarks = remarks
 
 
 class DamagedGallery(Failure):

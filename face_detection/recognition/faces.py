@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +14,23 @@ from serving.errors import Failure
 # Which face of a picture: the largest, the only one, or the one at a point (x, y).
 Choice = Literal["largest", "only"] | tuple[float, float]
 
+# When what is enrolled goes, as a caller sends it; None: when the service is set to let it go.
+Never = Literal["never"]
+NEVER: Never = "never"
+Expiry = datetime | Never | None
+
 # An encoded picture: its bytes, or base64 text, with or without a data URI in front.
 Encoded = bytes | str
+
+
+def moment_of(expiry: Expiry, now: datetime, kept_for: timedelta | None) -> datetime | None:
+    """Return when what is enrolled now goes; None: never.
+
+    kept_for: what a caller does not say a time for; None: for ever.
+    """
+    if expiry is None:
+        return None if kept_for is None else now + kept_for
+    return expiry if isinstance(expiry, datetime) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,7 @@ class Enrolment:
     face: the largest of the picture, the only one it may have, or the one at a point: x, y in pixels of the
         upright picture.
     accept_low_quality: enrol even a face that is too poor to tell people apart.
+    strict: enrol nothing of which there is anything to warn.
     small_faces: as in Search.
     """
 
@@ -109,10 +125,37 @@ class Enrolment:
     image: Encoded
     metadata: Any = None
     action: str | None = None
-    expires_at: datetime | None = None
+    expires_at: Expiry = None
     face: Choice = "largest"
     accept_low_quality: bool = False
     small_faces: bool | None = None
+    person: str | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptFace:
+    """The picture of a face that is kept of a sample, and where the face is in it.
+
+    jpeg: upright to within an eighth of a turn, with a margin; at most 256 px high and wide.
+    face: in pixels of this picture.
+    """
+
+    jpeg: bytes = field(repr=False)
+    face: Face
+
+
+@dataclass(frozen=True, slots=True)
+class Mistaken:
+    """The sample that somebody's face was taken for, though it is another person's.
+
+    sample: its id.
+    then: it moves to the person whose face it was, or is removed.
+    person: the id of the person whose it was; if it is another's by now, nothing is done. None: whosever.
+    """
+
+    sample: str
+    then: Literal["move", "remove"]
     person: str | None = None
 
 
@@ -124,6 +167,10 @@ class Sample:
     expires_at: from this moment on it is as if the sample had been deleted; None: never.
     person: the person's id; None, of a new sample: the one person of that name.
     spelling: of the name that it came with, where the person's is spelt otherwise.
+    quality: of the face, in [0, 1]; None: not known.
+    picture: the digest of the picture; None: not known, or not asked for.
+    face: what is kept of its picture. It comes along on the way into the gallery, and into a file and out of
+        it; of a sample that is read otherwise nobody has looked for it.
     """
 
     id: str
@@ -135,6 +182,9 @@ class Sample:
     expires_at: datetime | None = None
     person: str | None = None
     spelling: str | None = None
+    quality: float | None = None
+    picture: bytes | None = None
+    face: KeptFace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +194,7 @@ class Person:
     expires_at: from this moment on it is as if the person had been deleted, with all samples; None: never.
     samples: how many there are.
     by_hand: stays without samples; others go with their last one.
+    sample: the id of the first of them, to show who it is; None: there is none, or nobody has looked.
     """
 
     id: str
@@ -154,6 +205,7 @@ class Person:
     expires_at: datetime | None = None
     samples: int = 0
     by_hand: bool = True
+    sample: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,3 +226,21 @@ class Match:
 
     sample: Sample
     distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a gallery has around a sample that is about to be stored.
+
+    whose: what all samples of its person have in common; None: it is not clear whose it is.
+    name: the person's.
+    own: the distance to the nearest other sample of its person; None: there is none.
+    other: the nearest sample of somebody else; None: none is within reach.
+    doubles: samples so near, with the digests of their pictures, that they may be of the same picture.
+    """
+
+    whose: str | None = None
+    name: str = ""
+    own: float | None = None
+    other: Match | None = None
+    doubles: tuple[Match, ...] = ()

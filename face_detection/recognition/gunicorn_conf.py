@@ -8,8 +8,13 @@ from serving import server
 settings = from_environment()
 
 
-def warn(master: Any) -> None:
-    """Say in the log what is open to whom while no keys are set, and how to close it."""
+def announce(master: Any) -> None:
+    """Say in the log how long samples are kept, and while no keys are set what is open to whom."""
+    if settings.default_expires_days is not None:
+        master.log.info(
+            "DEFAULT_EXPIRES_DAYS: what is enrolled without `expires_at` is deleted after %d days",
+            settings.default_expires_days,
+        )
     if not (settings.api_keys or settings.api_keys_file):
         master.log.warning(
             "no keys are set: anyone who can reach %s can enrol, recognise, list and delete samples; only "
@@ -19,4 +24,4 @@ def warn(master: Any) -> None:
 
 
 place = settings.face_detection_host, settings.face_detection_port
-globals().update(server.configuration(settings, "recognition", *place, read, on_starting=warn))
+globals().update(server.configuration(settings, "recognition", *place, read, on_starting=announce))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from recognition.faces import Box, Face, Match, Person, Quality, Sample
 from serving.errors import Failure
@@ -12,6 +13,9 @@ from serving.model import Model
 from serving.remarks import Remark
 
 Item = TypeVar("Item")
+
+What = Literal["unlike_own", "looks_like", "same_picture", "poor_samples", "few_samples"]
+Action = Literal["move_sample", "delete_sample", "merge_persons", "enrol_more"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +147,124 @@ class PersonPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """Two people who are one now, and what takes that back.
+
+    person: who has all samples now.
+    emptied: who is gone, and how many samples they had.
+    revision: of the merge, which the samples that have moved keep until somebody changes them.
+    """
+
+    person: Person
+    emptied: Person
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unmerged:
+    """Who is back after a merge, and how many samples stay, since somebody has changed them meanwhile."""
+
+    person: Person
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class GallerySummary:
+    """How many samples and persons a gallery has, and when it was made."""
+
+    name: str
+    samples: int
+    persons: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
-    """What was erased of a person: their own row, and the samples with these ids; when, and from what."""
+    """What was erased of a person: their own row, and the samples with these ids.
+
+    gallery: out of which.
+    database: of which kind, `sqlite` or `postgresql`.
+    log_emptied: the database's own log is without them, too; else later.
+    audited: there is an audit log, which has the ids.
+    """
 
     person: str
     samples: list[str]
     erased_at: datetime
+    gallery: str
     database: str
+    log_emptied: bool
+    audited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What a check of a gallery goes by.
+
+    fingerprint: of the model that its vectors must be of; dimension, threshold: the model's.
+    min_quality: a face below it is too poor to tell people apart.
+    """
+
+    fingerprint: str
+    dimension: int
+    threshold: float
+    min_quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do about a finding.
+
+    sample, person: ids of what it is done to, None where it is done to no sample.
+    into: the id of the person to whom samples go; None: they go to nobody.
+    """
+
+    action: Action
+    person: str
+    sample: str | None = None
+    into: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a gallery that may be wrong.
+
+    sure: how likely it is that something is wrong, in [0, 1].
+    samples: that show it; the first one is in question.
+    distance: between the first two; own: from the first to the nearest of its person; None: there is none.
+    advice: what can be done, the likeliest first.
+    """
+
+    what: What
+    sure: float
+    samples: tuple[Sample, ...]
+    distance: float | None
+    own: float | None
+    advice: tuple[Advice, ...]
+
+    @property
+    def id(self) -> str:
+        """Tell findings apart; one that two parts of a check come upon has the same in both."""
+        about = (
+            sorted({str(each.person) for each in self.samples})
+            if self.what == "looks_like"
+            else sorted(each.id for each in self.samples[: 1 if self.what == "unlike_own" else None])
+        )
+        return json.dumps([self.what, *about], ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What a part of a check has found, the surest first.
+
+    examined: how many samples this part has looked at; total: how many there are.
+    next: what tells where the next part starts; None after the last one.
+    """
+
+    findings: list[Finding]
+    examined: int
+    total: int
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)

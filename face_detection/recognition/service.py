@@ -3,83 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import closing
-from contextvars import copy_context
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import partial
-from itertools import count as counting
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recognition import enrolling
 from recognition.admission import Admission, Shared
-from recognition.errors import GalleryModelMismatch, LowQuality, NoFace, SeveralFaces
-from recognition.faces import Choice, Encoded, Enrolment, Face, Match, Quality, Sample, Search, Stored
+from recognition.enrolling import Enroller
+from recognition.errors import GalleryModelMismatch, NoFace
+from recognition.faces import Encoded, Enrolment, Face, Match, Mistaken, Quality, Sample, Search
 from recognition.pictures import crops, drawing
-from recognition.pictures.choice import by_size, chosen
-from recognition.pictures.encoded import from_base64
-from recognition.pictures.quality import SIDE_PX, assess, told
+from recognition.pictures.quality import SIDE_PX
 from recognition.results import (
     Detection,
     Drawing,
     EnrolledPicture,
     EnrolmentReport,
-    Found,
     Largest,
     Readiness,
     Recognition,
     SamplePage,
+    Scale,
     Verification,
 )
-from serving.errors import Failure, ImageTooLarge, InvalidImage, InvalidRequest, NotFound, at
-from serving.hangup import check_client
+from recognition.seeing import Sight, fingerprint_of
+from serving.errors import NotFound, at
 from serving.model import Model
-from serving.remarks import Picture, Remark
-from serving.stages import count, stage, used
+from serving.remarks import Picture
+from serving.stages import count, stage
 
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
-CROPS_PER_CALL = 32  # of the embedding service, between which others may go first
-PICTURES_AHEAD = 8  # of an enrolment, that are begun before those before them are done
-# Of an enrolment, and searches of one picture for its faces, after which those go first who wait.
-PICTURES_PER_TURN = 8
-
-Decode = Callable[[bytes], Picture]
-Detector = Callable[[NDArray[np.uint8]], list[Face]]
-Outcome = TypeVar("Outcome")
-NOW = partial(datetime.now, UTC)
 
 
-class Finder(Protocol):
-    """Leads a detector over a picture."""
-
-    def __call__(self, detector: Detector, picture: NDArray[np.uint8], *, small_faces: bool) -> Found:
-        """Find the faces of a picture: uint8 (H, W, 3), RGB; small_faces: search all of it at full size."""
-        ...
-
-
-class Embedder(Protocol):
-    """Turns crops into vectors."""
-
-    def model(self) -> Model:
-        """Describe the model."""
-        ...
-
-    def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
-        """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""
-        ...
-
-
-class Gallery(Protocol):
+class Gallery(enrolling.Gallery, Protocol):
     """Keeps samples and finds the nearest ones."""
-
-    def upsert(self, new: Sequence[Sample], vectors: NDArray[np.float32], fingerprint: str) -> Stored:
-        """Store samples with their vectors, all or none but those whose person is not clear."""
-        ...
 
     def get(self, sample_id: str) -> Sample | None:
         """Return one sample, or None."""
@@ -128,51 +88,32 @@ class Gallery(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _OneFace:
-    """A face, its crop, uint8 (S, S, 3), its quality, of how many in its picture, and remarks on that."""
-
-    face: Face
-    crop: NDArray[np.uint8]
-    quality: Quality
-    of: int
-    remarks: tuple[Remark, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Detector, embedder and gallery put to use.
+    """Faces seen, samples stored and found.
 
-    find: leads the detector over each picture.
-    small_faces: whether it does so at full size where a caller does not say.
+    sight: sees faces in pictures.
+    enroller: makes samples of them.
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
-    max_faces: of one picture are recognised or listed, the largest.
-    min_quality: a face below it gets no name, and is enrolled only by those who accept it.
-    enrolment: decodes the pictures of all enrolments and finds their faces, so few pictures at once as it has
-        threads.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
         reads a large request holds its turn already.
-    clock: returns the time, in UTC.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
+    read: records which samples are shown, before the answer, where that is wanted.
     write: draws names on pictures, where OpenCV's own fonts do not do.
-    rehearsal: shares one trial recognition between all that call `ready`.
+    rehearsal: shares the vector of one trial recognition between all that call `ready`.
     """
 
-    decode: Decode
-    detector: Detector
-    find: Finder
-    small_faces: bool
-    embedder: Embedder
+    sight: Sight
+    enroller: Enroller
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
-    max_faces: int
-    min_quality: float
-    enrolment: Executor
     admission: Admission
-    clock: Callable[[], datetime] = NOW
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
+    read: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     write: drawing.Write = drawing.no_fonts
-    rehearsal: Shared[Model] = field(default_factory=lambda: Shared(REHEARSAL_KEPT_S))
+    rehearsal: Shared[tuple[Model, NDArray[np.float32]]] = field(
+        default_factory=lambda: Shared(REHEARSAL_KEPT_S)
+    )
 
     def recognise(self, picture: Encoded, search: Search) -> Largest[Recognition]:
         """Find the faces of a picture and the samples they match, largest face first.
@@ -182,7 +123,7 @@ class Service:
             GalleryUnavailable, GalleryModelMismatch, ClientGone.
         """
         with self.admission():
-            return self._recognised(self._decode(picture), search)
+            return self._recognised(self.sight.decoded(picture), search)
 
     def draw(self, picture: Encoded, search: Search, *, unknown: bool) -> Drawing:
         """Recognise the faces of a picture, and draw boxes and names on it.
@@ -193,7 +134,7 @@ class Service:
             what `recognise` raises.
         """
         with self.admission():
-            decoded = self._decode(picture)
+            decoded = self.sight.decoded(picture)
             recognised = self._recognised(decoded, search)
             listed = [each for each in recognised.faces if each.matches or unknown]
             with stage("draw"):
@@ -210,27 +151,27 @@ class Service:
 
     def _recognised(self, picture: Picture, search: Search) -> Largest[Recognition]:
         """Do the work of `recognise` on a decoded picture."""
-        picture, every = self._all_faces(picture, search.small_faces)
-        largest = self._largest(picture, every[: search.limit or None])
+        picture, every = self.sight.all_faces(picture, search.small_faces)
+        largest = self.sight.largest(picture, every[: search.limit or None])
         faces = largest.faces
         if not faces:
             self.audit("search", [])
             return Largest([], 0, largest.remarks)
-        model = self._model()
+        model = self.sight.current_model()
         threshold = model.threshold if search.max_distance is None else search.max_distance
-        cut = self._cut(picture, faces, model.input_size)
-        qualities = self._assessed(picture, faces, cut)
-        vectors = self._embed(cut, model)
+        cut = self.sight.cut(picture, faces, model.input_size)
+        qualities = self.sight.assessed(picture, faces, cut)
+        vectors = self.sight.embedded(cut, model)
         with stage("search"):
             nearest = self.gallery.nearest(
                 vectors,
                 search.top_k,
-                _fingerprint(model),
+                fingerprint_of(model),
                 max_distance=threshold,
                 per_person=search.per_person,
             )
         recognitions = [
-            _recognition(face, matches, threshold if self._tells(quality) else 0.0, model, quality)
+            _recognition(face, matches, threshold if self.sight.tells(quality) else 0.0, model, quality)
             for face, matches, quality in zip(faces, nearest, qualities, strict=True)
         ]
         self.audit("search", [match.sample.id for each in recognitions for match in each.matches])
@@ -257,48 +198,24 @@ class Service:
             by_id.pop(enrolment.id, None)  # the last of equal ids counts, in its place
             by_id[enrolment.id] = enrolment
         with self.admission():
-            return self._enrol(list(by_id.values()))
+            return self.enroller(self.gallery, list(by_id.values()))
 
-    def _enrol(self, enrolments: list[Enrolment]) -> EnrolmentReport:
-        """Do the work of `enrol`; the ids differ from each other."""
-        if not enrolments:
-            return EnrolmentReport({}, {})
-        model = self._model()
-        now = self.clock()
-        new: list[Sample] = []
-        enrolled: dict[str, EnrolledPicture] = {}
-        failed: dict[str, Failure] = {}
-        vectors: list[NDArray[np.float32]] = []
-        waiting: list[NDArray[np.uint8]] = []
-        # Faces are found in threads of their own while this one waits for the vectors of those before.
-        cut = partial(self._crop_of, side=model.input_size, now=now)
-        with closing(_ahead(self.enrolment, cut, enrolments)) as outcomes:
-            for number, (enrolment, outcome) in enumerate(zip(enrolments, outcomes, strict=True), 1):
-                check_client()
-                if number % PICTURES_PER_TURN == 0 or self._at_full_size(enrolment.small_faces):
-                    self.admission.give_way()
-                if isinstance(outcome, Failure):
-                    failed[enrolment.id] = outcome
-                    continue
-                crop, enrolled[enrolment.id] = outcome
-                new.append(_sample(enrolment, now))
-                waiting.append(crop)
-                if len(waiting) == CROPS_PER_CALL:
-                    vectors.append(self._embed(np.stack(waiting), model))
-                    waiting.clear()
-        if waiting:
-            vectors.append(self._embed(np.stack(waiting), model))
-        if new:
-            with stage("store"):
-                stored = self.gallery.upsert(new, np.concatenate(vectors), _fingerprint(model))
-            enrolled = {
-                sample_id: replace(picture, person=stored.people[sample_id])
-                for sample_id, picture in enrolled.items()
-                if sample_id in stored.people
-            }
-            failures = failed | stored.failed
-            failed = {each.id: failures[each.id] for each in enrolments if each.id in failures}
-        return EnrolmentReport(enrolled, failed)
+    def correct(self, enrolment: Enrolment, mistaken: Mistaken | None) -> EnrolledPicture:
+        """Store a face that was taken for somebody else's as a sample, and put right what it was taken for.
+
+        All of it is on disk when this returns; on an exception none is.
+
+        mistaken: the sample that it was taken for; None: that stays as it is.
+
+        Raises:
+            NoFace, SeveralFaces, LowQuality, InvalidImage, ImageTooLarge, InvalidRequest: as `enrol` tells
+            them; NotFound: of a person or a sample; AmbiguousName, ChangedMeanwhile; what `enrol` raises.
+        """
+        with self.admission():
+            report = self.enroller(self.gallery, [enrolment], mistaken)
+        for failure in report.failed.values():
+            raise failure
+        return report.enrolled[enrolment.id]
 
     def detect(self, picture: Encoded, *, small_faces: bool | None = None) -> Largest[Detection]:
         """Find the faces of an encoded picture, largest first, and tell how good they are.
@@ -309,10 +226,10 @@ class Service:
             InvalidImage, ImageTooLarge, Overloaded, ClientGone.
         """
         with self.admission():
-            decoded, every = self._all_faces(self._decode(picture), small_faces)
-            largest = self._largest(decoded, every)
-            cut = self._cut(decoded, largest.faces, SIDE_PX)
-            qualities = self._assessed(decoded, largest.faces, cut)
+            decoded, every = self.sight.all_faces(self.sight.decoded(picture), small_faces)
+            largest = self.sight.largest(decoded, every)
+            cut = self.sight.cut(decoded, largest.faces, SIDE_PX)
+            qualities = self.sight.assessed(decoded, largest.faces, cut)
             detections = list(map(Detection, largest.faces, qualities))
             return Largest(detections, largest.left_out, largest.remarks)
 
@@ -334,18 +251,22 @@ class Service:
             ClientGone.
         """
         with self.admission():
-            model = self._model()
+            model = self.sight.current_model()
             with at("image1"):
-                one = self._one_face(image1, model.input_size, small_faces, self.admission.give_way)
+                one = self.sight.one_face(
+                    self.sight.decoded(image1), model.input_size, small_faces, self.admission.give_way
+                )
             with at("image2"):
-                two = self._one_face(image2, model.input_size, small_faces, self.admission.give_way)
-            vectors = self._embed(np.stack([one.crop, two.crop]), model)
+                two = self.sight.one_face(
+                    self.sight.decoded(image2), model.input_size, small_faces, self.admission.give_way
+                )
+            vectors = self.sight.embedded(np.stack([one.crop, two.crop]), model)
         self.audit("verify", [])
         distance = float(np.linalg.norm(np.subtract(*vectors.astype(np.float64))))
         threshold = model.threshold if max_distance is None else max_distance
         return Verification(
             (Detection(one.face, one.quality), Detection(two.face, two.quality)),
-            distance < threshold and self._tells(one.quality) and self._tells(two.quality),
+            distance < threshold and self.sight.tells(one.quality) and self.sight.tells(two.quality),
             distance,
             threshold,
             model,
@@ -355,24 +276,33 @@ class Service:
     def ready(self) -> Readiness:
         """Recognise a bundled face, which shows whether detector, embedder and gallery work together.
 
-        It takes no turn in the queue, so that an overloaded service is still ready. One recognition serves
-        all callers during it and shortly after.
+        It takes no turn in the queue, so that an overloaded service is still ready. One face that was found
+        and embedded serves all callers meanwhile and shortly after; each has its own gallery searched.
 
         Raises:
             NoFace, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch, DiskFull.
         """
-        model = self.rehearsal(self._rehearse)
+        model, vectors = self.rehearsal(self._rehearse)
+        self.gallery.nearest(vectors, 1, fingerprint_of(model))
         self.gallery.check_room()
         return Readiness(model, self.gallery.count(), self.gallery.damaged())
 
-    def _rehearse(self) -> Model:
-        faces = self.detector(self.ready_picture)
+    def _rehearse(self) -> tuple[Model, NDArray[np.float32]]:
+        faces = self.sight.detector(self.ready_picture)
         if not faces:
             raise NoFace("The detector finds no face in the bundled picture.")
-        model = self._model()
+        model = self.sight.current_model()
         crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
-        self.gallery.nearest(self.embedder.embed(crop, model), 1, _fingerprint(model))
-        return model
+        return model, self.sight.embedder.embed(crop, model)
+
+    def scale(self) -> Scale:
+        """Tell what a check of the gallery goes by.
+
+        Raises:
+            EmbeddingUnavailable.
+        """
+        model = self.sight.current_model()
+        return Scale(fingerprint_of(model), model.dimension, model.threshold, self.sight.min_quality)
 
     def check_comparable(self, fingerprint: str, dimension: int) -> None:
         """Make sure that vectors made elsewhere can be compared with those that are made here.
@@ -380,8 +310,8 @@ class Service:
         Raises:
             GalleryModelMismatch: they are of another model; EmbeddingUnavailable.
         """
-        model = self._model()
-        if (fingerprint, dimension) != (_fingerprint(model), model.dimension):
+        model = self.sight.current_model()
+        if (fingerprint, dimension) != (fingerprint_of(model), model.dimension):
             raise GalleryModelMismatch("The vectors were made with another embedding model.")
 
     def samples(
@@ -390,21 +320,23 @@ class Service:
         """Return one page of the samples, or of those with this name, or of the person with this id.
 
         Raises:
-            GalleryUnavailable.
+            GalleryUnavailable, AuditUnavailable.
         """
         page = self.gallery.page(limit=limit + 1, after=after, name=name, person=person)
         total = self.gallery.count(name, person)
+        self.read("list", [sample.id for sample in page[:limit]])
         return SamplePage(page[:limit], total, page[limit - 1].id if len(page) > limit else None)
 
     def sample(self, sample_id: str) -> Sample:
         """Return one sample.
 
         Raises:
-            NotFound, GalleryUnavailable.
+            NotFound, GalleryUnavailable, AuditUnavailable.
         """
         sample = self.gallery.get(sample_id)
         if sample is None:
             raise NotFound("There is no sample with this id.")
+        self.read("show", [sample.id])
         return sample
 
     def delete(self, sample_id: str) -> None:
@@ -416,150 +348,9 @@ class Service:
         if not self.gallery.delete(sample_id):
             raise NotFound("There is no sample with this id.")
 
-    def _crop_of(
-        self, enrolment: Enrolment, side: int, now: datetime
-    ) -> tuple[NDArray[np.uint8], EnrolledPicture] | Failure:
-        if enrolment.expires_at is not None and enrolment.expires_at <= now:
-            return InvalidRequest("expires_at is in the past.")
-        try:
-            one = self._one_face(enrolment.image, side, enrolment.small_faces, choice=enrolment.face)
-        except (InvalidImage, ImageTooLarge, NoFace, SeveralFaces) as e:
-            return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels
-        remarks = list(one.remarks)
-        if one.of > 1 and enrolment.face == "largest":
-            detail = f"The picture has {one.of} faces; the largest was taken."
-            remarks.append(Remark("several_faces", detail, {"faces": one.of}))
-        if not self._tells(one.quality):
-            if not enrolment.accept_low_quality:
-                return LowQuality(told(one.quality), one.quality)
-            remarks.append(Remark("low_quality", told(one.quality)))
-        return one.crop, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
-
-    def _one_face(
-        self,
-        picture: Encoded,
-        side: int,
-        small_faces: bool | None,
-        give_way: Callable[[], None] = lambda: None,
-        *,
-        choice: Choice = "largest",
-    ) -> _OneFace:
-        """Find the one face that is meant.
-
-        Raises:
-            InvalidImage, ImageTooLarge, ClientGone; NoFace, SeveralFaces: see `chosen`.
-        """
-        decoded = self._decode(picture)
-        found = self._found(decoded, small_faces, give_way)
-        if not found.faces and found.shrunk:
-            raise NoFace(f"No face was found in the picture. {found.shrunk.detail}")
-        face = chosen(found.faces, choice)
-        cut = self._cut(decoded, [face], side)
-        quality = self._assessed(decoded, [face], cut)[0]
-        return _OneFace(face, cut[0], quality, len(found.faces), decoded.remarks + found.remarks)
-
-    def _assessed(self, picture: Picture, faces: Sequence[Face], cut: NDArray[np.uint8]) -> list[Quality]:
-        """Tell how good faces are. `cut`: their crops for the model, used here if they have the size."""
-        with stage("assess"):
-            if cut.shape[1] != SIDE_PX:
-                cut = crops.crop_faces(picture.pixels, faces, SIDE_PX)
-            return assess(picture.pixels.shape[:2], faces, cut)
-
-    def _tells(self, quality: Quality) -> bool:
-        """Whether a face is good enough to tell people apart."""
-        return quality.value >= self.min_quality
-
-    def _model(self) -> Model:
-        model = self.embedder.model()
-        used(model.name, model.fingerprint)
-        return model
-
-    def _largest(self, picture: Picture, faces: list[Face]) -> Largest[Face]:
-        return Largest(faces[: self.max_faces], max(0, len(faces) - self.max_faces), picture.remarks)
-
-    def _decode(self, picture: Encoded) -> Picture:
-        check_client()
-        with stage("decode"):
-            return self.decode(from_base64(picture) if isinstance(picture, str) else picture)
-
-    def _all_faces(self, picture: Picture, small_faces: bool | None) -> tuple[Picture, list[Face]]:
-        """Find the faces, largest first, and remark on the picture what is worth knowing of the search."""
-        found = self._found(picture, small_faces, self.admission.give_way)
-        remarks = (*found.remarks, *((found.shrunk,) if found.shrunk else ()))
-        return replace(picture, remarks=picture.remarks + remarks), found.faces
-
-    def _found(self, picture: Picture, small_faces: bool | None, give_way: Callable[[], None]) -> Found:
-        """Find the faces, largest first.
-
-        give_way: lets others go first; called in between where a picture takes many searches.
-        """
-        searches = counting()
-
-        def search(pixels: NDArray[np.uint8]) -> list[Face]:
-            check_client()
-            if (number := next(searches)) and number % PICTURES_PER_TURN == 0:
-                give_way()
-            return self.detector(pixels)
-
-        with stage("detect"):
-            found = self.find(search, picture.pixels, small_faces=self._at_full_size(small_faces))
-        count("faces", len(found.faces))
-        return replace(found, faces=by_size(found.faces))
-
-    def _at_full_size(self, small_faces: bool | None) -> bool:
-        return self.small_faces if small_faces is None else small_faces
-
-    def _cut(self, picture: Picture, faces: Sequence[Face], side: int) -> NDArray[np.uint8]:
-        with stage("crop"):
-            return crops.crop_faces(picture.pixels, faces, side)
-
-    def _embed(self, cut: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
-        """Turn crops, one or more, into vectors: float32 (n, d)."""
-        vectors = []
-        for start in range(0, len(cut), CROPS_PER_CALL):
-            check_client()
-            with stage("embed"):
-                vectors.append(self.embedder.embed(cut[start : start + CROPS_PER_CALL], model))
-        return np.concatenate(vectors)
-
-
-def _ahead(
-    pool: Executor, work: Callable[[Enrolment], Outcome], enrolments: Iterable[Enrolment]
-) -> Generator[Outcome, None, None]:
-    """Do work in a pool, little of it ahead of the caller, and yield the outcomes in order."""
-    under_way: deque[Future[Outcome]] = deque()
-    try:
-        for enrolment in enrolments:
-            if len(under_way) == PICTURES_AHEAD:
-                yield under_way.popleft().result()
-            under_way.append(pool.submit(copy_context().run, work, enrolment))
-        while under_way:
-            yield under_way.popleft().result()
-    finally:
-        for future in under_way:
-            future.cancel()
-
 
 def _recognition(
     face: Face, nearest: Sequence[Match], threshold: float, model: Model, quality: Quality
 ) -> Recognition:
     matches = [match for match in nearest if match.distance < threshold]
     return Recognition(face, matches, nearest[0].distance if nearest else None, model, quality)
-
-
-def _sample(enrolment: Enrolment, now: datetime) -> Sample:
-    return Sample(
-        enrolment.id,
-        enrolment.name or "",
-        enrolment.metadata,
-        enrolment.action,
-        created=now,
-        modified=now,
-        expires_at=enrolment.expires_at,
-        person=enrolment.person,
-    )
-
-
-def _fingerprint(model: Model) -> str:
-    """Name what makes a vector of a picture: the model, and how its crops were cut."""
-    return f"{model.fingerprint}-{crops.VERSION}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedding import deepface_models, preprocess
+from embedding import catalogue, deepface_models, preprocess
 from embedding.catalogue import MODELS
 from embedding.engines import ENGINES, DeviceUnavailable, Engine
 from embedding.gathering import gather
@@ -94,8 +94,8 @@ def load(
     return Network(described, embed)
 
 
-def dimensions(models_dir: Path) -> dict[str, int]:
-    """Return the number of values of the prepared models' vectors, by the models' fingerprints."""
+def prepared_models(models_dir: Path) -> dict[str, catalogue.Model]:
+    """Return what is known of the models that are prepared, by their fingerprints."""
     try:
         networks = json.loads((models_dir / "manifest.json").read_text(encoding="utf-8"))["networks"]
     except (OSError, ValueError, KeyError):
@@ -104,7 +104,7 @@ def dimensions(models_dir: Path) -> dict[str, int]:
     for name, file in PREPARED.items():
         if file in networks:
             weights, model = networks[file]["weights"]["values_sha256"], MODELS[name]
-            known[fingerprint(name, weights, model.preprocessing.version)] = model.dimension
+            known[fingerprint(name, weights, model.preprocessing.version)] = model
     return known
 
 

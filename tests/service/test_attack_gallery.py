@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
-from embedding.network import dimensions
+from embedding.network import prepared_models
 from galleries import MODEL, NOW, FakeClock, PostgreSQL, a_sample, enrol, nearest_ids, vectors_of
 from recognition.app import create_app
 from recognition.audit import Audit
@@ -49,8 +49,8 @@ def change(file: Path, statement: str, *values: object) -> None:
     """Change the table as a faulty disk or another program might, and let all workers read it again."""
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(statement, values)
-        connection.execute("UPDATE gallery_state SET revision = revision + 1")
-        connection.execute("UPDATE samples SET revision = (SELECT revision FROM gallery_state)")
+        connection.execute("UPDATE galleries SET revision = revision + 1")
+        connection.execute("UPDATE samples SET revision = (SELECT revision FROM galleries)")
 
 
 # --- damaged vectors
@@ -97,7 +97,7 @@ def test_a_damaged_vector_is_set_aside_and_the_others_are_found(
                 assert nearest_ids(worker, 3) == ["c"]
                 assert worker.damaged() == 1
             assert [record.message for record in caplog.records if "'the damaged one'" in record.message]
-            (fault,) = transfer.faults(gallery.engine)
+            (fault,) = transfer.faults(gallery)
             assert fault.startswith("sample 'the damaged one': its vector ")
             enrol(other, ["d"], [4])  # the index goes on
             enrol(other, ["the damaged one"], [2])  # in its place
@@ -105,7 +105,7 @@ def test_a_damaged_vector_is_set_aside_and_the_others_are_found(
                 assert nearest_ids(worker, 2) == ["the damaged one"]
                 assert nearest_ids(worker, 4) == ["d"]
                 assert worker.damaged() == 0
-        assert list(transfer.faults(gallery.engine)) == []
+        assert list(transfer.faults(gallery)) == []
 
 
 def test_a_damaged_sample_can_be_deleted(file: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_first_of_the_samples_does_not_decide_which_are_damaged(file: Path, 
         change(file, "UPDATE samples SET vector = x'00000000' WHERE sample_id = 'a'")
         gallery.load()
         assert gallery.damaged() == 1
-        assert [fault.partition(":")[0] for fault in transfer.faults(gallery.engine)] == ["sample 'a'"]
+        assert [fault.partition(":")[0] for fault in transfer.faults(gallery)] == ["sample 'a'"]
         assert transfer.export_to(gallery, tmp_path / "file") == 2
         with (tmp_path / "file").open("rb") as exported:
             assert portable.check(exported) == (portable.Header(MODEL, 128), 2)
@@ -355,7 +355,7 @@ def test_vectors_of_another_dimension_are_another_models_whatever_their_fingerpr
 def test_the_command_refuses_what_a_model_that_is_prepared_here_cannot_have_made(
     url: str, gallery: Gallery, tmp_path: Path, models_dir: Path
 ) -> None:
-    (made,) = [made for made, dimension in dimensions(models_dir).items() if dimension == 128]
+    (made,) = [made for made, model in prepared_models(models_dir).items() if model.dimension == 128]
     for dimension, status in ((64, 1), (128, 0)):
         file = exported(tmp_path / str(dimension), dimension, f"{made}-{CROPS_VERSION}")
         command = CliRunner(env={"MODELS_DIR": str(models_dir)}).invoke(
@@ -449,7 +449,7 @@ def test_workers_that_store_the_same_samples_in_other_orders_do_not_block_each_o
         list(pool.map(store, range(4)))
     enrol(gallery, ids, range(20))
     assert gallery.count() == 20
-    assert list(transfer.faults(gallery.engine)) == []
+    assert list(transfer.faults(gallery)) == []
 
 
 def test_a_deadlock_with_somebody_elses_transaction_is_said_and_loses_nothing(postgresql: PostgreSQL) -> None:

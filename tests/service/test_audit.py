@@ -25,7 +25,8 @@ from recognition.app import create_app, load_gallery
 from recognition.audit import Audit
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
-from recognition.gallery import Gallery, open_gallery, people, transfer
+from recognition.faces import Mistaken
+from recognition.gallery import Gallery, open_gallery, people, transfer, unmerging
 from recognition.gallery.__main__ import cli
 from serving import keys
 from serving.request_id import caller, request_id
@@ -91,9 +92,14 @@ def test_changes_of_people_have_lines_that_name_nobody(gallery: Gallery, log: Pa
     people.change(gallery, "eve", {"name": "Eva"})
     people.change_sample(gallery, "a", {"person": "eve"})
     people.change_sample(gallery, "a", {"action": "open"})
+    merged = people.merge(gallery, ben, "eve")
+    unmerging.unmerge(gallery, "eve", merged.emptied, merged.revision)
     people.merge(gallery, ben, "eve")
+    gallery.upsert([a_sample("c", name="Ben")], vectors_of(3), MODEL, mistaken=Mistaken("a", "move"))
+    gallery.upsert([a_sample("d", name="Ben")], vectors_of(4), MODEL, mistaken=Mistaken("c", "remove"))
     people.delete(gallery, "eve")
     done = [line for line in lines(log) if line["outcome"] == "done"]
+    right = gallery.page(limit=1)[0].person
     assert [(line["what"], line["ids"], line.get("person"), line.get("into")) for line in done] == [
         ("enrol", ["a", "b"], None, None),
         ("make", [], "eve", None),
@@ -101,7 +107,13 @@ def test_changes_of_people_have_lines_that_name_nobody(gallery: Gallery, log: Pa
         ("move", ["a"], "eve", None),
         ("change", ["a"], None, None),
         ("merge", ["b"], ben, "eve"),
-        ("delete", ["a", "b"], "eve", None),
+        ("unmerge", ["b"], ben, "eve"),
+        ("merge", ["b"], ben, "eve"),
+        ("enrol", ["c"], None, None),
+        ("move", ["a"], right, None),
+        ("enrol", ["d"], None, None),
+        ("delete", ["c"], None, None),
+        ("delete", ["b"], "eve", None),
     ]
     text = log.read_text(encoding="utf-8")
     assert not any(name in text for name in ("Ann", "Ben", "Eve", "Eva")) and ann not in text
@@ -458,3 +470,57 @@ def test_the_command_tells_what_it_copies_and_stores(
     ]
     assert all(line["who"].startswith("command of ") for line in lines(log))
     caller.set("anonymous")
+
+
+# --- what is merely shown
+
+
+@pytest.fixture
+def reader(tmp_path: Path, log: Path) -> Iterator[FlaskClient]:
+    """A service that records what it shows, with two samples of one person."""
+    audit = Audit(log, reads=True)
+    gallery = open_gallery(f"sqlite:///{tmp_path / 'http.sqlite3'}", lock_timeout_s=5, audit=audit)
+    people.make(gallery, "Zoë", person_id="zoe")
+    new = [a_sample(each, person="zoe", metadata={"secret": 1}) for each in "ab"]
+    gallery.upsert(new, vectors_of(1, 2), MODEL)
+    log.unlink()
+    variables = {"MIN_QUALITY": "0", "AUDIT_LOG": str(log), "AUDIT_READS": "1", "API_KEYS": KEPT.entry()}
+    yield create_app(
+        read(variables), detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery
+    ).test_client()
+    gallery.close()
+
+
+def test_what_is_shown_has_a_line_if_that_is_wanted(reader: FlaskClient, log: Path) -> None:
+    for path in ("/samples?limit=1", "/samples/b", "/persons?q=zo", "/persons/zoe", "/persons/zoe/export"):
+        answer = call(reader, "GET", path)
+        assert answer.status_code == 200 and answer.data
+    for path in ("/samples/count", "/samples/nobody", "/persons/nobody", "/ready", "/metrics"):
+        call(reader, "GET", path)
+    told = [{name: line[name] for name in line if name not in ("time", "request_id")} for line in lines(log)]
+    common = {"who": "door", "outcome": "done"}
+    export = {"who": "door", "what": "export", "samples": 2, "person": "zoe"}
+    assert told == [
+        common | {"what": "list", "ids": ["a"]},
+        common | {"what": "show", "ids": ["b"]},
+        common | {"what": "list", "ids": [], "persons": ["zoe"]},
+        common | {"what": "show", "ids": [], "person": "zoe"},
+        export | {"outcome": "begun"},
+        export | {"outcome": "done"},
+    ]
+    assert "Zo" not in log.read_text() and "secret" not in log.read_text()
+
+
+def test_what_cannot_be_logged_is_not_shown(reader: FlaskClient, log: Path) -> None:
+    log.mkdir()
+    for path in ("/samples", "/samples/a", "/persons", "/persons/zoe"):
+        answer = call(reader, "GET", path)
+        assert (answer.status_code, answer.json["code"]) == (503, "audit_unavailable")
+
+
+def test_nothing_of_it_is_logged_by_default(client: FlaskClient, log: Path) -> None:
+    assert enrolled(client, "a").status_code == 200
+    before = lines(log)
+    for path in ("/samples", "/samples/a", "/persons"):
+        assert call(client, "GET", path).status_code == 200
+    assert lines(log) == before

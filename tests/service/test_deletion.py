@@ -85,6 +85,21 @@ def test_nothing_of_the_vector_stays_in_the_files(
     assert lies_in(file, 2, dimension) == []
 
 
+@pytest.mark.parametrize("how", ["deleted", "cleared", "replaced", "expired"])
+def test_nothing_of_the_pictures_digest_stays_in_the_files(
+    file: Path, gallery: Gallery, clock: FakeClock, how: str
+) -> None:
+    sample = a_sample("b", picture=b"a digest", expires_at=LATER)
+    gallery.upsert([a_sample("a"), sample, a_sample("c")], vectors_of(1, 2, 3), MODEL)
+
+    def holding() -> list[str]:
+        return [path.name for path in file.parent.iterdir() if b"a digest" in path.read_bytes()]
+
+    assert holding()
+    DELETIONS[how](gallery, clock)
+    assert holding() == []
+
+
 def test_who_reads_meanwhile_is_not_waited_for_and_the_upkeep_comes_later(
     file: Path, gallery: Gallery
 ) -> None:

@@ -66,6 +66,21 @@ def test_it_is_searched_as_ever_and_no_vector_lies_in_the_files(
     other.close()
 
 
+def test_no_digest_of_a_picture_lies_in_the_files(file: Path, url: str, gallery: Gallery) -> None:
+    samples = [a_sample(sample_id, picture=b"a digest") for sample_id in "ab"]
+    gallery.upsert(samples, vectors_of(1, 2), MODEL)
+    for path in file.parent.glob(f"{file.name}*"):
+        assert b"a digest" not in path.read_bytes()
+    with closing(sqlite3.connect(file)) as connection:
+        (one, two) = connection.execute("SELECT picture FROM samples").fetchall()
+        connection.execute("UPDATE samples SET picture = ? WHERE sample_id = 'b'", one)
+        connection.commit()
+    assert one != two
+    (around,) = gallery.around([a_sample("c")], vectors_of(1), MODEL, (), reach=99, double=99)
+    found = {match.sample.id: match.sample.picture for match in around.doubles}
+    assert found == {"a": b"a digest", "b": None}  # that of another sample cannot be passed off as its own
+
+
 def test_equal_vectors_look_different(file: Path, gallery: Gallery) -> None:
     enrol(gallery, ["a", "b"], [1, 1])
     with closing(sqlite3.connect(file)) as connection:
@@ -109,7 +124,7 @@ def test_a_vector_that_was_changed_in_the_file_is_noticed(
     enrol(gallery, ["a", "b"], [1, 2])
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(CHANGES[change] + " WHERE sample_id = 'b'")
-        connection.execute("UPDATE gallery_state SET revision = 9")
+        connection.execute("UPDATE galleries SET revision = 9")
     assert nearest_ids(gallery, 1, k=9) == ["a"]
     assert gallery.damaged() == 1
     result = CliRunner(env={"GALLERY_KEY": TEXT}).invoke(cli, ["--database", url, "verify"])
@@ -118,8 +133,8 @@ def test_a_vector_that_was_changed_in_the_file_is_noticed(
 
 
 SENTENCES = [
-    (None, KEY, "GALLERY_KEY is set, but the gallery's vectors are not encrypted"),
-    (KEY, None, "The gallery's vectors are encrypted, and GALLERY_KEY is not set."),
+    (None, KEY, "GALLERY_KEY is set, but the gallery is not encrypted"),
+    (KEY, None, "The gallery is encrypted, and GALLERY_KEY is not set."),
     (KEY, ANOTHER, "GALLERY_KEY is not the key of this gallery."),
 ]
 
@@ -173,13 +188,6 @@ def test_a_plain_file_in_the_place_of_an_encrypted_one_is_noticed(
         nearest_ids(gallery, 1)
 
 
-def test_postgresql_is_refused_before_it_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        load_gallery(read({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x", "GALLERY_KEY": TEXT}))
-    assert stopped.value.code == 3
-    assert "PostgreSQL compares the vectors itself" in capsys.readouterr().err
-
-
 def command(url: str, key: bytes | None, *arguments: object) -> str:
     environment = {"GALLERY_KEY": base64.b64encode(key).decode("ascii") if key else ""}
     result = CliRunner(env=environment).invoke(cli, ["--database", url, *map(str, arguments)])
@@ -228,5 +236,5 @@ def test_vectors_of_any_dimension_are_loaded(url: str, gallery: Gallery) -> None
     started = open_gallery(url, lock_timeout_s=5, key=KEY)
     started.load()
     assert started.nearest(wide[1:], 1, "wide")[0][0].sample.id == "b"
-    assert np.array_equal(started._search._index._vectors[:2], wide)  # type: ignore[attr-defined]
+    assert np.array_equal(started._search()._index._vectors[:2], wide)  # type: ignore[attr-defined]
     started.close()

@@ -195,7 +195,7 @@ def test_it_leaves_the_memory_of_a_worker_that_nobody_asks(
 
 
 def holds(gallery: Gallery, vector: np.ndarray) -> bool:
-    index = gallery._search._index  # type: ignore[attr-defined]
+    index = gallery._search()._index  # type: ignore[attr-defined]
     return index is not None and vector.tobytes() in index._vectors.tobytes()
 
 
@@ -226,7 +226,10 @@ def test_the_next_moment_is_read_from_an_index(url: str, gallery: Gallery) -> No
     with gallery.engine.connect() as connection:
         if gallery.engine.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        plan = str(connection.exec_driver_sql(explain + str(STATE.compile(gallery.engine))).all())
+        query = str(
+            STATE.params(name="default").compile(gallery.engine, compile_kwargs={"literal_binds": True})
+        )
+        plan = str(connection.exec_driver_sql(explain + query).all())
     assert "samples_by_expiry" in plan
 
 

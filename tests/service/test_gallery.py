@@ -18,7 +18,7 @@ from recognition.faces import Match
 from recognition.gallery import Gallery, open_gallery
 from recognition.gallery.database import transaction
 from recognition.gallery.rows import DELETIONS_KEPT
-from recognition.gallery.tables import VERSION, state, tombstones
+from recognition.gallery.tables import VERSION, galleries, tombstones
 
 
 def test_an_empty_gallery_finds_nothing(gallery: Gallery) -> None:
@@ -171,7 +171,7 @@ def test_old_deletions_are_forgotten_and_mislead_no_worker(gallery: Gallery, oth
     assert nearest_ids(other, 0) == ["a"]
     gallery.delete("a")
     with transaction(gallery.engine, write=True) as connection:  # many changes pass
-        connection.execute(state.update().values(revision=state.c.revision + DELETIONS_KEPT))
+        connection.execute(galleries.update().values(revision=galleries.c.revision + DELETIONS_KEPT))
     gallery.delete("b")
     with transaction(gallery.engine) as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(tombstones)).scalar_one() == 1

@@ -222,7 +222,7 @@ def test_a_damaged_file_is_refused_whole(tmp_path: Path, damage: str) -> None:
         ("update samples set fingerprint = 'other' where key = 2", "of another model"),
         ("update samples set revision = 99 where key = 2", "newer than the gallery"),
         ("update samples set metadata = '{' where key = 2", "not JSON"),
-        ("insert into tombstones values (2, 1)", "deleted sample"),
+        ("insert into tombstones values (2, 1, 1)", "deleted sample"),
     ],
 )
 def test_verify_tells_what_is_wrong_with_a_database(tmp_path: Path, change: str, told: str) -> None:

@@ -115,9 +115,13 @@ def test_the_index_of_vectors_outlives_a_change_of_every_row(url: str) -> None:
             return list(connection.exec_driver_sql(indexes).scalars())
 
     before = of_vectors()
-    open_gallery(url, lock_timeout_s=5).close()
-    assert of_vectors() == before
     assert len(before) == (engine.name == "postgresql")
+    gallery = open_gallery(url, lock_timeout_s=5)
+    of_default = "COALESCE(((gallery = 1) AND (vector_dims(vector) = 128)), false)"
+    assert of_vectors() == [f"{definition} WHERE {of_default}" for definition in before]
+    enrol(gallery, ["c"], [9])
+    assert nearest_ids(gallery, 9) == ["c"]
+    gallery.close()
     engine.dispose()
 
 

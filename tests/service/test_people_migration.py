@@ -35,7 +35,7 @@ def everybody(gallery: Gallery) -> list[tuple[str, int]]:
 def test_small_galleries(url: str, names: list[str]) -> None:
     gallery = migrated(url, names)
     assert everybody(gallery) == [(name, 1) for name in names]
-    assert list(faults(gallery.engine)) == []
+    assert list(faults(gallery)) == []
     with transaction(gallery.engine) as connection:
         assert connection.execute(sa.select(galleries.c.key, galleries.c.name)).all() == [(1, "default")]
     assert gallery.upsert([a_sample("new", name="ANN")], vectors_of(9, dimension=8), "model-a").failed == {}
@@ -64,7 +64,7 @@ def test_names_that_differ_in_case_accents_and_blanks_are_one_person_each(url: s
     }
     assert len({sample.person for sample in stored[:8]}) == 1
     assert gallery.count("josÉ") == 8
-    assert list(faults(gallery.engine)) == []
+    assert list(faults(gallery)) == []
     assert gallery.delete_named("JOSE\u0301") == 8
     gallery.close()
 
@@ -77,7 +77,7 @@ def test_ten_thousand_samples_keep_their_places(url: str) -> None:
     assert [sample.name for sample in gallery.page(limit=10_000)] == names
     (matches,) = gallery.nearest(vectors_of(7777, dimension=8), 1, "model-a")
     assert (matches[0].sample.id, matches[0].sample.name) == ("07777", names[7777])
-    assert list(faults(gallery.engine)) == []
+    assert list(faults(gallery)) == []
     gallery.close()
 
 

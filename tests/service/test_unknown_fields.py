@@ -37,7 +37,13 @@ MODEL = Model("a model", 4, 8, 9.0, (0.0, 20.0), "fingerprint")
 BOTH = (*health.ROUTES, *documentation.ROUTES)
 TABLES = {"recognition": (*routes.ROUTES, *BOTH), "embedding": (*embedding_routes.ROUTES, *BOTH)}
 ROWS = [(service, route) for service, table in TABLES.items() for route in table]
-PARTS = {"sample_id": "there", "person_id": "anybody", "name": "start.js", "filename": "app.js"}
+PARTS = {
+    "sample_id": "there",
+    "person_id": "anybody",
+    "name": "start.js",
+    "filename": "app.js",
+    "gallery": "other",
+}
 SHOWN = 300  # characters of a detail, however much was sent
 ODD_NAMES = [
     "x" * 10_000,
@@ -87,6 +93,7 @@ def clients(gallery: Gallery) -> dict[str, FlaskClient]:
     assert (enrolled.json["success"], enrolled.json["fail"], enrolled.json["errors"]) == (["there"], [], {})
     for person_id in ("anybody", "eileen"):
         assert recognition.post("/persons", json={"id": person_id, "name": person_id}).status_code == 200
+    assert recognition.post("/galleries", json={"name": "other"}).status_code == 200
     return {"recognition": recognition, "embedding": embedding.test_client()}
 
 

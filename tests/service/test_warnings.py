@@ -91,7 +91,8 @@ def test_an_enrolment_has_them_in_words_and_numbers(client: FlaskClient) -> None
     ]
     answer = client.post("/update-samples", json=samples).json
     assert answer is not None
-    truncated, faint, _ = answer["samples"]["b"]["warnings"]
+    truncated, faint, _, same = answer["samples"]["b"]["warnings"]
+    assert (same["code"], same["sample"]) == ("same_picture", "a")
     assert truncated == {"code": "truncated", "detail": TRUNCATED.detail}
     assert faint == {"code": "faint", "detail": FAINT.detail, "contrast": 0.04}
     assert answer["samples"]["a"]["warnings"] == []

@@ -224,8 +224,10 @@ def test_a_damaged_vector_does_not_keep_a_worker_from_starting(
             answer = requests.post(f"{service.url}/update-samples", json=body, timeout=TIMEOUT_S)
             assert answer.json()["success"] == [name]
         with closing(sqlite3.connect(tmp_path / "gallery.sqlite3")) as connection, connection:
-            connection.execute("UPDATE samples SET vector = x'00', revision = 9 WHERE name = 'mindy_kaling'")
-            connection.execute("UPDATE gallery_state SET revision = 9")
+            connection.execute(
+                "UPDATE samples SET vector = x'00', revision = 9 WHERE sample_id = 'mindy_kaling'"
+            )
+            connection.execute("UPDATE galleries SET revision = 9")
         for _ in range(2):
             answer = recognise(service, photographs["madonna"][0].read_bytes())
             assert (answer.status_code, [face["id"] for face in answer.json()]) == (200, ["madonna"])

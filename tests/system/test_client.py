@@ -30,6 +30,33 @@ def test_five_lines_enrol_and_recognise(client: Client, photographs: dict[str, l
     assert client.recognise(other.read_bytes()) == [face]
 
 
+def test_a_client_works_in_one_gallery(
+    pair: Pair, client: Client, photographs: dict[str, list[Path]]
+) -> None:
+    picture = photographs["madonna"][0]
+    client.make_gallery("lobby")
+    try:
+        with Client(pair.url, gallery="lobby") as there:
+            there.enrol("1", "Madonna", picture)
+            assert [face["id"] for face in there.recognise(picture)] == ["1"]
+            assert (there.count(), client.count(), client.recognise(picture)) == (1, 0, [])
+            assert there.ready()["gallery"]["samples"] == 1
+            assert (
+                there.verify(picture, picture)["verified"] and there.detect(picture) and there.draw(picture)
+            )
+            file = io.BytesIO()
+            assert there.export(file) == 1
+            there.clear()
+            file.seek(0)
+            assert there.import_(file)["imported"] == 1
+            assert {each["name"]: each["samples"] for each in there.galleries()} == {"default": 0, "lobby": 1}
+    finally:
+        client.delete_gallery("lobby")
+    with Client(pair.url, gallery="lobby") as gone, pytest.raises(ServiceError) as refused:
+        gone.count()
+    assert refused.value.code == "not_found"
+
+
 def test_a_host_without_a_scheme_is_http(pair: Pair) -> None:
     with Client(pair.url.removeprefix("http://")) as client:
         assert client.ready()["status"] == "ready"
@@ -63,6 +90,12 @@ def test_samples_are_listed_counted_and_removed(client: Client, photographs: dic
     assert [sample["id"] for sample in client.samples()] == sorted(sample["id"] for sample in some)
     assert [sample["id"] for sample in client.samples(after="madonna/0", name="madonna")] == ["madonna/1"]
     assert client.sample("madonna/0")["name"] == "madonna"
+    assert client.face("madonna/0").startswith(b"\xff\xd8\xff")
+    with pytest.raises(ServiceError, match="no sample with this id"):
+        client.face("nobody")
+    exported, with_faces = io.BytesIO(), io.BytesIO()
+    assert client.export(exported) == client.export(with_faces, faces=True) == len(some)
+    assert (exported.getvalue().count(b'"face"'), with_faces.getvalue().count(b'"face"')) == (0, len(some))
     assert (client.count(), client.count("madonna")) == (10, 2)
     client.delete("madonna/0")
     with pytest.raises(ServiceError) as missing:
@@ -81,6 +114,21 @@ def test_faces_are_found_and_compared(client: Client, photographs: dict[str, lis
     assert not client.verify(first, stranger)["verified"]
     assert client.verify(first, stranger, min_distance=20)["verified"]
     assert client.ready()["status"] == "ready"
+
+
+def test_what_may_be_wrong_is_found(client: Client, photographs: dict[str, list[Path]]) -> None:
+    madonna, ben = photographs["madonna"], photographs["ben_afflek"]
+    for number, picture in enumerate([*madonna[:3], ben[0]]):
+        client.enrol(f"m{number}", "Madonna", picture)
+    client.enrol("b", "Ben", ben[1])
+    steps: list[tuple[int, int]] = []
+    first, *rest = client.doctor(lambda examined, total: steps.append((examined, total)))
+    assert steps == [(5, 5)]
+    assert (first["what"], [sample["id"] for sample in first["samples"]]) == ("unlike_own", ["m3", "b"])
+    move = first["advice"][0]
+    client.change_sample(move["sample"], person=move["into"])
+    assert client.doctor() == []
+    assert first["sure"] > 0.9 and all(finding["sure"] < first["sure"] for finding in rest)
 
 
 def test_a_refused_enrolment_is_an_error(client: Client) -> None:

@@ -52,6 +52,7 @@ def test_before_the_first_start_all_is_well(environment: dict[str, str], tmp_pat
         "models",
         "processor",
         "gallery",
+        "retention",
         "gallery's disk",
         "temporary folder",
         "feature_extraction",

@@ -142,8 +142,19 @@ def test_every_call_of_face_detection(
     assert api.call("get_samples_count").count == 1
     sample = api.call("get_samples_sample_id", sample_id="m/1")
     assert (sample.name, sample.metadata["born"]) == ("Madonna", 1958)
+    check = api.call("get_doctor", limit=10)
+    assert ([finding.what for finding in check.findings], check.examined, check.next_) == (
+        ["few_samples"],
+        1,
+        None,
+    )
+
+    kept = api.call("get_samples_sample_id_face", sample_id="m/1").payload.read()
+    with Image.open(io.BytesIO(kept)) as picture:
+        assert (picture.format, max(picture.size) <= 256) == ("JPEG", True)
 
     # export, import: as bytes and in a form
+    assert b'"face"' in api.call("get_export", faces=True).payload.read()
     exported = api.call("get_export").payload.read()
     header, line, _, end = map(json.loads, exported.splitlines())
     assert (header["dimension"], line["id"], end["samples"]) == (128, "m/1", 1)
@@ -168,9 +179,28 @@ def test_every_call_of_face_detection(
     renamed = models.PersonChanges(name="Ciccone")
     assert api.call("patch_persons_person_id", person_id=madonna_id, body=renamed).name == "Ciccone"
     into = models.Merge(into=louise.id)
+    merged = api.call("post_persons_person_id_merge", person_id=madonna_id, body=into)
+    assert merged.samples == 2
+    undone = models.Unmerge.from_dict(merged.merged.to_dict())
+    back = api.call("post_persons_person_id_unmerge", person_id=louise.id, body=undone)
+    assert (back.id, back.name, back.samples, back.left) == (madonna_id, "Ciccone", 1, 0)
     assert api.call("post_persons_person_id_merge", person_id=madonna_id, body=into).samples == 2
+    correction = models.PostCorrectionsBody(
+        file=api.file(stranger.read_bytes()),
+        name="Elton",
+        wrong_sample="m/1",
+        then=models.PostCorrectionsBodyThen.REMOVE,
+    )
+    corrected = api.call("post_corrections", body=correction)
+    assert (corrected.removed, corrected.moved) == (["m/1"], [])
     erased = api.call("delete_persons_person_id", person_id=louise.id, receipt=True)
-    assert sorted(erased.receipt.samples) == sorted(["m/1", sample_id])
+    assert erased.receipt.samples == [sample_id]
+
+    # galleries
+    assert api.call("post_galleries", body=models.NewGallery(name="lobby")).samples == 0
+    assert "lobby" in [each.name for each in api.call("get_galleries").galleries]
+    assert api.call("get_samples_count", gallery="lobby").count == 0
+    assert api.call("delete_galleries_gallery", gallery="lobby").success == ["lobby"]
 
     # remove
     assert api.call("delete_samples", name="Nobody").deleted == 0

@@ -42,6 +42,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Itera
         "EMBEDDING_SECRET": SECRET,
         "LOG_FORMAT": "json",
         "ALLOW_GET_CLEAR": "0",
+        "DEFAULT_EXPIRES_DAYS": "30",
     }
     with running_pair(folder, models_dir, **settings) as pair:
         yield pair
@@ -95,6 +96,11 @@ def test_the_command_line_sends_its_key(guarded: Pair) -> None:
 
 def test_without_keys_the_log_says_so(pair: Pair) -> None:
     assert pair.detection.log.read_text().count("no keys are set") == 1
+
+
+def test_the_log_says_how_long_things_are_kept(pair: Pair, guarded: Pair) -> None:
+    assert guarded.detection.log.read_text().count("is deleted after 30 days") == 1
+    assert "DEFAULT_EXPIRES_DAYS" not in pair.detection.log.read_text()
 
 
 def test_a_stranger_is_answered_before_the_body_comes(guarded: Pair) -> None:

@@ -109,12 +109,12 @@ def turn_stored(gallery: Gallery, caller: int) -> int | None:
 def assert_search_agrees_with_table(
     gallery: Gallery, service: Service, images: list[str], held: dict[int, int]
 ) -> None:
-    assert list(transfer.faults(gallery.engine)) == []
+    assert list(transfer.faults(gallery)) == []
     assert gallery.count() == PICTURES * len(held)
     if not held:
         return
-    of = transfer.header(gallery.engine)
-    records = transfer.records(gallery.engine, of, None)
+    of = transfer.header(gallery)
+    records = transfer.records(gallery, of, None)
     places = {sample.id: place for place, (sample, _) in enumerate(records)}
     vectors = np.stack([vector for _, vector in records])
     for vector, found in zip(vectors, gallery.nearest(vectors, 3, of.fingerprint), strict=True):

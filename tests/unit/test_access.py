@@ -72,7 +72,13 @@ def with_key(scope: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {KEYS[scope][0]}"}
 
 
-PARTS = {"sample_id": "a", "person_id": "anybody", "name": "start.js", "filename": "app.js"}
+PARTS = {
+    "sample_id": "a",
+    "person_id": "anybody",
+    "name": "start.js",
+    "filename": "app.js",
+    "gallery": "other",
+}
 TABLE = (*routes.ROUTES, *health.ROUTES, *documentation.ROUTES)
 
 
@@ -93,9 +99,12 @@ def test_every_route_says_what_it_asks_for() -> None:
     assert openly == {"/", "/static/<path:filename>", "/health", "/openapi.json", "/docs", "/docs/<name>"}
 
 
-def test_pictures_wait_in_the_queue() -> None:
+def test_pictures_and_the_check_of_a_gallery_wait_in_the_queue() -> None:
     queued = {route.path for route in TABLE if route.queued}
-    assert queued == {"/face-recognition", "/draw", "/detect", "/verify", "/update-samples", "/samples"}
+    assert queued == {
+        *("/face-recognition", "/draw", "/detect", "/verify"),
+        *("/update-samples", "/samples", "/corrections", "/doctor"),
+    }
 
 
 def test_a_route_that_was_forgotten_is_the_administrators() -> None:

@@ -31,7 +31,9 @@ ROOMS = {
     "audit": set(),
     "admission": set(),
     "gallery": {"matching", "audit"},
-    "service": {"pictures", "matching", "admission"},
+    "seeing": {"pictures"},
+    "enrolling": {"seeing", "pictures", "matching"},
+    "service": {"seeing", "enrolling", "pictures", "admission"},
     "web": {"service", "gallery"},
 }
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.
@@ -46,6 +48,7 @@ INNER = {
     "deepface",
     "credentials",
     "remarks",
+    "keys",
 }
 EDGE = {"app", "cli", "web", "config", "wsgi", "gunicorn_conf", "__main__", "keys"}  # see the rest, too
 EMBEDDING_EDGE = {"app", "routes", "config", "wsgi", "gunicorn_conf"}
@@ -201,9 +204,14 @@ LAZY: dict[str, set[str]] = {
     f"{CLI}doctor.py": {"recognition.cli.checks"},
     f"{CLI}gallery.py": {
         "embedding.network",
+        "recognition.cli.findings",
         "recognition.cli.opening",
         "recognition.gallery",
         "recognition.gallery.backup",
+        "recognition.gallery.galleries",
+        "recognition.gallery.erasures",
+        "recognition.gallery.faces",
+        "recognition.gallery.replay",
         "recognition.gallery.transfer",
     },
     f"{CLI}models.py": {"preparation.manifest"},

@@ -120,7 +120,13 @@ OWN_PAGES = {
     "a page that is named": {"Sec-Fetch-Site": "cross-site", "Origin": OURS},
     "a page that is named, over plain HTTP": {"Origin": OURS},
 }
-PARTS = {"sample_id": "a", "person_id": "anybody", "name": "start.js", "filename": "app.js"}
+PARTS = {
+    "sample_id": "a",
+    "person_id": "anybody",
+    "name": "start.js",
+    "filename": "app.js",
+    "gallery": "other",
+}
 TABLE = (*routes.ROUTES, *health.ROUTES, *documentation.ROUTES)
 CLEAR = ("GET", "/clear-samples")
 

@@ -77,6 +77,10 @@ def test_a_secret_that_no_header_takes_or_that_is_short_is_refused_and_not_shown
         ("DATABASE_URL", "mysql://localhost/faces"),
         ("GALLERY_EF_SEARCH", "0"),
         ("GALLERY_EF_SEARCH", "1001"),
+        ("DEFAULT_EXPIRES_DAYS", "0"),
+        ("DEFAULT_EXPIRES_DAYS", "1.5"),
+        ("DEFAULT_EXPIRES_DAYS", "36501"),
+        ("AUDIT_READS", "1"),  # without AUDIT_LOG
     ],
 )
 def test_bad_values_of_face_detection(name: str, value: str) -> None:

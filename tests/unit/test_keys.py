@@ -48,6 +48,17 @@ def test_a_key_opens_its_scopes_and_admin_all(scope: str) -> None:
     assert key.opens(keys.ANY)
 
 
+def test_a_key_may_be_for_one_gallery() -> None:
+    presented, key = keys.new("door", "recognise", "lobby")
+    assert key.entry() == f"door:recognise:{hashlib.sha256(presented.encode()).hexdigest()}:lobby"
+    found = keys.find(keys.parse(key.entry()), presented)
+    assert found == key and key.gallery == "lobby"
+    assert keys.new("desk", "recognise")[1].gallery is None
+    for gallery in ("", ".", "-a", "a b", "a:b", "ä", "x" * 65):
+        with pytest.raises(ValueError, match="entry"):
+            keys.new("door", "recognise", gallery)
+
+
 A, B = ("a" * 64, "b" * 64)
 
 BAD = {
@@ -60,6 +71,9 @@ BAD = {
     "half a hash": f"door:recognise:{A[:32]}",
     "two names alike": f"door:recognise:{A} door:enrol:{B}",
     "two keys alike": f"door:recognise:{A} desk:enrol:{A}",
+    "two keys alike for two galleries": f"door:recognise:{A}:a desk:recognise:{A}:b",
+    "a gallery that none can be": f"door:recognise:{A}:front/door",
+    "no gallery behind the last colon": f"door:recognise:{A}:",
 }
 
 
@@ -114,6 +128,9 @@ def test_the_command_prints_a_key_and_its_entry(command: Callable[..., Result]) 
     assert command("door", "recognise,monitor").stdout != outcome.stdout
     for bad in (("door", "everything"), ("front door", "enrol"), ("door", "")):
         assert command(*bad).exit_code == 2
+    bound = command("door", "recognise", "--gallery", "lobby").stdout.split()[-1]
+    assert read({"API_KEYS": bound}).api_keys[0].gallery == "lobby"
+    assert command("door", "recognise", "--gallery", "a b").exit_code == 2
     as_json = json.loads(command("door", "recognise", "--json").stdout)
     assert keys.find(keys.parse(as_json["entry"]), as_json["key"]) is not None
 

@@ -41,7 +41,7 @@ class NumberedEmbedder:
 
 
 class Unreachable:
-    def count(self, name: str | None = None) -> int:
+    def total(self) -> int:
         raise GalleryUnavailable("It is locked.")
 
 

@@ -60,6 +60,7 @@ def _installation(key: str | None) -> Iterator[Check]:
     yield _models(settings.models_dir)
     yield _processor(settings.workers)
     yield _gallery(settings)
+    yield _retention(settings)
     if file := _sqlite_file(settings):
         yield disk_space("gallery's disk", file)
     yield disk_space("temporary folder", Path(tempfile.gettempdir()))
@@ -112,12 +113,18 @@ def _gallery(settings: config.Settings) -> Check:
             audit=Audit(settings.audit_log),
             create=False,
         )
-        count = opened.count()
+        count = opened.total()
         opened.close()
     except (GalleryUnavailable, OSError) as e:
         cause = without_credentials(str(e.__cause__ or "").partition("\n")[0])
         return Check("gallery", False, f"{url}: {e} {cause}".strip(), ADVICE["gallery_unavailable"])
     return Check("gallery", True, f"{count} samples in {url}")
+
+
+def _retention(settings: config.Settings) -> Check:
+    days = settings.default_expires_days
+    limit = "no limit (DEFAULT_EXPIRES_DAYS is not set)" if days is None else f"{days} days"
+    return Check("retention", True, f"{limit}, unless `expires_at` says otherwise")
 
 
 def _sqlite_file(settings: config.Settings) -> Path | None:

@@ -94,6 +94,16 @@ class Report:
     "--one-face", is_flag=True, help="Refuse pictures with several faces; default: take the largest."
 )
 @click.option("--accept-low-quality", is_flag=True, help="Enrol even faces that are too poor to recognise.")
+@click.option(
+    "--expires-at",
+    metavar="TIME",
+    help="Gone from then on: ISO 8601 with its offset, or never; default: as DEFAULT_EXPIRES_DAYS says.",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse pictures of which there is anything to warn, such as that somebody else is similar.",
+)
 @SMALL_FACES
 @service_command(gallery="new")
 def enrol(
@@ -105,6 +115,8 @@ def enrol(
     replace: bool,
     one_face: bool,
     accept_low_quality: bool,
+    expires_at: str | None,
+    strict: bool,
     small_faces: bool | None,
 ) -> bool:
     """Enrol the pictures of folders and files.
@@ -128,6 +140,9 @@ def enrol(
         name, options["person"] = _name_of(service, person), person
     pictures = list(pictures_in(paths, name, report.refused))
     options |= {"accept_low_quality": True} if accept_low_quality else {}
+    options |= {"expires_at": expires_at} if expires_at is not None else {}
+    options |= {"strict": True} if strict else {}
+    options |= {"small_faces": True} if small_faces else {}
     try:
         with progress("enrolling", len(pictures)) as advance:
             for batch in _batches(_samples(service, pictures, person, replace, report, advance)):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +19,7 @@ from recognition.cli.session import (
     FAILED,
     INTERRUPTED,
     JSON,
+    WITH_FACES,
     OrderedGroup,
     check_processor,
     fail,
@@ -27,16 +33,38 @@ from serving.errors import Failure
 
 if TYPE_CHECKING:  # SQLAlchemy and NumPy: half a second
     from recognition.gallery import Gallery
+    from recognition.gallery.replay import Replay
 
+GALLERY = click.option(
+    "--gallery",
+    "name",
+    metavar="NAME",
+    default="default",
+    help="The gallery in the database; default: `default`.",
+)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+# Of a sample whose lines do not decide.
+UNCLEAR = "the files do not show whether its erasure was done, or whether it was enrolled anew"
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
+    try:
+        moment = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if moment is not None and moment.tzinfo is None:
+        raise click.BadParameter("not a time in ISO 8601 with its offset from UTC")
+    return moment
 
 
 @click.group(cls=OrderedGroup, short_help="Move, back up and check the database itself.")
 @click.option("--database", metavar="URL", help="The gallery; default: DATABASE_URL of the settings.")
 @click.pass_context
 def gallery(context: click.Context, database: str | None) -> None:
-    """Move, back up, count and check the gallery, straight in its database.
+    """Move, back up, count and check the galleries, straight in their database.
 
     Services may go on using it meanwhile. `samples` has what goes through a running service.
     """
@@ -46,10 +74,12 @@ def gallery(context: click.Context, database: str | None) -> None:
 
 @gallery.command("export", short_help="Write all samples from the database into a file.")
 @click.argument("file", type=NEW_FILE)
+@GALLERY
+@WITH_FACES
 @JSON
 @click.pass_obj
-def export(database: str | None, file: Path, as_json: bool) -> None:
-    """Write all samples from the database into FILE; `samples export` asks a service.
+def export(database: str | None, file: Path, name: str, faces: bool, as_json: bool) -> None:
+    """Write all samples of a gallery from the database into FILE; `samples export` asks a service.
 
     If it is interrupted, the same command goes on where it stopped. Samples that are stored meanwhile may be
     missing. FILE holds biometric data: only its owner can read it.
@@ -57,24 +87,28 @@ def export(database: str | None, file: Path, as_json: bool) -> None:
     from recognition.gallery.transfer import export_to
 
     with _opened(database) as opened:
-        count = export_to(opened, file, progress)
+        count = export_to(opened.of(name), file, progress, faces=faces)
     show(as_json, {"exported": count}, [f"{count} samples exported."])
 
 
 @gallery.command("import", short_help="Store the samples of a file in the database.")
 @click.argument("file", type=EXISTING_FILE)
+@GALLERY
 @JSON
 @click.pass_obj
-def import_(database: str | None, file: Path, as_json: bool) -> None:
-    """Store the samples of FILE in the database; `samples import` asks a service.
+def import_(database: str | None, file: Path, name: str, as_json: bool) -> None:
+    """Store the samples of FILE in a gallery of the database; `samples import` asks a service.
 
     FILE must be complete and of the gallery's model. Samples that are there in the same or a newer state stay
-    as they are, so an interrupted import can be started again.
+    as they are, so an interrupted import can be started again. With KEEP_FACES=0 its faces are left out.
     """
     from recognition.gallery.transfer import import_file
 
+    keep_faces = read_settings().keep_faces
     with _opened(database, create=True) as opened, file.open("rb") as stream:
-        imported, unchanged, unnamed = import_file(opened, stream, _check_prepared, progress)
+        imported, unchanged, unnamed = import_file(
+            opened.of(name), stream, _check_prepared, progress, keep_faces=keep_faces
+        )
     show(
         as_json,
         {"imported": imported, "unchanged": unchanged, **({"unnamed": unnamed} if unnamed else {})},
@@ -90,7 +124,7 @@ def import_(database: str | None, file: Path, as_json: bool) -> None:
 @JSON
 @click.pass_obj
 def backup(database: str | None, file: Path, as_json: bool) -> None:
-    """Copy a SQLite gallery as it is at this moment into FILE, which must not exist yet.
+    """Copy a SQLite database as it is at this moment, with all galleries, into FILE, which must be new.
 
     FILE is checked, and is itself a gallery. It holds biometric data: only its owner can read it.
     """
@@ -103,13 +137,94 @@ def backup(database: str | None, file: Path, as_json: bool) -> None:
     show(as_json, {"backed_up": count}, [f"{count} samples backed up."])
 
 
-@gallery.command("count")
+@gallery.command("replay-erasures", short_help="Erase again what an old backup has brought back.")
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=EXISTING_FILE)
+@click.option("--since", metavar="TIME", callback=_moment, help="Pass over what was erased before: ISO 8601.")
+@click.option("--dry-run", is_flag=True, help="Erase nothing, and say what would be.")
 @JSON
 @click.pass_obj
-def count(database: str | None, as_json: bool) -> None:
-    """Print the number of samples."""
+def replay_erasures(
+    database: str | None, files: tuple[Path, ...], since: datetime | None, dry_run: bool, as_json: bool
+) -> None:
+    """Erase again, in all galleries, what a restored backup, or an import, has brought back.
+
+    FILE is an audit log, also one that was rotated and compressed (.gz), or has receipts, a line each; the
+    default is AUDIT_LOG. Name all that reach back to the backup. Samples that were enrolled anew after they
+    were erased stay. It can be done again at any time.
+
+    Exit status 1: of some the files do not tell whether they are to be erased.
+    """
+    from recognition.gallery.erasures import read
+    from recognition.gallery.galleries import names
+    from recognition.gallery.replay import replay
+
+    unclear = False
     with _opened(database) as opened:
-        number = opened.count()
+        for name in names(opened):
+            try:
+                with ExitStack() as opened_files:
+                    logs = [opened_files.enter_context(_opened_log(file)) for file in files or [_audit_log()]]
+                    journal = read(logs, since, name)
+            except (EOFError, zlib.error):
+                fail(FAILED, {"code": "file", "detail": "A compressed file is cut off or damaged."})
+            if journal.until is None:
+                fail(FAILED, {"code": "file", "detail": "There is no line of an audit log, and no receipt."})
+            outcome = replay(opened.of(name), journal, dry_run=dry_run)
+            unclear |= bool(outcome.unclear)
+            value = {"gallery": name, "dry_run": dry_run, **asdict(outcome), "unread_lines": journal.strange}
+            show(as_json, value, _told(name, outcome, dry_run=dry_run, strange=journal.strange))
+    if unclear:
+        sys.exit(FAILED)
+
+
+def _told(name: str, outcome: Replay, *, dry_run: bool, strange: int) -> list[str]:
+    where = "" if name == "default" else f"{name}: "
+    done = "would be erased" if dry_run else "erased"
+    return [
+        f"{where}{len(outcome.samples)} samples and {len(outcome.persons)} people {done}.",
+        *([f"{outcome.faces} kept faces {done}."] if outcome.faces else []),
+        *([f"{len(outcome.stay)} samples stay: they were enrolled anew."] if outcome.stay else []),
+        *(f"  {sample_id}: stays, though it may have to go; {UNCLEAR}" for sample_id in outcome.unclear),
+        *([f"{strange} lines could not be read."] if strange and not where else []),
+    ]
+
+
+def _audit_log() -> Path:
+    path = read_settings().audit_log
+    if path is None or not path.is_file():
+        raise click.UsageError("Name the audit log, or a file with receipts.")
+    return path
+
+
+def _opened_log(file: Path) -> BufferedIOBase:
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+
+
+@gallery.command("forget-faces")
+@click.confirmation_option(prompt="Delete all kept faces?")
+@JSON
+@click.pass_obj
+def forget_faces(database: str | None, as_json: bool) -> None:
+    """Delete the pictures that are kept of faces, in all galleries; samples and vectors stay.
+
+    With KEEP_FACES=0 no others come.
+    """
+    from recognition.gallery.faces import forget
+    from recognition.gallery.galleries import names
+
+    with _opened(database) as opened:
+        count = sum(forget(opened.of(name)) for name in names(opened))
+    show(as_json, {"forgotten": count}, [f"{count} faces deleted."])
+
+
+@gallery.command("count")
+@GALLERY
+@JSON
+@click.pass_obj
+def count(database: str | None, name: str, as_json: bool) -> None:
+    """Print the number of samples in a gallery."""
+    with _opened(database) as opened:
+        number = opened.of(name).count()
     show(as_json, {"samples": number}, [str(number)])
 
 
@@ -121,7 +236,7 @@ def verify(database: str | None, file: Path | None, as_json: bool) -> None:
     """Check an exported FILE, or the database.
 
     Of a file: every line, the order and the checksum. Of a database: its own integrity check, and whether
-    vectors, revisions and deletions fit together.
+    vectors, revisions and deletions fit together, in all galleries.
     """
     from recognition.gallery import portable, transfer
 
@@ -132,20 +247,47 @@ def verify(database: str | None, file: Path | None, as_json: bool) -> None:
         outcome = f"{number} samples, undamaged."
     else:
         with _opened(database) as opened:
-            faults += transfer.faults(opened.engine)
-            number = opened.count()
+            faults += transfer.faults(opened)
+            number = opened.total()
         outcome = f"Faults: {len(faults)}." if faults else f"{number} samples, no faults."
     show(as_json, {"samples": number, "faults": faults}, [*faults, outcome])
     if faults:
         sys.exit(FAILED)
 
 
+@gallery.command("doctor", short_help="Find labels that may be wrong, people that are alike, and doubles.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=100, help="Show so many findings; 0: all. Default: 100."
+)
+@GALLERY
+@JSON
+@click.pass_obj
+def doctor(database: str | None, limit: int, name: str, as_json: bool) -> None:
+    """Find samples whose label may be wrong, people that are alike, doubles, and people with too little.
+
+    Each sample is compared with all others. That takes about two minutes for 100,000, and four times as long
+    for twice as many. The surest findings come first, each with the commands that would put it right; they
+    are for the gallery of the settings. Nothing is changed. With --json all findings are printed.
+    """
+    from recognition.cli.findings import findings_of, lines_of, value_of
+
+    with _opened(database) as opened:
+        found = findings_of(opened.of(name), read_settings())
+    for finding in found if as_json or not limit else found[:limit]:
+        show(as_json, value_of(finding), lines_of(finding))
+    if not as_json:
+        hidden = f", of which {limit} are shown" if 0 < limit < len(found) else ""
+        click.echo(f"{len(found)} findings{hidden}.")
+
+
 def _check_prepared(fingerprint: str, dimension: int) -> None:
     """Hold a file against the models that are prepared here: no other check is there for an empty gallery."""
-    from embedding.network import dimensions
+    from embedding.network import prepared_models
 
-    model = fingerprint.rpartition("-")[0]  # without the version of the crops
-    if dimensions(read_settings().models_dir).get(model, dimension) != dimension:
+    model = prepared_models(read_settings().models_dir).get(
+        fingerprint.rpartition("-")[0]  # without the version of the crops
+    )
+    if model is not None and model.dimension != dimension:
         raise GalleryModelMismatch("The file's vectors have another number of values than its model makes.")
 
 

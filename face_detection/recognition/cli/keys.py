@@ -17,18 +17,20 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @click.argument("scopes", metavar="SCOPE[,SCOPE]")
+@click.option("--gallery", metavar="NAME", help="The only gallery that the key opens; default: all of them.")
 @JSON
-def new(name: str, scopes: str, as_json: bool) -> None:
+def new(name: str, scopes: str, gallery: str | None, as_json: bool) -> None:
     """Make a key and show it once.
 
     NAME says who will use it; it appears in the log. The scopes are recognise, enrol, monitor and admin.
     Give the key to the caller, and add the entry to API_KEYS or to the file that API_KEYS_FILE names.
     """
     try:
-        presented, key = new_key(name, scopes)
+        presented, key = new_key(name, scopes, gallery)
     except ValueError as e:
         raise click.UsageError(
-            f"NAME has up to 64 letters, digits and . _ -; SCOPE is one of {', '.join(SCOPES)}."
+            "NAME and the gallery's have up to 64 letters, digits and . _ -; "
+            f"SCOPE is one of {', '.join(SCOPES)}."
         ) from e
     show(
         as_json,

@@ -6,6 +6,7 @@ import click
 
 from recognition.cli.doctor import doctor
 from recognition.cli.enrol import enrol
+from recognition.cli.galleries import galleries
 from recognition.cli.gallery import gallery
 from recognition.cli.keys import keys
 from recognition.cli.models import models
@@ -18,7 +19,21 @@ from recognition.cli.watch import watch
 from serving.version import VERSION
 
 # In the order of the help: what people do first comes first.
-COMMANDS = (serve, doctor, enrol, recognise, verify, detect, watch, people, samples, gallery, models, keys)
+COMMANDS = (
+    serve,
+    doctor,
+    enrol,
+    recognise,
+    verify,
+    detect,
+    watch,
+    people,
+    samples,
+    galleries,
+    gallery,
+    models,
+    keys,
+)
 
 
 @click.group(cls=OrderedGroup)

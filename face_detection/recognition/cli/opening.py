@@ -23,7 +23,7 @@ def open_named_gallery(settings: Settings, *, create: bool) -> Gallery:
     Raises:
         SystemExit: with UNAVAILABLE, where it cannot be opened, or is not there and is not to be made.
     """
-    audit = Audit(settings.audit_log)
+    audit = Audit(settings.audit_log, reads=settings.audit_reads)
     caller.set(who())
     try:
         click.echo(f"gallery: {shown(settings.database_url)}", err=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import click
 
@@ -27,9 +29,9 @@ def _refusals() -> Iterator[None]:
         fail(FAILED, error_of(e))
 
 
-@click.group(cls=OrderedGroup, short_help="List, show, rename, merge, delete and export people.")
+@click.group(cls=OrderedGroup, short_help="List, show, change, merge, delete and export people.")
 def people() -> None:
-    """List, show, rename, merge, delete and export people, through a service if you name one.
+    """List, show, rename, change, merge, delete and export people, through a service if you name one.
 
     ID is that of a person, as `people list` shows it. Exit status 1: nobody has it.
     """
@@ -37,10 +39,15 @@ def people() -> None:
 
 @people.command("list")
 @click.option("--query", metavar="TEXT", help="Only people with this in their names.")
+@click.option(
+    "--without", metavar="FIELD", help="Only people whose metadata lack this field, or have it empty."
+)
 @service_command(gallery="existing")
-def list_(service: Client, as_json: bool, query: str | None) -> bool:
+def list_(service: Client, as_json: bool, query: str | None, without: str | None) -> bool:
     """List people by name: id, name, and number of samples."""
     for person in service.people(query):
+        if without is not None and _noted(person).get(without):
+            continue
         show(as_json, person, [f"{person['id']}  {person['name']}  {person['samples']}"])
     return True
 
@@ -70,6 +77,49 @@ def rename(service: Client, as_json: bool, person_id: str, name: str) -> bool:
     return True
 
 
+@people.command(short_help="Change what is noted of a person, and when they expire.")
+@PERSON
+@click.option(
+    "--note",
+    "notes",
+    metavar="FIELD=TEXT",
+    multiple=True,
+    help="Note TEXT as FIELD of the metadata, such as consent or purpose; without TEXT the field goes.",
+)
+@click.option(
+    "--expires-at",
+    metavar="TIME",
+    help="Gone from then on, with all samples: ISO 8601 with its offset; or never.",
+)
+@service_command(gallery="existing")
+def change(
+    service: Client, as_json: bool, person_id: str, notes: Sequence[str], expires_at: str | None
+) -> bool:
+    """Change what is noted of a person, and when they expire with all samples."""
+    changes: dict[str, Any] = {} if expires_at is None else {"expires_at": expires_at}
+    with _refusals():
+        if notes:
+            changes["metadata"] = _noted(service.person(person_id)) | dict(map(_note, notes))
+            changes["metadata"] = {field: text for field, text in changes["metadata"].items() if text != ""}
+        person = service.change_person(person_id, **changes)
+    until = f"  until {person['expires_at']}" if person["expires_at"] else ""
+    noted = (f"  {field}: {text}" for field, text in _noted(person).items())
+    show(as_json, person, [f"{person['id']}  {person['name']}{until}", *noted])
+    return True
+
+
+def _noted(person: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a person; of such as are no object nothing."""
+    return person["metadata"] if isinstance(person["metadata"], dict) else {}
+
+
+def _note(text: str) -> tuple[str, str]:
+    field, equals, noted = text.partition("=")
+    if not (field and equals):
+        raise click.UsageError(f"--note {text}: write FIELD=TEXT.")
+    return field, noted
+
+
 @people.command(short_help="Give all samples of a person to another one.")
 @PERSON
 @click.argument("into")
@@ -87,17 +137,39 @@ def merge(service: Client, as_json: bool, person_id: str, into: str) -> bool:
 
 @people.command()
 @PERSON
+@click.option(
+    "--receipt",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Add the receipt to this file as a line of JSON, for `gallery replay-erasures` and your records.",
+)
 @service_command(gallery="existing")
-def delete(service: Client, as_json: bool, person_id: str) -> bool:
+def delete(service: Client, as_json: bool, person_id: str, file: Path | None) -> bool:
     """Delete a person with all samples, and say what was erased and what remains."""
-    with _refusals():
+    # Opened before anything is erased: a receipt that cannot be kept is not asked for.
+    with _refusals(), _opened_to_add(file) as stream:
         receipt = service.delete_person(person_id)
+        if stream is not None:
+            stream.write(json.dumps(receipt).encode() + b"\n")
     lines = [
         f"{receipt['person']} was erased at {receipt['erased_at']}, with {len(receipt['samples'])} samples.",
+        *(f"  {each['place']}: {each['state']}" for each in receipt["places"]),
         *(f"  What remains: {what}" for what in receipt["remains"]),
+        f"  {receipt['after_restoring']}",
     ]
     show(as_json, receipt, lines)
     return True
+
+
+@contextmanager
+def _opened_to_add(file: Path | None) -> Iterator[BinaryIO | None]:
+    """Open a file that lines are added to, and that nobody else can read if it is new; None: none."""
+    if file is None:
+        yield None
+        return
+    file.touch(mode=0o600)
+    with file.open("ab") as stream:
+        yield stream
 
 
 @people.command(short_help="Write all that is stored of a person into a file.")

@@ -21,11 +21,18 @@ from recognition.cli.session import (
 )
 from recognition.client import Client, ServiceError
 
+GALLERY = click.option(
+    "--gallery",
+    "name_of_gallery",
+    metavar="NAME",
+    help="The gallery; default: that of the key, or `default`.",
+)
+
 
 def service_command(gallery: GalleryNeed) -> Callable[[Callable[..., bool]], Callable[..., None]]:
     """Make a command of a function: its first argument is the service, the second whether JSON is asked for.
 
-    It returns whether everything succeeded. Adds --host, --key and --json.
+    It returns whether everything succeeded. Adds --host, --key and --json, and --gallery if it needs one.
 
     gallery: what it needs where no service is named.
     """
@@ -39,9 +46,16 @@ def service_command(gallery: GalleryNeed) -> Callable[[Callable[..., bool]], Cal
             help="A running service, such as http://127.0.0.1:6337; without it the command works by itself.",
         )
         @wraps(function)
-        def command(host: str | None, key: str | None, as_json: bool, **arguments: Any) -> None:
+        def command(
+            host: str | None,
+            key: str | None,
+            as_json: bool,
+            name_of_gallery: str | None = None,
+            **arguments: Any,
+        ) -> None:
             try:
                 with Client(host, key=key) if host else _local_client(gallery) as service:
+                    service.gallery = name_of_gallery
                     succeeded = function(service, as_json, **arguments)
             except ServiceError as e:
                 fail(UNAVAILABLE, error_of(e))
@@ -54,7 +68,7 @@ def service_command(gallery: GalleryNeed) -> Callable[[Callable[..., bool]], Cal
             if not succeeded:
                 sys.exit(FAILED)
 
-        return command
+        return command if gallery == "none" else GALLERY(command)
 
     return decorate
 

@@ -28,6 +28,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 TERMINAL = Console(stderr=True)
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
+WITH_FACES = click.option("--faces", is_flag=True, help="With the pictures that are kept of the faces.")
 
 # What a command without a service needs of the gallery: nothing, one that exists, or one that it may make.
 GalleryNeed = Literal["none", "existing", "new"]

@@ -1,4 +1,4 @@
-"""A copy of a SQLite gallery, made while services go on writing."""
+"""A copy of a SQLite database, with all its galleries, made while services go on writing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from recognition.errors import GalleryUnavailable
 from recognition.gallery.database import is_full
+from recognition.gallery.galleries import names
 from recognition.gallery.portable import PART
 from recognition.gallery.store import Gallery
 from serving.errors import NotFound
@@ -27,15 +28,16 @@ def backup(gallery: Gallery, file: Path) -> int:
         The number of samples in the copy.
 
     Raises:
-        NotFound: there is no sample to copy.
+        NotFound: there is no sample to copy in any of its galleries.
         AuditUnavailable: the audit log cannot be written.
         GalleryUnavailable: the database, or the copy, cannot be read or written.
         OSError: the file is there already, its unfinished copy is, or it cannot be made.
     """
     if file.exists():
         raise FileExistsError(f"{file} is there already; a backup overwrites nothing.")
-    gallery.remove_expired()
-    samples = gallery.count()
+    for name in names(gallery):
+        gallery.of(name).remove_expired()
+    samples = gallery.total()
     if samples == 0:
         raise NotFound("The gallery is empty: there is nothing to back up.")
     with gallery.audit.outcomes() as begin:

@@ -1,4 +1,4 @@
-"""Vectors encrypted at rest. Apart from the rest of the package because few need the library."""
+"""Vectors and faces encrypted at rest. Apart from the rest of the package because few need the library."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TAG_BYTES = 16
 
 
 class Cipher:
-    """AES-256-GCM. What is sealed for one sample of one model cannot be opened as another's.
+    """AES-256-GCM. What is sealed for one sample cannot be opened as another's, or as something else of it.
 
-    overhead: bytes by which a sealed vector is longer.
+    overhead: bytes by which it is longer once it is sealed.
     """
 
     overhead = NONCE_BYTES + TAG_BYTES
@@ -25,12 +25,15 @@ class Cipher:
         """Take a key of 32 bytes."""
         self._gcm = AESGCM(key)
 
-    def seal(self, plain: bytes, sample_id: str, fingerprint: str) -> bytes:
-        """Return a new random nonce, the encrypted bytes and their tag."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + self._gcm.encrypt(nonce, plain, _named(sample_id, fingerprint))
+    def seal(self, plain: bytes, sample_id: str, kind: str) -> bytes:
+        """Return a new random nonce, the encrypted bytes and their tag.
 
-    def open(self, sealed: bytes, sample_id: str, fingerprint: str) -> bytes:
+        kind: what it is of the sample: the fingerprint of a vector's model, or face_rows.KIND.
+        """
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._gcm.encrypt(nonce, plain, _named(sample_id, kind))
+
+    def open(self, sealed: bytes, sample_id: str, kind: str) -> bytes:
         """Return what was sealed.
 
         Raises:
@@ -38,10 +41,10 @@ class Cipher:
         """
         nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
-            return self._gcm.decrypt(nonce, rest, _named(sample_id, fingerprint))
+            return self._gcm.decrypt(nonce, rest, _named(sample_id, kind))
         except (InvalidTag, ValueError) as e:
-            raise GalleryUnavailable("A vector of the gallery cannot be decrypted: it was changed.") from e
+            raise GalleryUnavailable("Something in the gallery cannot be decrypted: it was changed.") from e
 
 
-def _named(sample_id: str, fingerprint: str) -> bytes:
-    return f"{fingerprint}\0{sample_id}".encode()  # neither has a NUL
+def _named(sample_id: str, kind: str) -> bytes:
+    return f"{kind}\0{sample_id}".encode()  # no id has a NUL

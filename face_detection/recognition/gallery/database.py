@@ -23,8 +23,8 @@ VALUES_PER_QUERY = 500  # SQLite takes 999 bound parameters in its oldest builds
 LOG_WAIT_MS = 100  # a search among a million samples reads for 30
 # PostgreSQL, appendix A; the dimension's is pgvector's choice.
 DISK_FULL, OTHER_DIMENSION, READ_ONLY = "53100", "22000", "25006"
-# What a request stores is less than its body, of at most 64 MiB (MAX_BODY_BYTES); for a while it lies on the
-# disk twice: in SQLite's write-ahead log, and in the file.
+# What a request stores is hardly ever more than its body, of at most 64 MiB (MAX_BODY_BYTES); for a while it
+# lies on the disk twice: in SQLite's write-ahead log, and in the file.
 LEAST_FREE_BYTES = 128 * 2**20
 SHM_BYTES = 32 * 1024  # by which SQLite enlarges the index of its log, the file -shm
 OPTION = re.compile(r"(?:-c\s*|--)([\w.-]+)\s*=")  # a setting in the `options` of a PostgreSQL URL
@@ -93,21 +93,24 @@ def free_bytes(file: Path) -> int | None:
         return None
 
 
-def empty_log(engine: sa.Engine) -> None:
+def empty_log(engine: sa.Engine) -> bool:
     """Write SQLite's write-ahead log into the file, and cut it off: what was deleted stands in it still.
 
     Whoever reads or writes meanwhile is waited for LOG_WAIT_MS, not longer: the next time may find a moment.
+    Returns whether it is empty now; PostgreSQL's is out of reach.
     """
     if engine.dialect.name != "sqlite":
-        return
+        return False
     with suppress(sqlite3.Error, sa.exc.SQLAlchemyError), closing(engine.raw_connection()) as borrowed:
         connection: Any = borrowed.driver_connection
         (timeout_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
         connection.execute(f"PRAGMA busy_timeout = {LOG_WAIT_MS}")
         try:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
         finally:
             connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+    return False
 
 
 def portions(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -176,7 +179,7 @@ def open_sqlite(path: Path, timeout_s: float, cipher: Cipher | None = None) -> s
         raise GalleryUnavailable("Another process is opening the database and does not finish.") from e
 
 
-def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int) -> sa.Engine:
+def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int, cipher: Cipher | None = None) -> sa.Engine:
     """Open a PostgreSQL URL; parameters that stand in it win over those set here.
 
     A pooler may give each transaction another of its connections (PgBouncer's `pool_mode = transaction`). So
@@ -192,6 +195,7 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int) -> sa.Engine:
         timeout_s: how long a connection, a lock, a statement, and a client that has died within a transaction
             are waited for, in seconds.
         ef_search: candidates that the index for vectors looks at, 1 to 1,000.
+        cipher: as above.
     """
     timeout_ms = max(1, round(1000 * timeout_s))
     settings = {
@@ -232,6 +236,7 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int) -> sa.Engine:
         elif connection.execute("SELECT pg_backend_pid()").fetchone()[0] != connection.info.backend_pid:
             connection.prepare_threshold = None  # the process that we were told of is a pooler's invention
         record.info["prepare_threshold"] = connection.prepare_threshold
+        record.info["cipher"] = cipher
 
     def begin(connection: sa.Connection) -> None:
         driver: Any = connection.connection.driver_connection

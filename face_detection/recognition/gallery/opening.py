@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -35,14 +36,14 @@ def open_gallery(
     clock: Clock = SystemClock(),  # noqa: B008  it has no state
     audit: Audit = Audit(None),  # noqa: B008  it has no state
 ) -> Gallery:
-    """Open the gallery at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
+    """Open the gallery `default` at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
 
     Args:
         url: of a SQLite file or a PostgreSQL database.
         lock_timeout_s: how long a locked database is waited for, in seconds.
         ef_search: see `DatabaseSearch`; 1 to 1,000, of no effect on SQLite.
         create: make a new gallery where there is none; otherwise that is an error, and nothing is made.
-        key: 32 bytes that the vectors are encrypted with, for SQLite alone; a new gallery keeps to it.
+        key: 32 bytes that kept faces are encrypted with, and in SQLite vectors; a new gallery keeps to it.
         clock: tells which samples have expired.
         audit: gets the lines of every change: what cannot be written there is not done.
 
@@ -53,25 +54,20 @@ def open_gallery(
         OSError: the file cannot be made.
     """
     parsed = _parsed(url)
-    search: Search
+    search: Callable[[], Search]
+    cipher = None
+    if key is not None:
+        # Here, since the library takes memory and time to import: only those who have a key pay.
+        from recognition.gallery.cipher import Cipher
+
+        cipher = Cipher(key)
     if parsed.get_backend_name() == "postgresql":
-        if key is not None:
-            raise GalleryUnavailable(
-                "GALLERY_KEY is set, but PostgreSQL compares the vectors itself, which it cannot do with "
-                "encrypted ones; encrypt its disk, or use SQLite."
-            )
-        engine, search = open_postgresql(parsed, lock_timeout_s, ef_search), DatabaseSearch()
+        engine, search = open_postgresql(parsed, lock_timeout_s, ef_search, cipher), DatabaseSearch
     else:
         file = Path(parsed.database or "")
         if not create and not _has_gallery(file, lock_timeout_s):
             raise _no_gallery(url)
-        cipher = None
-        if key is not None:
-            # Here, since the library takes memory and time to import: only those who have a key pay.
-            from recognition.gallery.cipher import Cipher
-
-            cipher = Cipher(key)
-        engine, search = open_sqlite(file, lock_timeout_s, cipher), MemorySearch()
+        engine, search = open_sqlite(file, lock_timeout_s, cipher), MemorySearch
     gallery = Gallery(engine, search, clock, audit)
     try:
         if not create:

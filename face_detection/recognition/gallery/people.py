@@ -9,27 +9,29 @@ import base64
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 from pydantic import Field, TypeAdapter
 
-from recognition.bounds import NO_NUL
+from recognition.bounds import NO_NUL, Id, Moment
 from recognition.errors import PersonExists
-from recognition.faces import Person, Sample
+from recognition.faces import Expiry, Person, Sample, moment_of
 from recognition.gallery import persons as rows_of_people
 from recognition.gallery import rows
-from recognition.gallery.database import empty_log, portions, transaction
+from recognition.gallery.database import empty_log, portions
 from recognition.gallery.persons import PERSON_COLUMNS, named, owners, person_of, row_of
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import DEFAULT, SAMPLES, naive_utc, persons, sample_of, samples
+from recognition.gallery.tables import SAMPLES, naive_utc, persons, sample_of, samples
 from recognition.names import search_key_of
-from recognition.results import Erasure, PersonPage
+from recognition.results import Erasure, Merged, PersonPage
 from serving.errors import InvalidRequest, NotFound
 
-# The search key and the key of a person.
-Cursor = tuple[Annotated[str, Field(pattern=NO_NUL)], Annotated[int, Field(ge=0, lt=2**63)]]
+# The search key and the id of a person, and when they were made. Keys are those of all galleries: one would
+# tell how many people others have made.
+Cursor = tuple[Annotated[str, Field(pattern=NO_NUL)], Id, Moment]
 CURSOR: TypeAdapter[Cursor] = TypeAdapter(Cursor)
 
 
@@ -45,29 +47,33 @@ def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | Non
     Raises:
         InvalidRequest: `after` is not from a page.
         GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log, which is to have what is shown, cannot be written.
     """
-    which = [persons.c.gallery == DEFAULT]
-    if part := search_key_of(q or ""):
-        which.append(_has_part(gallery, part))
-    query = sa.select(*PERSON_COLUMNS, persons.c.search_key).where(*which)
-    place = sa.tuple_(persons.c.search_key, persons.c.key)
+    part = search_key_of(q or "")
+    query = sa.select(*PERSON_COLUMNS, persons.c.search_key)
     some = query.order_by(persons.c.search_key, persons.c.key).limit(limit + 1)
-    if after is not None:
-        some = some.where(place > sa.tuple_(*map(sa.literal, _cursor(after))))
+    cursor = None if after is None else _cursor(after)
     with gallery.reading() as (connection, current):
+        which = [rows_of_people.inside(connection)]
+        if cursor is not None:
+            some = some.where(_behind(connection, *cursor))
+        if part:
+            which.append(_has_part(connection, part))
         if part and connection.dialect.name == "postgresql":
             # What is prepared for any part expects more matches than there are, and goes through the names.
             connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_custom_plan")
-        found = connection.execute(rows_of_people.unexpired(some, current.expired_by)).all()
+        some = rows_of_people.unexpired(connection, some.where(*which), current.expired_by)
+        found = connection.execute(some).all()
         if after is None and len(found) <= limit:
             total = len(found)
         else:
             every = sa.select(sa.func.count()).select_from(persons).where(*which)
-            total = connection.execute(rows_of_people.unexpired(every, current.expired_by)).scalar_one()
-        counts = _counts(connection, [row.key for row in found[:limit]], current.expired_by)
-    listed = [person_of(row, counts.get(row.key, 0)) for row in found[:limit]]
-    last = found[limit - 1] if len(found) > limit else None
-    return PersonPage(listed, total, _opaque((last.search_key, last.key)) if last is not None else None)
+            every = rows_of_people.unexpired(connection, every, current.expired_by)
+            total = connection.execute(every).scalar_one()
+        listed = _people_of(connection, found[:limit], current.expired_by)
+    gallery.audit.read("list", [], persons=[person.id for person in listed])
+    last = _opaque(found[limit - 1]) if len(found) > limit else None
+    return PersonPage(listed, total, last)
 
 
 def get(gallery: Gallery, person_id: str) -> Person:
@@ -76,14 +82,23 @@ def get(gallery: Gallery, person_id: str) -> Person:
     Raises:
         NotFound: there is none.
         GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log, which is to have what is shown, cannot be written.
     """
     with gallery.reading() as (connection, current):
         row = row_of(connection, person_id, current.expired_by)
-        return person_of(row, _counts(connection, [row.key], current.expired_by).get(row.key, 0))
+        (person,) = _people_of(connection, [row], current.expired_by)
+    gallery.audit.read("show", [], person=person.id)
+    return person
 
 
 def make(
-    gallery: Gallery, name: str, *, person_id: str | None = None, metadata: Any = None, expires_at: Any = None
+    gallery: Gallery,
+    name: str,
+    *,
+    person_id: str | None = None,
+    metadata: Any = None,
+    expires_at: Expiry = None,
+    kept_for: timedelta | None = None,
 ) -> Person:
     """Make a person without samples, who stays until they are removed or expire.
 
@@ -92,7 +107,8 @@ def make(
         name: others may have it, too.
         person_id: the caller's own; None: a new UUID.
         metadata: any JSON.
-        expires_at: a time; None: never.
+        expires_at: a time, or `never`; None: as `kept_for` says.
+        kept_for: how long those are kept for whom no time is told; None: for ever.
 
     Raises:
         PersonExists: somebody has the id.
@@ -101,10 +117,12 @@ def make(
         AuditUnavailable: the audit log cannot be written.
     """
     now = gallery.now()
-    _check_future(expires_at, now)
-    person = Person(person_id or str(uuid.uuid4()), name, metadata, now, now, expires_at)
+    moment = moment_of(expires_at, now, kept_for)
+    _check_future(moment, now)
+    person = Person(person_id or str(uuid.uuid4()), name, metadata, now, now, moment)
     with gallery.writing() as (connection, begin):
-        if connection.execute(sa.select(persons.c.key).where(rows_of_people.of_id(person.id))).first():
+        same = rows_of_people.of_id(connection, person.id)
+        if connection.execute(sa.select(persons.c.key).where(same)).first():
             raise PersonExists("There is a person with this id already.")
         rows_of_people.add(connection, [person])
         begin("make", [], person=person.id)
@@ -132,14 +150,16 @@ def change(gallery: Gallery, person_id: str, changes: Mapping[str, Any]) -> Pers
             spelt = samples.c.person == key, samples.c.spelling.is_not(None)
             connection.execute(samples.update().where(*spelt).values(spelling=None))
         connection.execute(persons.update().where(persons.c.key == key).values(**values))
-        person = person_of(row_of(connection, person_id), _counts(connection, [key]).get(key, 0))
+        (person,) = _people_of(connection, [row_of(connection, person_id)])
         begin("change", [], person=person_id)
     empty_log(gallery.engine)  # the name of before stands in it
     return person
 
 
-def merge(gallery: Gallery, person_id: str, into: str) -> Person:
+def merge(gallery: Gallery, person_id: str, into: str) -> Merged:
     """Give all samples of one person to another, whose name and data stay, and remove the emptied one.
+
+    `unmerging.unmerge` takes what is returned to take it back.
 
     Raises:
         InvalidRequest: the two are the same.
@@ -155,14 +175,15 @@ def merge(gallery: Gallery, person_id: str, into: str) -> Person:
         theirs = samples.c.person == emptied.key
         moved = connection.execute(sa.select(samples.c.sample_id).where(theirs).order_by(samples.c.key))
         ids = list(moved.scalars())
-        values = {"person": kept.key, "modified": now, "revision": rows.next_revision(connection)}
+        revision = rows.next_revision(connection)
+        values = {"person": kept.key, "modified": now, "revision": revision}
         connection.execute(samples.update().where(theirs).values(**values))
         connection.execute(persons.update().where(persons.c.key == kept.key).values(modified=now))
         connection.execute(persons.delete().where(persons.c.key == emptied.key))
-        person = person_of(row_of(connection, into), _counts(connection, [kept.key]).get(kept.key, 0))
+        (person,) = _people_of(connection, [row_of(connection, into)])
         begin("merge", ids, person=person_id, into=into)
     empty_log(gallery.engine)
-    return person
+    return Merged(person, person_of(emptied, len(ids)), revision)
 
 
 def delete(gallery: Gallery, person_id: str) -> Erasure:
@@ -177,18 +198,20 @@ def delete(gallery: Gallery, person_id: str) -> Erasure:
         key = row_of(connection, person_id).key
         ids = rows.remove(connection, samples.c.person == key)
         connection.execute(persons.delete().where(persons.c.key == key))  # those made by hand are there still
+        erased_at = gallery.now()  # nobody else can write yet: what is enrolled later is not erased
         begin("delete", ids, person=person_id)
-    empty_log(gallery.engine)
-    return Erasure(person_id, ids, gallery.now(), gallery.engine.dialect.name)
+    emptied = empty_log(gallery.engine)
+    database = gallery.engine.dialect.name
+    return Erasure(person_id, ids, erased_at, gallery.name, database, emptied, gallery.audit.path is not None)
 
 
 def next_by_id(
-    engine: sa.Engine, after: str | None, limit: int, expired_by: datetime | None, person: str | None = None
+    gallery: Gallery, after: str | None, limit: int, expired_by: datetime | None, person: str | None = None
 ) -> list[Person]:
     """Return the next people in the order of their ids, without the number of their samples.
 
     Args:
-        engine: of the gallery.
+        gallery: whose people they are.
         after: an id; None: the first ones.
         limit: how many at most.
         expired_by: a moment, naive UTC; those who have expired by then are left out.
@@ -197,14 +220,15 @@ def next_by_id(
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    query = sa.select(*PERSON_COLUMNS).where(persons.c.gallery == DEFAULT)
+    query = sa.select(*PERSON_COLUMNS).order_by(persons.c.person_id).limit(limit)
     if after is not None:
         query = query.where(persons.c.person_id > after)
     if person is not None:
         query = query.where(persons.c.person_id == person)
-    query = rows_of_people.unexpired(query.order_by(persons.c.person_id).limit(limit), expired_by)
-    with transaction(engine) as connection:
-        return [person_of(row, 0) for row in connection.execute(query)]
+    with gallery.reading() as (connection, _):
+        query = query.where(rows_of_people.inside(connection))
+        found = connection.execute(rows_of_people.unexpired(connection, query, expired_by))
+        return [person_of(row, 0) for row in found]
 
 
 def restore(gallery: Gallery, stored: Sequence[Person]) -> None:
@@ -250,7 +274,8 @@ def change_sample(gallery: Gallery, sample_id: str, changes: Mapping[str, Any]) 
     if "action" in changes:
         values["action"] = changes["action"]
     with gallery.writing() as (connection, begin):
-        row = connection.execute(SAMPLES.add_columns(samples.c.person).where(rows.of_id(sample_id))).first()
+        which = rows.of_id(connection, sample_id)
+        row = connection.execute(SAMPLES.add_columns(samples.c.person).where(which)).first()
         if row is None:
             raise NotFound("There is no sample with this id.")
         owner = _owner(connection, sample_id, changes, now)
@@ -296,17 +321,32 @@ def _check_future(expires_at: datetime | None, now: datetime) -> None:
         raise InvalidRequest("expires_at is in the past.")
 
 
-def _counts(connection: sa.Connection, keys: list[int], expired_by: datetime | None = None) -> dict[int, int]:
-    """Count the samples of people who have some, by the keys of the people."""
-    query = sa.select(samples.c.person, sa.func.count().label("number")).group_by(samples.c.person)
-    return {
-        row.person: row.number
-        for some in portions(keys)
-        for row in connection.execute(rows.unexpired(query.where(samples.c.person.in_(some)), expired_by))
+def _people_of(
+    connection: sa.Connection, some: Sequence[Any], expired_by: datetime | None = None
+) -> list[Person]:
+    """Turn rows into people with the number of their samples, and the first of these."""
+    columns = samples.c.person, sa.func.count().label("number"), sa.func.min(samples.c.key).label("first")
+    query = rows.unexpired(connection, sa.select(*columns).group_by(samples.c.person), expired_by)
+    theirs = {
+        row.person: row
+        for keys in portions([row.key for row in some])
+        for row in connection.execute(query.where(samples.c.person.in_(keys)))
     }
+    ids = sa.select(samples.c.key, samples.c.sample_id)
+    firsts = {
+        row.key: row.sample_id
+        for keys in portions([each.first for each in theirs.values()])
+        for row in connection.execute(ids.where(samples.c.key.in_(keys)))
+    }
+    return [
+        replace(person_of(row, theirs[row.key].number), sample=firsts[theirs[row.key].first])
+        if row.key in theirs
+        else person_of(row, 0)
+        for row in some
+    ]
 
 
-def _has_part(gallery: Gallery, part: str) -> sa.ColumnElement[bool]:
+def _has_part(connection: sa.Connection, part: str) -> sa.ColumnElement[bool]:
     """Tell whose search key has a part.
 
     All names of an index or of the table are looked through: 300,000 take 35 ms in SQLite, whose LIKE is
@@ -314,12 +354,31 @@ def _has_part(gallery: Gallery, part: str) -> sa.ColumnElement[bool]:
     there and led its planner astray: rare parts took 150 ms. SQLite's would keep the names of those who are
     deleted.
     """
-    if gallery.engine.dialect.name == "sqlite":
+    if connection.dialect.name == "sqlite":
         return sa.func.instr(persons.c.search_key, part) > 0
     return persons.c.search_key.contains(part, autoescape=True)
 
 
-def _opaque(cursor: Cursor) -> str:
+def _behind(
+    connection: sa.Connection, search_key: str, person_id: str, created: datetime
+) -> sa.ColumnElement[bool]:
+    """Tell who comes behind a person in the order of the pages.
+
+    If that one has gone: behind the namesakes who were made before, and so have smaller keys.
+    """
+    key = connection.execute(
+        sa.select(persons.c.key).where(rows_of_people.of_id(connection, person_id))
+    ).scalar()
+    if key is None:
+        before = persons.c.search_key == search_key, persons.c.created <= naive_utc(created)
+        namesakes = sa.select(sa.func.max(persons.c.key)).where(rows_of_people.inside(connection), *before)
+        key = connection.execute(namesakes).scalar() or 0
+    place = sa.tuple_(sa.literal(search_key), sa.literal(key))
+    return sa.tuple_(persons.c.search_key, persons.c.key) > place
+
+
+def _opaque(row: Any) -> str:
+    cursor = row.search_key, row.person_id, row.created.replace(tzinfo=UTC).isoformat()
     text = json.dumps(cursor, ensure_ascii=False, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode("ascii")
 

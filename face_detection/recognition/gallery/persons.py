@@ -1,4 +1,7 @@
-"""Rows of `persons`, read, made and removed on a connection; the caller gives the transaction."""
+"""Rows of `persons`, read, made and removed on a connection; the caller gives the transaction.
+
+As in rows.py, all of it is in the gallery that the transaction is in.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import sqlalchemy as sa
 from recognition.errors import AmbiguousName
 from recognition.faces import Person, Sample
 from recognition.gallery.database import portions
-from recognition.gallery.tables import DEFAULT, expired, naive_utc, persons, samples
+from recognition.gallery.tables import expired, gallery_of, naive_utc, persons, samples
 from recognition.names import key_of, search_key_of
 from serving.errors import Failure, NotFound
 
@@ -24,28 +27,36 @@ AMBIGUOUS_SHOWN = 20  # ids of people who share a name
 PERSON_COLUMNS = tuple(column for column in persons.c if column.name not in ("gallery", "search_key"))
 
 
-def of_id(person_id: str) -> sa.ColumnElement[bool]:
+def inside(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    """Tell the people of the gallery."""
+    return persons.c.gallery == gallery_of(connection)
+
+
+def of_id(connection: sa.Connection, person_id: str) -> sa.ColumnElement[bool]:
     """Tell the person with this id."""
-    return sa.and_(persons.c.gallery == DEFAULT, persons.c.person_id == person_id)
+    return sa.and_(inside(connection), persons.c.person_id == person_id)
 
 
-def of_name(name: str) -> sa.ColumnElement[bool]:
+def of_name(connection: sa.Connection, name: str) -> sa.ColumnElement[bool]:
     """Tell the samples of all who have this name, in whatever case."""
-    named = sa.select(persons.c.key).where(persons.c.name_key == key_of(name), persons.c.gallery == DEFAULT)
+    named = sa.select(persons.c.key).where(persons.c.name_key == key_of(name), inside(connection))
     return samples.c.person.in_(named)
 
 
-def of_person(person_id: str) -> sa.ColumnElement[bool]:
+def of_person(connection: sa.Connection, person_id: str) -> sa.ColumnElement[bool]:
     """Tell the samples of the person with this id."""
-    return samples.c.person.in_(sa.select(persons.c.key).where(of_id(person_id)))
+    return samples.c.person.in_(sa.select(persons.c.key).where(of_id(connection, person_id)))
 
 
-def unexpired(query: sa.Select[Any], expired_by: datetime | None) -> sa.Select[Any]:
+def unexpired(
+    connection: sa.Connection, query: sa.Select[Any], expired_by: datetime | None
+) -> sa.Select[Any]:
     """Leave out those who have expired by a moment, or with their last sample; None: there are none."""
     if expired_by is None:
         return query
     alive = sa.or_(persons.c.expires_at.is_(None), persons.c.expires_at > expired_by)
-    has_left = sa.exists().where(samples.c.person == persons.c.key, ~expired(expired_by))
+    gone = expired(gallery_of(connection), expired_by)
+    has_left = sa.exists().where(samples.c.person == persons.c.key, ~gone)
     return query.where(alive, sa.or_(persons.c.by_hand, has_left))
 
 
@@ -55,8 +66,8 @@ def row_of(connection: sa.Connection, person_id: str, expired_by: datetime | Non
     Raises:
         NotFound: there is none.
     """
-    query = unexpired(sa.select(*PERSON_COLUMNS).where(of_id(person_id)), expired_by)
-    row = connection.execute(query).first()
+    query = sa.select(*PERSON_COLUMNS).where(of_id(connection, person_id))
+    row = connection.execute(unexpired(connection, query, expired_by)).first()
     if row is None:
         raise no_person()
     return row
@@ -82,9 +93,8 @@ def person_of(row: Any, samples: int) -> Person:
 
 
 def values_of(person: Person) -> dict[str, Any]:
-    """Turn a person into the columns of a row, but for the key."""
+    """Turn a person into the columns of a row, but for the key and the gallery."""
     return {
-        "gallery": DEFAULT,
         "person_id": person.id,
         **named(person.name),
         "by_hand": person.by_hand,
@@ -151,15 +161,19 @@ def ambiguous(rows: Sequence[Any]) -> AmbiguousName:
 
 def add(connection: sa.Connection, new: Iterable[Person]) -> Sequence[Any]:
     """Store new people, and return their rows."""
-    values = [values_of(person) for person in new]
+    gallery = gallery_of(connection)
+    values = [{**values_of(person), "gallery": gallery} for person in new]
     if not values:
         return []
     return connection.execute(persons.insert().returning(*PERSON_COLUMNS), values).all()
 
 
-def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    """Remove those who meet a condition, and have no samples (any more)."""
-    connection.execute(persons.delete().where(which, ~has_samples()))
+def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
+    """Remove those who meet a condition, and have no samples (any more). Returns their ids."""
+    # A sum, as in rows.py.
+    here = persons.c.gallery + 0 == gallery_of(connection)
+    removed = persons.delete().where(here, which, ~has_samples()).returning(persons.c.person_id)
+    return list(connection.execute(removed).scalars())
 
 
 def remove_emptied(connection: sa.Connection, keys: Collection[int]) -> None:
@@ -192,7 +206,7 @@ def _ids(new: Sequence[Sample]) -> list[str]:
 
 def known(connection: sa.Connection, column: sa.Column[str], values: Sequence[str]) -> list[Any]:
     """Return the rows of those who are there and have one of these values in a column."""
-    query = sa.select(*PERSON_COLUMNS).where(persons.c.gallery == DEFAULT).order_by(persons.c.key)
+    query = sa.select(*PERSON_COLUMNS).where(inside(connection)).order_by(persons.c.key)
     return [row for some in portions(values) for row in connection.execute(query.where(column.in_(some)))]
 
 

@@ -1,13 +1,18 @@
 """A gallery as a file of JSON lines, which any gallery of the same model takes, whatever its database.
 
-first line   {"gallery": 2, "fingerprint": "...", "dimension": d}, the last two null where there is no sample
+first line   {"gallery": 2, "fingerprint": "...", "dimension": d}, the last two null where there is no sample;
+             and "faces": true in a file that has the kept faces
 one a sample {"id", "person", "name", "spelling", "metadata", "action", "created", "modified", "expires_at",
-             "vector"}: ids ascending, times in ISO 8601, the vector as base64 of little-endian float32, the
-             id and the name of the person, and how the name was spelt that the sample came with
+             "quality", "picture", "vector"}: ids ascending, times in ISO 8601, the vector as base64 of
+             little-endian float32, the id and the name of the person, how the name was spelt that the sample
+             came with, the quality of the face and the digest of its picture in base64, null if not known;
+             and if one is kept "face": {"jpeg": base64, "confidence", "bbox": [x, y, w, h], "landmarks": five
+             [x, y] or null} in pixels of that picture
 one a person {"person", "name", "metadata", "by_hand", "created", "modified", "expires_at"}: ids ascending
 last line    {"samples": n, "persons": m, "sha256": "..."}: of all bytes before it
 
 Files of version 1 are read, too: their samples have no "person" and no "spelling", and there are no people.
+"quality" and "picture" may be missing.
 
 A file without its last line is an export that was broken off; with another checksum it was changed since.
 """
@@ -25,21 +30,23 @@ from typing import IO, Annotated, Any, Literal, TypeVar
 import numpy as np
 import pydantic_core
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Base64Bytes, BaseModel, Field, ValidationError
 
 from recognition import names
 from recognition.bounds import Action, Id, Metadata, Moment, StoredName
 from recognition.errors import DamagedGallery
 from recognition.faces import Person, Sample
+from recognition.gallery import kept
 from serving.validation import faults_of
 
 VERSION = 2
 FLOAT32 = np.dtype("<f4")
 PART = ".part"  # behind the name of a file that is not complete
-MAX_LINE_BYTES = 2**20  # an id, a name, an action, metadata and a vector at their largest stay far below
+MAX_LINE_BYTES = 2**20  # an id, a name, an action, metadata, a vector and a face at their largest stay below
 LARGEST = (
     1e15  # the squares of 10,000 such values still have a sum in float32; vectors have a length of 20 at most
 )
+MAX_DIGEST_BYTES = 64
 STEP = 1000  # samples of which `advance` is told at once
 
 Record = tuple[Sample, NDArray[np.float32]]
@@ -52,16 +59,21 @@ Resumed = tuple[Any, int, str | None]  # the digest of what is written already, 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the vectors of a file are: of which model, and how many values each; None where there are none."""
+    """What the vectors of a file are: of which model, and how many values each; None where there are none.
+
+    faces: whether the file has kept faces.
+    """
 
     fingerprint: str | None
     dimension: int | None
+    faces: bool = False
 
 
 class _First(BaseModel):
     gallery: Literal[1, 2]
     fingerprint: Annotated[str, Field(min_length=1, max_length=200)] | None
     dimension: Annotated[int, Field(gt=0)] | None
+    faces: bool = False
 
 
 class _Line(BaseModel):
@@ -74,7 +86,10 @@ class _Line(BaseModel):
     expires_at: Moment | None = None
     person: Id | None = None
     spelling: StoredName | None = None
+    quality: Annotated[float, Field(ge=0, le=1)] | None = None
+    picture: Annotated[Base64Bytes, Field(min_length=1, max_length=MAX_DIGEST_BYTES)] | None = None
     vector: str
+    face: kept.FaceLine | None = None
 
 
 class _PersonLine(BaseModel):
@@ -106,7 +121,7 @@ def pieces(header: Header, page: Page, resumed: Resumed | None = None) -> Iterat
     """
     digest, samples, last_id = resumed or (hashlib.sha256(), 0, None)
     people, after = 0, None if last_id is None else (False, last_id)
-    lines = [_line({"gallery": VERSION, **asdict(header)})] if after is None else []
+    lines = [_line(_first_of(header))] if after is None else []
     while entries := page(after):
         lines += [_line(_rendered(entry)) for entry in entries]
         piece = b"".join(lines)
@@ -138,7 +153,7 @@ def write(path: Path, header: Header, page: Page, advance: Advance) -> int:
         The number of samples in the file.
 
     Raises:
-        DamagedGallery: the broken-off export is of another model.
+        DamagedGallery: the broken-off export is of another model, or one of them is with faces.
         OSError.
     """
     part = path.with_name(path.name + PART)
@@ -216,7 +231,9 @@ def _resumed(file: IO[bytes], header: Header) -> Resumed:
     digest, whole, count, after = hashlib.sha256(first), len(first), 0, None
     if first.endswith(b"\n"):
         if _header(first) != header:
-            raise DamagedGallery("a broken-off export of another model is in the way; delete it")
+            raise DamagedGallery(
+                "a broken-off export of another model, or one of the two with faces, is in the way; delete it"
+            )
         for number, line in enumerate(file if _parsed(first, 1)["gallery"] == VERSION else (), 2):
             if not line.endswith(b"\n"):
                 break
@@ -235,6 +252,11 @@ def _resumed(file: IO[bytes], header: Header) -> Resumed:
 
 def _line(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _first_of(header: Header) -> dict[str, Any]:
+    line = {"gallery": VERSION, **asdict(header)}
+    return line if header.faces else {name: value for name, value in line.items() if name != "faces"}
 
 
 def _rendered(entry: Entry) -> dict[str, Any]:
@@ -259,7 +281,10 @@ def _rendered(entry: Entry) -> dict[str, Any]:
         "created": sample.created.isoformat(),
         "modified": sample.modified.isoformat(),
         "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
+        "quality": sample.quality,
+        "picture": None if sample.picture is None else base64.b64encode(sample.picture).decode("ascii"),
         "vector": base64.b64encode(vector.astype(FLOAT32).tobytes()).decode("ascii"),
+        **({} if sample.face is None else {"face": kept.rendered(sample.face)}),
     }
 
 
@@ -289,7 +314,7 @@ def _valid(part: type[Part], value: dict[str, Any], number: int) -> Part:
 
 def _header(line: bytes) -> Header:
     first = _valid(_First, _parsed(line, 1), 1)
-    return Header(first.fingerprint, first.dimension)
+    return Header(first.fingerprint, first.dimension, first.faces)
 
 
 def _entry(value: dict[str, Any], header: Header, number: int) -> Entry:
@@ -308,6 +333,12 @@ def _sample(line: _Line, header: Header, number: int) -> Record:
         raise DamagedGallery(f"line {number}: the vector is not base64 of float32") from e
     if vector.shape != (header.dimension,) or not (np.abs(vector) < LARGEST).all():
         raise DamagedGallery(f"line {number}: not a vector of {header.dimension} finite numbers")
+    if line.face is not None and not header.faces:
+        raise DamagedGallery(f"line {number}: a face in a file without faces")
+    try:
+        face = None if line.face is None else kept.parsed(line.face)
+    except ValueError as e:
+        raise DamagedGallery(f"line {number}: the kept face is not base64 of a JPEG") from e
     name = names.stored(line.name, line.id)
     about = (line.id, name, line.metadata, line.action, line.created, line.modified, line.expires_at)
-    return Sample(*about, line.person, line.spelling), vector
+    return Sample(*about, line.person, line.spelling, line.quality, line.picture, face), vector

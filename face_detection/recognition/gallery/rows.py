@@ -1,4 +1,7 @@
-"""Rows of the tables, read, counted, stored and removed on a connection; the caller gives the transaction."""
+"""Rows of the tables, read, counted, stored and removed on a connection; the caller gives the transaction.
+
+A transaction is in one gallery, which `enter` notes with the connection; no other rows are seen or changed.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,19 @@ from recognition.gallery import persons, tables
 from recognition.gallery.clock import Trust
 from recognition.gallery.database import portions
 from recognition.gallery.tables import (
-    DEFAULT,
     SAMPLES,
     STATE,
     VERSION,
     State,
     expired,
+    galleries,
+    gallery_of,
     sample_of,
     samples,
     state,
     tombstones,
 )
+from serving.errors import NotFound
 
 # Revisions whose tombstones are kept. A worker looks at least once a minute, in which fewer changes can be
 # synced to disk; one that missed some reads all vectors anew.
@@ -41,28 +46,40 @@ REPLACED = (
     "modified",
     "revision",
     "expires_at",
+    "quality",
+    "picture",
 )
 
 
-def state_of(connection: sa.Connection) -> State:
-    """Return the state of the gallery.
+def enter(connection: sa.Connection, name: str) -> State:
+    """Let what follows in the transaction be in the gallery of this name, and return its state.
 
     Raises:
+        NotFound: there is none.
         GalleryUnavailable: the tables are not those that this version of the program knows.
     """
-    current = tables.state_of(connection.execute(STATE).one())
+    row = connection.execute(STATE, {"name": name}).first()
+    if row is None:
+        raise NotFound("There is no gallery with this name.")
+    current = tables.state_of(row)
     if current.version != VERSION:
         raise GalleryUnavailable(
             "Another version of this program has changed the gallery's tables; update this one, too."
         )
+    connection.execution_options(gallery=current.gallery)
     return current
 
 
 def next_revision(connection: sa.Connection) -> int:
-    """Raise the revision, and return it."""
-    raised = state.update().values(revision=state.c.revision + 1).returning(state.c.revision)
-    revision: int = connection.execute(raised).scalar_one()
+    """Raise the gallery's revision, and return it."""
+    raised = this_gallery(connection).values(revision=galleries.c.revision + 1)
+    revision: int = connection.execute(raised.returning(galleries.c.revision)).scalar_one()
     return revision
+
+
+def this_gallery(connection: sa.Connection) -> sa.Update:
+    """Begin a change of the row of the gallery."""
+    return galleries.update().where(galleries.c.key == gallery_of(connection))
 
 
 def note(connection: sa.Connection, trust: Trust) -> None:
@@ -71,14 +88,29 @@ def note(connection: sa.Connection, trust: Trust) -> None:
     connection.execute(state.update().values(**known, clock_held_s=trust.held.total_seconds()))
 
 
-def unexpired(query: sa.Select[Any], expired_by: datetime | None) -> sa.Select[Any]:
+def unexpired(
+    connection: sa.Connection, query: sa.Select[Any], expired_by: datetime | None
+) -> sa.Select[Any]:
     """Leave out the samples that have expired by a moment; None: there are none."""
-    return query if expired_by is None else query.where(~expired(expired_by))
+    return query if expired_by is None else query.where(~expired(gallery_of(connection), expired_by))
 
 
-def of_id(sample_id: str) -> sa.ColumnElement[bool]:
+def inside(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    """Tell the samples of the gallery."""
+    return samples.c.gallery == gallery_of(connection)
+
+
+def of_id(connection: sa.Connection, sample_id: str) -> sa.ColumnElement[bool]:
     """Tell the sample with this id."""
-    return sa.and_(samples.c.gallery == DEFAULT, samples.c.sample_id == sample_id)
+    return sa.and_(inside(connection), samples.c.sample_id == sample_id)
+
+
+def _those(connection: sa.Connection, which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Tell the samples of the gallery that meet a condition.
+
+    A sum, lest a database looks for them by their gallery, in which most may be, instead of by the condition.
+    """
+    return sa.and_(samples.c.gallery + 0 == gallery_of(connection), which)
 
 
 def count(
@@ -87,24 +119,26 @@ def count(
     expired_by: datetime | None = None,
 ) -> int:
     """Return the number of samples, or of those that meet a condition, without the expired ones."""
+    those = inside(connection) if which is None else _those(connection, which)
     query = sa.select(sa.func.count()).select_from(samples)
-    if which is not None:
-        query = query.where(which)
-    number = connection.execute(query).scalar_one()
+    number: int = connection.execute(query.where(those)).scalar_one()
     if expired_by is not None:  # they are few, and have an index
-        number -= connection.execute(query.where(expired(expired_by))).scalar_one()
+        gone = expired(gallery_of(connection), expired_by)
+        gone = gone if which is None else sa.and_(gone, which)
+        number -= connection.execute(query.where(_those(connection, gone))).scalar_one()
     return number
 
 
 def any_sample(connection: sa.Connection, expired_by: datetime | None = None) -> bool:
     """Tell whether there is one that has not expired."""
-    return connection.execute(unexpired(sa.select(samples.c.key), expired_by).limit(1)).first() is not None
+    query = unexpired(connection, sa.select(samples.c.key).where(inside(connection)), expired_by)
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Any]:
     """Return `key`, `person` and `modified` of those of these samples that are there."""
     columns = samples.c.sample_id, samples.c.key, samples.c.person, samples.c.modified
-    query = sa.select(*columns).where(samples.c.gallery == DEFAULT)
+    query = sa.select(*columns).where(inside(connection))
     return {
         row.sample_id: row
         for some in portions(ids)
@@ -113,7 +147,7 @@ def known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def samples_of(connection: sa.Connection, keys: Collection[int]) -> dict[int, Sample]:
-    """Return the samples with these keys."""
+    """Return the samples with these keys, which a search of the gallery has found."""
     return {
         row.key: sample_of(row)
         for some in portions(sorted(keys))
@@ -127,7 +161,7 @@ def store(
     """Store rows of `samples`.
 
     Args:
-        values: of the columns, but for the key, a row each.
+        values: of the columns, but for the key and the gallery, a row each.
         stored: those of their ids that are there already, and what `known` returns of them.
 
     Returns:
@@ -140,7 +174,8 @@ def store(
         if row["sample_id"] in stored
     ]
     if new:
-        connection.execute(samples.insert(), new)
+        gallery = gallery_of(connection)
+        connection.execute(samples.insert(), [{**row, "gallery": gallery} for row in new])
     if replaced:
         columns: Any = {name: sa.bindparam(name) for name in REPLACED}
         by_key = samples.update().where(samples.c.key == sa.bindparam("known_key"))
@@ -154,16 +189,18 @@ def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str
     People go with their last sample, unless they were made by hand. Returns the ids of the samples.
     """
     # Sorted here: asked to sort, SQLite goes through all samples by key instead of using an index.
+    which = _those(connection, which)
     removed = connection.execute(sa.select(samples.c.key, samples.c.sample_id, samples.c.person).where(which))
     rows = sorted(removed, key=lambda row: row.key)
     if rows:
         revision = next_revision(connection)
-        keys = sa.select(samples.c.key, sa.literal(revision, sa.BigInteger)).where(which)
-        connection.execute(tombstones.insert().from_select(["key", "revision"], keys))
+        keys = sa.select(samples.c.key, samples.c.gallery, sa.literal(revision, sa.BigInteger)).where(which)
+        connection.execute(tombstones.insert().from_select(["key", "gallery", "revision"], keys))
         connection.execute(samples.delete().where(which))
         if (oldest := revision - DELETIONS_KEPT) > 0:
-            connection.execute(tombstones.delete().where(tombstones.c.revision <= oldest))
-            forgotten = state.c.complete_since < oldest
-            connection.execute(state.update().where(forgotten).values(complete_since=oldest))
+            here = tombstones.c.gallery == gallery_of(connection)
+            connection.execute(tombstones.delete().where(here, tombstones.c.revision <= oldest))
+            forgotten = this_gallery(connection).where(galleries.c.complete_since < oldest)
+            connection.execute(forgotten.values(complete_since=oldest))
         persons.remove_emptied(connection, {row.person for row in rows})
     return [row.sample_id for row in rows]

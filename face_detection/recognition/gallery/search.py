@@ -5,6 +5,7 @@ search_memory.py compares in this process's memory, for SQLite; search_database.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -16,12 +17,13 @@ from recognition.gallery.database import portions
 from recognition.gallery.tables import State, samples
 
 Neighbours = tuple[NDArray[np.int64], NDArray[np.float64]]  # keys and distances, nearest first, then by key
+Nearest = Callable[[NDArray[np.float32], int], list[Neighbours]]  # of probes, float32 (n, d), the k nearest
 
 MORE_FOR_PEOPLE = 4  # vectors looked at for each one asked for, and their growth while some are missing
 
 
 class Search(Protocol):
-    """The part of the gallery that differs between databases. The caller gives the transaction.
+    """The part of a gallery that differs between databases. The caller gives the transaction, which is in it.
 
     lock: held from the first read of a search until the search is done, so that none sees an older state of
         the gallery than the one before it.
@@ -37,6 +39,10 @@ class Search(Protocol):
         self, connection: sa.Connection, vector: NDArray[np.float32], sample_id: str, fingerprint: str
     ) -> Any:
         """Turn a vector, float32 (d,), into what the column `vector` takes."""
+        ...
+
+    def stored(self, connection: sa.Connection, dimension: int) -> None:
+        """Do what is due when samples have been stored, whose vectors have `dimension` values."""
         ...
 
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:

@@ -13,25 +13,47 @@ from numpy.typing import NDArray
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from recognition.gallery.rows import this_gallery
 from recognition.gallery.search import Neighbours
-from recognition.gallery.tables import State, expired, samples
+from recognition.gallery.tables import (
+    DEFAULT_KEY,
+    Key,
+    State,
+    expired,
+    galleries,
+    gallery_of,
+    persons,
+    samples,
+    tombstones,
+)
 
 # The parameters of HNSW (Malkov and Yashunin, arXiv 1603.09320) that make an index; see `DatabaseSearch`.
 M = 16
 EF_CONSTRUCTION = 200
 INDEXED_DIMENSIONS = 2000  # pgvector indexes vectors up to this
+# The rows of an index, which search and index must state in the same words. What stands in a COALESCE
+# PostgreSQL takes for half of all rows, counted or not; a gallery that it has not counted it would take for
+# so few that it sorts them instead of using the index. Without the dimension, an index would stumble over
+# deleted vectors of another model that somebody may still see.
+INDEXED = "coalesce(gallery = {gallery:d} AND vector_dims(vector) = {dimension:d}, false)"
 CREATE_INDEX = (
-    "CREATE INDEX samples_by_vector ON samples USING hnsw ((vector::vector({dimension:d})) vector_l2_ops)"
-    f" WITH (m = {M}, ef_construction = {EF_CONSTRUCTION})"
+    "CREATE INDEX {name} ON samples USING hnsw ((vector::vector({dimension:d})) vector_l2_ops)"
+    f" WITH (m = {M}, ef_construction = {EF_CONSTRUCTION}) WHERE {INDEXED}"
 )
+# A gallery other than `default` has an index from so many samples on: to compare each of them takes longer
+# then (5.7 ms a face, 4.8 with the index, 128 values). An index costs something whenever a sample is stored
+# or a search is planned, in any gallery.
+INDEXED_FROM = 2000
+GALLERY: sa.BindParameter[int] = sa.bindparam("gallery", type_=Key)
 SPARE = 8  # candidates beyond k: their float32 order may differ from the exact one
 
 
 class DatabaseSearch:
     """Asks pgvector's HNSW index for candidates, and computes their distances exactly.
 
-    The gallery holds the vectors of one model at a time, so one index over the whole table does, made anew
-    for each model's dimension.
+    A gallery holds the vectors of one model at a time, and has an index of its own, made anew for each
+    model's dimension: `default` from its first sample on, another one once it is large. Of the small ones
+    every row is compared.
 
     M, EF_CONSTRUCTION and GALLERY_EF_SEARCH's default were chosen on random vectors of 128 values and length
     10: 1,000,000, five around each of 200,000 centres, 6.8 from a probe to its nearest; and 200,000, one
@@ -62,32 +84,47 @@ class DatabaseSearch:
         """Leave the vector to pgvector."""
         return vector
 
-    def clear(self, connection: sa.Connection, dimension: int | None) -> None:
-        """Remove every sample and tombstone, and index vectors of `dimension`.
+    def stored(self, connection: sa.Connection, dimension: int) -> None:
+        """Index a gallery that has become large."""
+        gallery = gallery_of(connection)
+        if gallery == DEFAULT_KEY or dimension > INDEXED_DIMENSIONS:
+            return
+        own = sa.select(galleries.c.indexed).where(galleries.c.key == gallery)
+        if connection.execute(own).scalar() is not None:
+            return
+        some = sa.select(samples.c.key).where(samples.c.gallery == gallery).limit(INDEXED_FROM).subquery()
+        if connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() == INDEXED_FROM:
+            _index(connection, dimension)
 
-        TRUNCATE leaves nothing of the faces behind, and no rows of another dimension to stumble over.
+    def clear(self, connection: sa.Connection, dimension: int | None) -> None:
+        """Remove every sample and tombstone; index vectors of `dimension`, in `default`.
+
+        Where no other gallery has samples, TRUNCATE leaves nothing of the faces behind.
         """
-        connection.exec_driver_sql("TRUNCATE samples, tombstones")
-        connection.exec_driver_sql("DROP INDEX IF EXISTS samples_by_vector")
-        if dimension is not None and dimension <= INDEXED_DIMENSIONS:
-            connection.exec_driver_sql(CREATE_INDEX.format(dimension=dimension))
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {_name_of(gallery_of(connection))}")
+        connection.execute(this_gallery(connection).values(indexed=None))
+        _remove_all(connection, samples, "samples, faces")
+        connection.execute(tombstones.delete().where(tombstones.c.gallery == gallery_of(connection)))
+        if gallery_of(connection) == DEFAULT_KEY and 0 < (dimension or 0) <= INDEXED_DIMENSIONS:
+            _index(connection, dimension or 0)
 
     def clear_people(self, connection: sa.Connection) -> None:
-        """Remove every person; TRUNCATE takes the empty table of samples along, which refers to this one."""
-        connection.exec_driver_sql("TRUNCATE persons, samples")
+        """Remove every person; TRUNCATE takes along the empty tables that refer to this one."""
+        _remove_all(connection, persons, "persons, samples, faces")
 
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
     ) -> list[Neighbours]:
         """Find the k nearest samples of each probe: of all in small galleries, of HNSW's in large ones."""
         count, expiring = k + SPARE, state.expired_by is not None
-        candidates = _nearest_rows(
-            connection, _nearest_to_each(probes.shape[1], expiring), probes, count, state
-        )
-        # There are no more, or the index did not find them.
+        candidates: list[list[Any]] = [[] for _ in probes]
+        if state.indexed == probes.shape[1]:
+            by_index = _nearest_in_index(state.gallery, state.indexed, expiring)
+            candidates = _nearest_rows(connection, by_index, probes, count, state)
+        # There are no more, or the index did not find them, or there is none.
         few = [place for place, rows in enumerate(candidates) if len(rows) < count]
         if few:
-            more = _nearest_rows(connection, _nearest_to_each(None, expiring), probes[few], count, state)
+            more = _nearest_rows(connection, _nearest_of_all(expiring), probes[few], count, state)
             for place, rows in zip(few, more, strict=True):
                 candidates[place] = rows
         return [_exact(rows, probe, k) for rows, probe in zip(candidates, probes, strict=True)]
@@ -97,35 +134,76 @@ class DatabaseSearch:
         return 0
 
 
-@cache  # 0.2 ms to put together, of the 2.5 that a search of a small gallery takes
-def _nearest_to_each(dimension: int | None, expiring: bool) -> sa.Select[Any]:
+def _name_of(gallery: int) -> str:
+    return "samples_by_vector" if gallery == DEFAULT_KEY else f"samples_by_vector_{gallery}"
+
+
+def index_of(gallery: int, dimension: int) -> str:
+    """Return the statement that makes the index of a gallery's vectors."""
+    return CREATE_INDEX.format(name=_name_of(gallery), gallery=gallery, dimension=dimension)
+
+
+def _index(connection: sa.Connection, dimension: int) -> None:
+    """Make the index of the gallery's vectors."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # other galleries may be large
+    connection.exec_driver_sql(index_of(gallery_of(connection), dimension))
+    connection.execute(this_gallery(connection).values(indexed=dimension))
+
+
+def _remove_all(connection: sa.Connection, table: sa.Table, truncated: str) -> None:
+    """Remove the gallery's rows of a table: if no other gallery has any, by truncating these tables."""
+    others = sa.select(galleries.c.key).where(
+        galleries.c.key != gallery_of(connection), sa.exists().where(table.c.gallery == galleries.c.key)
+    )
+    if connection.execute(others.limit(1)).first() is None:
+        connection.exec_driver_sql(f"TRUNCATE {truncated}")
+    else:
+        connection.execute(table.delete().where(table.c.gallery == gallery_of(connection)))
+
+
+# Each takes 0.2 ms to put together, of the 2.5 that a search of a small gallery takes.
+@cache
+def _nearest_in_index(gallery: int, dimension: int, expiring: bool) -> sa.Select[Any]:
+    """Select the `count` rows of a gallery nearest to each of `probes`, with the index of its vectors.
+
+    It serves the very expressions that it was made of, and no others.
+    """
+    indexed = sa.literal_column(INDEXED.format(gallery=gallery, dimension=dimension), sa.Boolean)
+    return _nearest_to_each(sa.cast(samples.c.vector, VECTOR(dimension)), expiring, indexed)
+
+
+@cache
+def _nearest_of_all(expiring: bool) -> sa.Select[Any]:
+    """Select the `count` rows of the gallery `gallery` nearest to each of `probes`, of every row."""
+    of_model = samples.c.fingerprint == sa.bindparam("fingerprint", type_=sa.Text)
+    vector = sa.type_coerce(samples.c.vector, VECTOR())
+    return _nearest_to_each(vector, expiring, samples.c.gallery == GALLERY, of_model)
+
+
+def _nearest_to_each(
+    vector: sa.ColumnElement[Any], expiring: bool, *which: sa.ColumnElement[bool]
+) -> sa.Select[Any]:
     """Select the `count` rows nearest to each of `probes` that are of the model `fingerprint`.
 
-    expiring: leave out those that have expired by `expired_by`.
-
-    The index for vectors of `dimension` serves the very expression that it was made of, and no other; None
-    compares every row.
+    Args:
+        vector: what is compared, in the type VECTOR.
+        expiring: leave out those that have expired by `expired_by`.
+        which: of all rows.
     """
     probes = (
         sa.func.unnest(sa.bindparam("probes", type_=ARRAY(VECTOR())))
         .table_valued(sa.column("vector", VECTOR()), with_ordinality="place")
         .render_derived(name="probes")
     )
-    of_model = sa.bindparam("fingerprint", type_=sa.Text)
-    ranked = sa.select(samples.c.key, samples.c.vector, samples.c.fingerprint)
-    vector: sa.ColumnElement[Any]
-    if dimension is None:
-        vector = sa.type_coerce(samples.c.vector, VECTOR())
-        ranked = ranked.where(samples.c.fingerprint == of_model)
-    else:
-        vector = sa.cast(samples.c.vector, VECTOR(dimension))
+    ranked = sa.select(samples.c.key, samples.c.vector, samples.c.fingerprint).where(*which)
     if expiring:
-        ranked = ranked.where(~expired(sa.bindparam("expired_by", type_=sa.DateTime)))
+        ranked = ranked.where(~expired(GALLERY, sa.bindparam("expired_by", type_=sa.DateTime)))
     order = vector.l2_distance(probes.c.vector), samples.c.key
     nearest = ranked.order_by(*order).limit(sa.bindparam("count", type_=sa.Integer)).lateral()
     # Filtered behind the limit: before it PostgreSQL would take a fingerprint that it has not counted yet for
     # a rare one, and go through every row instead of the index.
-    return sa.select(probes.c.place, nearest).join(nearest, nearest.c.fingerprint == of_model)
+    of_model = nearest.c.fingerprint == sa.bindparam("fingerprint", type_=sa.Text)
+    return sa.select(probes.c.place, nearest).join(nearest, of_model)
 
 
 def _nearest_rows(
@@ -140,6 +218,7 @@ def _nearest_rows(
         "probes": list(probes),
         "count": count,
         "fingerprint": state.fingerprint,
+        "gallery": state.gallery,
         **({"expired_by": state.expired_by} if state.expired_by else {}),
     }
     for row in connection.execute(query, values):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -14,22 +14,27 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from recognition.errors import GalleryModelMismatch, GalleryUnavailable
-from recognition.gallery.atrest import LITTLE_ENDIAN_FLOAT32, cipher_of, dimension_of
+from recognition.gallery.atrest import LITTLE_ENDIAN_FLOAT32, cipher_of, dimension_of, sealed_as
+from recognition.gallery.database import portions
 from recognition.gallery.index import VectorIndex
 from recognition.gallery.portable import LARGEST
+from recognition.gallery.rows import count, inside
 from recognition.gallery.search import Neighbours
-from recognition.gallery.tables import State, persons, samples, tombstones
+from recognition.gallery.tables import State, faces, gallery_of, persons, samples, tombstones
 
 log = logging.getLogger(__name__)
 
 ROWS_PER_READ = 1000
+# A gallery is read by going through the whole table, if at least one of so many rows is its own; a row takes
+# about four times as long to be looked up.
+OF_A_GALLERY = 4
 NAMED = 20  # damaged samples in one line of the log
 
 
 class MemorySearch:
-    """Compares with every vector, in memory.
+    """Compares with every vector of one gallery, in memory.
 
-    A worker whose index shows an older revision than `gallery_state` reads just the rows and tombstones that
+    A worker whose index shows an older revision than the gallery has reads just the rows and tombstones that
     are newer, in the same transaction in which it searches: its answer is that of one state of the table.
 
     A sample whose vector is damaged, that is of another length, not finite, or not to be decrypted, is set
@@ -39,7 +44,7 @@ class MemorySearch:
     def __init__(self) -> None:
         self.lock: AbstractContextManager[Any] = threading.Lock()
         self._index: VectorIndex | None = None
-        self._file: Any = None  # which the index was read from
+        self._source: Any = None  # what the index was read from: the file, and the gallery in it
         # Keys of rows that are in the table and not in the index.
         self._damaged: set[int] = set()
         self._expired: set[int] = set()
@@ -60,16 +65,21 @@ class MemorySearch:
         """Turn a vector into its bytes, encrypted where there is a key."""
         plain = vector.astype(LITTLE_ENDIAN_FLOAT32).tobytes()
         cipher = cipher_of(connection)
-        return plain if cipher is None else cipher.seal(plain, sample_id, fingerprint)
+        return plain if cipher is None else cipher.seal(plain, sealed_as(connection, sample_id), fingerprint)
+
+    def stored(self, connection: sa.Connection, dimension: int) -> None:
+        """Leave it to the next search to read them."""
 
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:
         """Remove every sample and tombstone; the caller raises `complete_since`."""
-        connection.execute(samples.delete())
-        connection.execute(tombstones.delete())
+        theirs = sa.select(samples.c.key).where(inside(connection))
+        connection.execute(faces.delete().where(faces.c.sample.in_(theirs)))  # cheaper than one by one
+        for table in (samples, tombstones):
+            connection.execute(table.delete().where(table.c.gallery == gallery_of(connection)))
 
     def clear_people(self, connection: sa.Connection) -> None:
         """Remove every person."""
-        connection.execute(persons.delete())
+        connection.execute(persons.delete().where(persons.c.gallery == gallery_of(connection)))
 
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
@@ -95,24 +105,24 @@ class MemorySearch:
         self._expired_by = self._hidden_by = datetime.min
 
     def _refreshed(self, connection: sa.Connection, state: State, dimension: int) -> VectorIndex:
-        index, file = self._index, connection.info["file"]
+        index, source, expected = self._index, (connection.info["file"], state.gallery), 0
         oldest, newest = state.complete_since, state.revision  # beyond the newest: an older copy was restored
         if (
             index is None
-            or file != self._file
+            or source != self._source
             or index.dimension != dimension
             or not oldest <= index.revision <= newest
             or self._comes_back(connection, index.revision)
             or self._revives(connection, state)
         ):
             self._forget()
-            every = sa.select(sa.func.count()).select_from(samples)
-            index = VectorIndex(dimension, expected=connection.execute(every).scalar_one())
+            expected = count(connection)
+            index = VectorIndex(dimension, expected)
         if index.revision < newest:
             self._index = None
-            self._read_changes(connection, state, index)
+            self._read_changes(connection, state, index, expected)
             index.revision = newest
-            self._index, self._file, self._expired_by = index, file, datetime.min
+            self._index, self._source, self._expired_by = index, source, datetime.min
         return index
 
     def _comes_back(self, connection: sa.Connection, revision: int) -> bool:
@@ -123,8 +133,8 @@ class MemorySearch:
         aside = self._damaged | self._expired
         if not aside:
             return False
-        changed = connection.execute(sa.select(samples.c.key).where(samples.c.revision > revision)).scalars()
-        return not aside.isdisjoint(changed)
+        changed = sa.select(samples.c.key).where(inside(connection), samples.c.revision > revision)
+        return not aside.isdisjoint(connection.execute(changed).scalars())
 
     def _revives(self, connection: sa.Connection, state: State) -> bool:
         """Tell whether a clock was put back, by which samples that were hidden have not expired."""
@@ -132,34 +142,30 @@ class MemorySearch:
         if not self._expired or expired_by >= self._hidden_by:
             return False
         expires_at = samples.c.expires_at
-        hidden = sa.select(samples.c.key).where(expires_at > expired_by, expires_at <= self._hidden_by)
+        between = expires_at > expired_by, expires_at <= self._hidden_by
+        hidden = sa.select(samples.c.key).where(inside(connection), *between)
         return not self._expired.isdisjoint(connection.execute(hidden).scalars())
 
-    def _read_changes(self, connection: sa.Connection, state: State, index: VectorIndex) -> None:
-        """Read the rows and tombstones that are newer than the index."""
-        gone = connection.execute(
-            sa.select(tombstones.c.key).where(tombstones.c.revision > index.revision)
-        ).scalars()
-        removed = np.fromiter(gone, dtype=np.int64)
+    def _read_changes(
+        self, connection: sa.Connection, state: State, index: VectorIndex, expected: int
+    ) -> None:
+        """Read the rows and tombstones that are newer than the index; `expected` as in `_newer`."""
+        here = tombstones.c.gallery == state.gallery
+        gone = sa.select(tombstones.c.key).where(here, tombstones.c.revision > index.revision)
+        removed = np.fromiter(connection.execute(gone).scalars(), dtype=np.int64)
         index.remove(removed)
         self._damaged.difference_update(removed.tolist())
         self._expired.difference_update(removed.tolist())
-        # SQLite goes through the whole table where rows are wanted in the order they lie in; it does not see
-        # that a sum has the same order, and finds the few that are new by their revision.
-        order = samples.c.key if index.revision < 0 else samples.c.key + 0
         cipher = cipher_of(connection)
         columns = [samples.c.key, samples.c.vector, *([samples.c.sample_id] if cipher else [])]
-        rows = connection.execute(
-            sa.select(*columns).where(samples.c.revision > index.revision).order_by(order)
-        )
         damaged: list[int] = []
-        for some in rows.partitions(ROWS_PER_READ):
+        for some in _newer(connection, sa.select(*columns), index.revision, expected):
             keys, blobs, *ids = zip(*some, strict=True)  # columns at once: row by row takes twice as long
             if cipher:
 
                 def opened(sealed: Any, sample_id: str) -> bytes:
                     try:
-                        return cipher.open(sealed, sample_id, state.fingerprint or "")
+                        return cipher.open(sealed, sealed_as(connection, sample_id), state.fingerprint or "")
                     except (GalleryUnavailable, TypeError):
                         return b""
 
@@ -179,8 +185,12 @@ class MemorySearch:
         if state.expired_by is None:
             return
         between = [
-            sa.and_(column > self._expired_by, column <= state.expired_by)
-            for column in (samples.c.expires_at, persons.c.expires_at)
+            sa.and_(
+                table.c.gallery == state.gallery,
+                table.c.expires_at > self._expired_by,
+                table.c.expires_at <= state.expired_by,
+            )
+            for table in (samples, persons)
         ]
         own, people = between[0], samples.c.person.in_(sa.select(persons.c.key).where(between[1]))
         query = sa.select(samples.c.key).where(sa.or_(own, people))
@@ -189,6 +199,30 @@ class MemorySearch:
         self._expired.update(keys)
         self._expired_by = max(self._expired_by, state.expired_by)
         self._hidden_by = max(self._hidden_by, state.expired_by)
+
+
+def _newer(
+    connection: sa.Connection, query: sa.Select[Any], revision: int, expected: int
+) -> Iterator[Sequence[Any]]:
+    """Yield the rows of the gallery that are newer than a revision, some at a time, in the order of the keys.
+
+    No vectors are sorted: SQLite would write them into a file of its own.
+
+    expected: how many rows the gallery has; of no effect where it has been read before.
+    """
+    if revision < 0 and expected * OF_A_GALLERY >= _rows(connection):
+        # Past those of other galleries; a sum, as in rows.py.
+        here = samples.c.gallery + 0 == gallery_of(connection)
+        yield from connection.execute(query.where(here).order_by(samples.c.key)).partitions(ROWS_PER_READ)
+        return
+    newer = sa.select(samples.c.key).where(inside(connection), samples.c.revision > revision)
+    for some in portions(sorted(connection.execute(newer).scalars())):
+        yield connection.execute(query.where(samples.c.key.in_(some)).order_by(samples.c.key)).all()
+
+
+def _rows(connection: sa.Connection) -> int:
+    number: int = connection.execute(sa.select(sa.func.count()).select_from(samples)).scalar_one()
+    return number
 
 
 def _vectors(blobs: Sequence[Any], dimension: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

@@ -1,7 +1,8 @@
 """Samples in a database through SQLAlchemy, the same for SQLite and PostgreSQL.
 
-Every change raises `gallery_state.revision` and stamps the rows it touched with it; a deletion leaves a
-tombstone. search.py tells from these what has changed since it last looked.
+A database has several galleries, of which a `Gallery` sees and changes one alone: each transaction begins
+with `rows.enter`. Every change raises the gallery's `revision` and stamps the rows it touched with it; a
+deletion leaves a tombstone. search.py tells from these what has changed since it last looked.
 
 What has expired is found by nobody from that moment on. Whoever writes removes it first, and so does the
 upkeep once a minute, if the clock is to be believed (clock.py): readers never wait for a database that
@@ -10,12 +11,15 @@ cannot be written.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import sqlalchemy as sa
@@ -23,28 +27,64 @@ from numpy.typing import NDArray
 
 from recognition.audit import Audit, Begin
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Match, Sample, Stored
-from recognition.gallery import atrest, persons, rows
+from recognition.faces import Around, Match, Mistaken, Sample, Stored
+from recognition.gallery import atrest, face_rows, mistakes, persons, rows, surroundings
 from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_people
-from recognition.gallery.tables import DEFAULT, SAMPLES, State, naive_utc, sample_of, samples, state
+from recognition.gallery.tables import (
+    DEFAULT_NAME,
+    SAMPLES,
+    State,
+    galleries,
+    gallery_of,
+    naive_utc,
+    sample_of,
+    samples,
+)
 from recognition.gallery.tables import expired as gone_by
 from recognition.gallery.tables import persons as persons_table
-from serving.errors import DiskFull
+from serving.errors import DiskFull, NotFound
 
 log = logging.getLogger(__name__)
 
 
 class Gallery:
-    """Samples and their vectors. Several threads may use it, and several processes the same database."""
+    """Samples and their vectors. Several threads may use it, and several processes the same database.
 
-    def __init__(self, engine: sa.Engine, search: Search, clock: Clock, audit: Audit) -> None:
+    name: of this gallery; `of` gives the others of the database.
+    """
+
+    def __init__(
+        self, engine: sa.Engine, make_search: Callable[[], Search], clock: Clock, audit: Audit
+    ) -> None:
         self.engine = engine
-        self._search = search
+        self.name = DEFAULT_NAME
+        self.audit = audit
+        self._make_search = make_search
+        self._searches: dict[str, Search] = {}  # of the galleries that have been searched, by name
         self._clock = clock
         self._looked_at_s: float | None = None  # at the clock, last
-        self.audit = audit
+
+    def of(self, name: str) -> Gallery:
+        """Return the gallery of this name in the same database, whether it is there or not.
+
+        Where it is not, all that is asked of it raises NotFound.
+        """
+        other = copy.copy(self)
+        other.name = name
+        other.audit = replace(self.audit, gallery=None if name == DEFAULT_NAME else name)
+        return other
+
+    def check_there(self) -> None:
+        """Make sure that there is this gallery.
+
+        Raises:
+            NotFound: there is not.
+            GalleryUnavailable: the database cannot be reached or is locked.
+        """
+        with self.reading():
+            pass
 
     def load(self) -> None:
         """Do what the next search would otherwise wait for; what is gone by now is then not kept in memory.
@@ -52,12 +92,32 @@ class Gallery:
         What has expired is removed if the database can be written, and the clock is to be believed.
 
         Raises:
-            GalleryUnavailable: the database cannot be reached or is locked.
+            NotFound, GalleryUnavailable: the database cannot be reached or is locked.
         """
         self.remove_expired()
-        with self._search.lock, self.reading() as (connection, current):
-            self._search.load(connection, current)
+        search = self._search()
+        with search.lock, self.reading() as (connection, current):
+            search.load(connection, current)
         empty_log(self.engine)
+
+    def refresh(self) -> None:
+        """Load a gallery that this process has searched; of another one just remove what has expired.
+
+        Raises:
+            NotFound, GalleryUnavailable: the database cannot be reached or is locked.
+        """
+        if self.name in self._searches:
+            self.load()
+        else:
+            self.remove_expired()
+
+    def forget(self) -> None:
+        """Keep nothing in memory of a gallery that is not there any more."""
+        self._searches.pop(self.name, None)
+
+    def searched(self) -> set[str]:
+        """Return the names of the galleries that this process has searched, and may have in memory."""
+        return set(self._searches)
 
     def remove_expired(self) -> None:
         """Remove what has expired, and note the time; the log says if the database cannot be written."""
@@ -82,7 +142,7 @@ class Gallery:
 
     def damaged(self) -> int:
         """Return the number of samples whose vectors the last search could not use."""
-        return self._search.damaged()
+        return self._search().damaged()
 
     def close(self) -> None:
         """Close all connections to the database."""
@@ -114,6 +174,7 @@ class Gallery:
         *,
         only_newer: bool = False,
         make: bool = False,
+        mistaken: Mistaken | None = None,
     ) -> Stored:
         """Store samples, all or none; an id that is already there is replaced and keeps its `created`.
 
@@ -122,13 +183,15 @@ class Gallery:
         several have the name. A person keeps the first spelling of the name, unless all samples are replaced.
 
         Args:
-            new: n samples with n different ids.
+            new: n samples with n different ids, and what is kept of their faces; nothing else is.
             vectors: float32 (n, d), row i for sample i.
             fingerprint: of the model that made the vectors.
             only_newer: leave alone what is there in the same or a newer state.
             make: make people, too, who are told by their id and are not there.
+            mistaken: what the face of the one new sample was taken for, put right in the same transaction.
 
         Raises:
+            NotFound, ChangedMeanwhile: what it was taken for is not there, or another's by now.
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
@@ -150,29 +213,35 @@ class Gallery:
                 return Stored({}, failed)
             revision = rows.next_revision(connection)
             self._adopt(connection, fingerprint, vectors.shape[1], revision)
+            search = self._search()
             values = [
                 {
-                    "gallery": DEFAULT,
                     "sample_id": sample.id,
                     "person": owners[sample.id].key,
                     "spelling": _spelling(sample, owners[sample.id].name),
                     "metadata": json.dumps(sample.metadata, ensure_ascii=False),
                     "action": sample.action,
-                    "vector": self._search.encoded(connection, vector, sample.id, fingerprint),
+                    "vector": search.encoded(connection, vector, sample.id, fingerprint),
                     "fingerprint": fingerprint,
                     "created": naive_utc(sample.created),
                     "modified": naive_utc(sample.modified),
                     "revision": revision,
                     "expires_at": sample.expires_at and naive_utc(sample.expires_at),
+                    "quality": sample.quality,
+                    "picture": atrest.sealed_picture(connection, sample),
                 }
                 for sample, vector in zip(new, vectors, strict=True)
             ]
             _, replaced = rows.store(connection, values, known)
+            face_rows.store(connection, new, [known[each.id].key for each in new if each.id in known])
+            search.stored(connection, vectors.shape[1])
             spellings = {row["person"]: row["spelling"] for row in reversed(values) if row["spelling"]}
             persons.spell_anew(connection, revision, spellings)
             persons.remove_emptied(connection, {row.person for row in known.values()} if replaced else ())
             begin("enrol", [sample.id for sample in new])
-        if replaced:
+            if mistaken is not None:
+                mistakes.put_right(connection, begin, mistaken, owners[new[0].id], self.now())
+        if replaced or mistaken is not None:
             empty_log(self.engine)
         return Stored({sample.id: owners[sample.id].person_id for sample in new}, failed)
 
@@ -182,7 +251,7 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        return bool(self._remove(rows.of_id(sample_id)))
+        return bool(self._remove(lambda connection: rows.of_id(connection, sample_id)))
 
     def delete_named(self, name: str) -> int:
         """Remove the samples of all who have a name, all or none. Returns how many there were.
@@ -190,7 +259,7 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        return len(self._remove(persons.of_name(name)))
+        return len(self._remove(lambda connection: persons.of_name(connection, name)))
 
     def clear(self) -> None:
         """Remove every sample and every person.
@@ -199,11 +268,15 @@ class Gallery:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         with self.writing() as (connection, begin):
-            count = rows.count(connection)
-            self._clear(connection, rows.next_revision(connection), None, None)
-            self._search.clear_people(connection)
-            begin("clear", count)
+            begin("clear", self.emptied(connection))
         empty_log(self.engine)
+
+    def emptied(self, connection: sa.Connection) -> int:
+        """Remove every sample and every person in a transaction that writes. Returns how many samples."""
+        number = rows.count(connection)
+        self._clear(connection, rows.next_revision(connection), None, None)
+        self._search().clear_people(connection)
+        return number
 
     def get(self, sample_id: str) -> Sample | None:
         """Return one sample, or None if there is none of that id.
@@ -211,9 +284,9 @@ class Gallery:
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        query = SAMPLES.where(rows.of_id(sample_id))
         with self.reading() as (connection, current):
-            row = connection.execute(rows.unexpired(query, current.expired_by)).first()
+            query = SAMPLES.where(rows.of_id(connection, sample_id))
+            row = connection.execute(rows.unexpired(connection, query, current.expired_by)).first()
         return None if row is None else sample_of(row)
 
     def count(self, name: str | None = None, person: str | None = None) -> int:
@@ -223,7 +296,20 @@ class Gallery:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         with self.reading() as (connection, current):
-            return rows.count(connection, _which(name, person), current.expired_by)
+            return rows.count(connection, _which(connection, name, person), current.expired_by)
+
+    def total(self) -> int:
+        """Return the number of samples in all galleries of the database.
+
+        Raises:
+            GalleryUnavailable: the database cannot be reached or is locked.
+        """
+        every = sa.select(sa.func.count()).select_from(samples)
+        moment = self.moment()
+        with self.of(DEFAULT_NAME).reading() as (connection, current):
+            gone = every.where(gone_by(None, current.trust.hides_by(moment)))
+            number: int = connection.execute(every).scalar_one() - connection.execute(gone).scalar_one()
+            return number
 
     def page(
         self, *, limit: int, after: str | None = None, name: str | None = None, person: str | None = None
@@ -240,13 +326,14 @@ class Gallery:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         # SQLite compares text by its UTF-8 bytes, whose order is that of the code points.
-        query = SAMPLES.where(samples.c.gallery == DEFAULT).order_by(samples.c.sample_id).limit(limit)
+        query = SAMPLES.order_by(samples.c.sample_id).limit(limit)
         if after is not None:
             query = query.where(samples.c.sample_id > after)
-        if (which := _which(name, person)) is not None:
-            query = query.where(which)
         with self.reading() as (connection, current):
-            found = connection.execute(rows.unexpired(query, current.expired_by))
+            query = query.where(rows.inside(connection))
+            if (which := _which(connection, name, person)) is not None:
+                query = query.where(which)
+            found = connection.execute(rows.unexpired(connection, query, current.expired_by))
             return [sample_of(row) for row in found]
 
     def nearest(
@@ -274,15 +361,16 @@ class Gallery:
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self._search.lock, self.reading() as (connection, current):
+        search = self._search()
+        with search.lock, self.reading() as (connection, current):
             if current.fingerprint != fingerprint:
                 if rows.any_sample(connection, current.expired_by):
                     raise _mismatch()
                 return [[] for _ in probes]
             if per_person and k > 1:
-                neighbours = nearest_people(self._search, connection, current, probes, k, max_distance)
+                neighbours = nearest_people(search, connection, current, probes, k, max_distance)
             else:
-                neighbours = self._search.nearest(connection, current, probes, k)
+                neighbours = search.nearest(connection, current, probes, k)
             matched = rows.samples_of(connection, {int(key) for keys, _ in neighbours for key in keys})
         return [
             [
@@ -293,13 +381,51 @@ class Gallery:
             for keys, distances in neighbours
         ]
 
+    def around(
+        self,
+        new: Sequence[Sample],
+        vectors: NDArray[np.float32],
+        fingerprint: str,
+        without: Collection[str],
+        *,
+        reach: float,
+        double: float,
+    ) -> list[Around]:
+        """Look what is around samples that are about to be stored.
+
+        Args:
+            new: n samples.
+            vectors: float32 (n, d), row i for sample i.
+            fingerprint: of the model that made the vectors.
+            without: ids of samples that do not count, since they are about to be replaced.
+            reach: the nearest sample of somebody else is nearer than this.
+            double: samples below this distance may be of the same picture.
+
+        Raises:
+            GalleryModelMismatch: the gallery holds vectors of another model.
+            GalleryUnavailable: the database cannot be reached or is locked.
+        """
+        with self.searching() as (search, connection, current):
+            if current.fingerprint != fingerprint and rows.any_sample(connection, current.expired_by):
+                raise _mismatch()
+            nearest = partial(search.nearest, connection, current._replace(fingerprint=fingerprint))
+            return surroundings.around(
+                nearest, connection, current, new, vectors, without, reach=reach, double=double
+            )
+
+    @contextmanager
+    def searching(self) -> Iterator[tuple[Search, sa.Connection, State]]:
+        """Begin a transaction to search in; gives the search, whose lock is held, too."""
+        search = self._search()
+        with search.lock, self.reading() as (connection, current):
+            yield search, connection, current
+
     @contextmanager
     def reading(self) -> Iterator[tuple[sa.Connection, State]]:
         """Begin a transaction; gives the state in it, too, which says whether samples in it have expired."""
         moment = self.moment()
         with transaction(self.engine) as connection:
-            current = rows.state_of(connection)
-            atrest.check(connection, current.key_check)
+            current = self._enter(connection)
             expired_by = current.trust.hides_by(moment)
             if current.due(expired_by):
                 current = current._replace(expired_by=expired_by)
@@ -314,13 +440,13 @@ class Gallery:
         moment = self.moment()
         expired: list[str] = []
         with self.audit.outcomes() as begin, transaction(self.engine, write=True) as connection:
-            current = rows.state_of(connection)
-            atrest.check(connection, current.key_check)
+            current = self._enter(connection)
             erased_by = self._judged(connection, current.trust, moment).erases_by(moment)
             if erases := current.due(erased_by):
-                expired = rows.remove(connection, gone_by(erased_by))
-                persons.remove(connection, persons_table.c.expires_at <= erased_by)
-                begin("expire", expired)
+                expired = rows.remove(connection, gone_by(current.gallery, erased_by))
+                over = sa.and_(persons.inside(connection), persons_table.c.expires_at <= erased_by)
+                gone = persons.remove(connection, over)
+                begin("expire", expired, **({"persons": gone} if gone else {}))
             yield connection, begin
         if erases:
             empty_log(self.engine)
@@ -346,10 +472,24 @@ class Gallery:
             return timedelta(0)
         return timedelta(seconds=self._clock.steady_s() - self._looked_at_s)
 
-    def _remove(self, which: sa.ColumnElement[bool]) -> list[str]:
+    def _search(self) -> Search:
+        """Return what searches this gallery, made when it is first needed."""
+        return self._searches.get(self.name) or self._searches.setdefault(self.name, self._make_search())
+
+    def _enter(self, connection: sa.Connection) -> State:
+        """Let a transaction be in this gallery, if it is there, and opened with its own key."""
+        try:
+            current = rows.enter(connection, self.name)
+        except NotFound:
+            self.forget()
+            raise
+        atrest.check(connection, current.key_check)
+        return current
+
+    def _remove(self, which: Callable[[sa.Connection], sa.ColumnElement[bool]]) -> list[str]:
         """Remove the samples that meet a condition. Returns their ids."""
         with self.writing() as (connection, begin):
-            ids = rows.remove(connection, which)
+            ids = rows.remove(connection, which(connection))
             if ids:
                 begin("delete", ids)
         empty_log(self.engine)
@@ -357,7 +497,8 @@ class Gallery:
 
     def _adopt(self, connection: sa.Connection, fingerprint: str, dimension: int, revision: int) -> None:
         """Make `fingerprint` that of the gallery, which must be empty or of the same model."""
-        current = connection.execute(sa.select(state.c.fingerprint)).scalar_one()
+        own = sa.select(galleries.c.fingerprint).where(galleries.c.key == gallery_of(connection))
+        current = connection.execute(own).scalar_one()
         if current == fingerprint:
             return
         if current is not None and rows.any_sample(connection):
@@ -367,8 +508,9 @@ class Gallery:
     def _clear(
         self, connection: sa.Connection, revision: int, fingerprint: str | None, dimension: int | None
     ) -> None:
-        self._search.clear(connection, dimension)
-        connection.execute(state.update().values(complete_since=revision, fingerprint=fingerprint))
+        self._search().clear(connection, dimension)
+        anew = {"complete_since": revision, "fingerprint": fingerprint}
+        connection.execute(rows.this_gallery(connection).values(anew))
 
 
 def _only(
@@ -386,11 +528,11 @@ def _spelling(sample: Sample, name: str) -> str | None:
     return sample.name if sample.name != name else None
 
 
-def _which(name: str | None, person: str | None) -> sa.ColumnElement[bool] | None:
+def _which(connection: sa.Connection, name: str | None, person: str | None) -> sa.ColumnElement[bool] | None:
     """Tell the samples with a name, or of the person with an id; None: all of them."""
     if person is not None:
-        return persons.of_person(person)
-    return None if name is None else persons.of_name(name)
+        return persons.of_person(connection, person)
+    return None if name is None else persons.of_name(connection, name)
 
 
 def _mismatch() -> GalleryModelMismatch:

@@ -13,7 +13,7 @@ from pgvector.sqlalchemy import VECTOR
 from recognition.faces import Sample
 from recognition.gallery.clock import Trust
 
-VERSION = "0007"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0010"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -50,9 +50,14 @@ galleries = sa.Table(
     sa.Column("key", Key, primary_key=True, autoincrement=True),
     sa.Column("name", Id, nullable=False, unique=True),
     sa.Column("created", sa.DateTime, nullable=False),  # UTC
-    sqlite_autoincrement=True,
+    sa.Column("revision", sa.BigInteger, nullable=False, server_default="0"),
+    # Rows and tombstones tell every change since this revision; an index that is older starts anew.
+    sa.Column("complete_since", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("fingerprint", sa.Text),  # of the vectors of its samples
+    sa.Column("indexed", sa.Integer),  # values of the vectors in PostgreSQL's index of them; null: none
+    sqlite_autoincrement=True,  # a key is never given twice
 )
-DEFAULT = 1  # the key of the gallery `default`, which is there from the start
+DEFAULT_NAME, DEFAULT_KEY = "default", 1  # the gallery that is there from the start
 
 persons = sa.Table(
     "persons",
@@ -90,37 +95,55 @@ samples = sa.Table(
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("created", sa.DateTime, nullable=False),  # UTC
     sa.Column("modified", sa.DateTime, nullable=False),  # UTC
-    sa.Column("revision", sa.BigInteger, nullable=False, index=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.DateTime),  # UTC; null: never
+    sa.Column("quality", sa.Double),  # of the face, in [0, 1]; null: not known
+    sa.Column("picture", sa.LargeBinary),  # its digest, maybe encrypted; null: not known
     sa.Index("samples_by_id", "gallery", "sample_id", unique=True),
+    sa.Index("samples_by_revision", "gallery", "revision"),
     sqlite_autoincrement=True,
 )
 
 EXPIRES = samples.c.expires_at.is_not(None)
-sa.Index("samples_by_expiry", samples.c.expires_at, sqlite_where=EXPIRES, postgresql_where=EXPIRES)
+sa.Index(
+    "samples_by_expiry",
+    samples.c.gallery,
+    samples.c.expires_at,
+    sqlite_where=EXPIRES,
+    postgresql_where=EXPIRES,
+)
 PERSON_EXPIRES = persons.c.expires_at.is_not(None)
 sa.Index(
     "persons_by_expiry",
+    persons.c.gallery,
     persons.c.expires_at,
     sqlite_where=PERSON_EXPIRES,
     postgresql_where=PERSON_EXPIRES,
+)
+
+# A migration that copies the samples must copy these along: they go with the table that is dropped.
+faces = sa.Table(
+    "faces",
+    metadata,
+    sa.Column(
+        "sample", Key, sa.ForeignKey(samples.c.key, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("face", sa.LargeBinary, nullable=False),  # see kept.py; maybe encrypted
 )
 
 tombstones = sa.Table(
     "tombstones",
     metadata,
     sa.Column("key", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("revision", sa.BigInteger, nullable=False, index=True),
+    sa.Column("gallery", Key, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Index("tombstones_by_revision", "gallery", "revision"),
 )
 
 state = sa.Table(
     "gallery_state",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("revision", sa.BigInteger, nullable=False),
-    # Rows and tombstones tell every change since this revision; an index that is older starts anew.
-    sa.Column("complete_since", sa.BigInteger, nullable=False),
-    sa.Column("fingerprint", sa.Text),  # of the vectors in `samples`
     sa.Column("key_check", sa.LargeBinary),  # see atrest.py
     # See clock.py; the moments are in UTC.
     sa.Column("clock_seen", sa.DateTime),
@@ -130,15 +153,18 @@ state = sa.Table(
 
 
 class State(NamedTuple):
-    """What `gallery_state` says, and when the next sample and the next person expire.
+    """What is known of a gallery and of its database, and when its next sample and next person expire.
 
+    gallery: its key.
     version: of the tables; another than VERSION where a newer program has changed them under this one.
     """
 
+    gallery: int
     version: str
     revision: int
     complete_since: int
     fingerprint: str | None
+    indexed: int | None
     key_check: bytes | None
     trust: Trust
     next_expiry: datetime | None  # of a sample: UTC, naive; None: none expires
@@ -152,21 +178,32 @@ class State(NamedTuple):
         )
 
 
-# One row; the moments are read from the indexes above alone.
-STATE = sa.select(
-    sa.select(sa.column("version_num"))
-    .select_from(sa.table("alembic_version"))
-    .scalar_subquery()
-    .label("version"),
-    state.c.revision,
-    state.c.complete_since,
-    state.c.fingerprint,
-    state.c.key_check,
-    state.c.clock_seen,
-    state.c.clock_claimed,
-    state.c.clock_held_s,
-    sa.select(sa.func.min(samples.c.expires_at)).where(EXPIRES).scalar_subquery().label("next_expiry"),
-    sa.select(sa.func.min(persons.c.expires_at)).where(PERSON_EXPIRES).scalar_subquery().label("next_person"),
+def _next_expiry(table: sa.Table, which: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
+    theirs = table.c.gallery == galleries.c.key
+    return sa.select(sa.func.min(table.c.expires_at)).where(theirs, which).scalar_subquery()
+
+
+# One row, of the gallery called `name`; the moments are read from the indexes above alone.
+STATE = (
+    sa.select(
+        galleries.c.key,
+        sa.select(sa.column("version_num"))
+        .select_from(sa.table("alembic_version"))
+        .scalar_subquery()
+        .label("version"),
+        galleries.c.revision,
+        galleries.c.complete_since,
+        galleries.c.fingerprint,
+        galleries.c.indexed,
+        state.c.key_check,
+        state.c.clock_seen,
+        state.c.clock_claimed,
+        state.c.clock_held_s,
+        _next_expiry(samples, EXPIRES).label("next_expiry"),
+        _next_expiry(persons, PERSON_EXPIRES).label("next_person"),
+    )
+    .join_from(galleries, state, sa.true())
+    .where(galleries.c.name == sa.bindparam("name"))
 )
 
 # Samples with the name of their person.
@@ -181,20 +218,36 @@ SAMPLES = sa.select(
     samples.c.expires_at,
     persons.c.person_id,
     samples.c.spelling,
+    samples.c.quality,
 ).join_from(samples, persons, samples.c.person == persons.c.key)
 
 
-def expired(by: datetime | sa.BindParameter[datetime]) -> sa.ColumnElement[bool]:
-    """Tell the samples that have expired by a moment, or whose people have."""
-    own = samples.c.expires_at <= by
-    people = sa.select(persons.c.key).where(persons.c.expires_at <= by)
-    return sa.or_(sa.and_(samples.c.expires_at.is_not(None), own), samples.c.person.in_(people))
+def gallery_of(connection: sa.Connection) -> int:
+    """Return the key of the gallery that a transaction is in, as `rows.enter` has noted it.
+
+    Raises:
+        KeyError: it is in none; what it does would concern all galleries.
+    """
+    key: int = connection.get_execution_options()["gallery"]
+    return key
+
+
+def expired(
+    gallery: int | sa.BindParameter[int] | None, by: datetime | sa.BindParameter[datetime]
+) -> sa.ColumnElement[bool]:
+    """Tell the samples of a gallery, or of all, that have expired by a moment, or whose people have."""
+    own = sa.and_(EXPIRES, samples.c.expires_at <= by)
+    people = sa.select(persons.c.key).where(PERSON_EXPIRES, persons.c.expires_at <= by)
+    if gallery is not None:
+        own = sa.and_(samples.c.gallery == gallery, own)
+        people = people.where(persons.c.gallery == gallery)
+    return sa.or_(own, samples.c.person.in_(people))
 
 
 def sample_of(row: Any) -> Sample:
     """Turn a row of SAMPLES, or one that begins as they do, into a sample."""
     # By place: a search may match thousands, and a name takes as long to look up as a value to be read.
-    _, sample_id, name, metadata, action, created, modified, expires_at, person, spelling = row[:10]
+    _, sample_id, name, metadata, action, created, modified, expires_at, person, spelling, quality = row[:11]
     return Sample(
         sample_id,
         name,
@@ -205,16 +258,15 @@ def sample_of(row: Any) -> Sample:
         expires_at and expires_at.replace(tzinfo=UTC),
         person,
         spelling,
+        quality,
     )
 
 
 def state_of(row: Any) -> State:
     """Turn the row of STATE into a state."""
     trust = Trust(row.clock_seen, row.clock_claimed, timedelta(seconds=row.clock_held_s))
-    expiries = (row.next_expiry, row.next_person)
-    return State(
-        row.version, row.revision, row.complete_since, row.fingerprint, row.key_check, trust, *expiries
-    )
+    # By place, as in `sample_of`: every transaction begins with it.
+    return State._make((*row[:7], trust, row.next_expiry, row.next_person, None))
 
 
 def naive_utc(moment: datetime) -> datetime:

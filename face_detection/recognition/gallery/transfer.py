@@ -1,11 +1,12 @@
-"""A gallery leaves as a portable file, and comes in from one; and what must always hold of its database."""
+"""A gallery leaves as a portable file, and comes in from one; and what must always hold of a database."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -15,15 +16,16 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
-from recognition.errors import AmbiguousName, GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Person
-from recognition.gallery import people, portable
-from recognition.gallery.atrest import dimension_of, vector_of
-from recognition.gallery.database import transaction
-from recognition.gallery.persons import has_samples, of_person
-from recognition.gallery.rows import state_of, unexpired
+from recognition.errors import AmbiguousName, DamagedGallery, GalleryModelMismatch, GalleryUnavailable
+from recognition.faces import KeptFace, Person
+from recognition.gallery import face_rows, people, portable
+from recognition.gallery.atrest import dimension_of, picture_of, vector_of
+from recognition.gallery.galleries import names
+from recognition.gallery.persons import has_samples, of_person, row_of
+from recognition.gallery.persons import inside as inside_people
+from recognition.gallery.rows import inside, unexpired
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import SAMPLES, persons, sample_of, samples, tombstones
+from recognition.gallery.tables import SAMPLES, faces, persons, sample_of, samples, tombstones
 from recognition.names import unnamed
 from serving.errors import NotFound
 
@@ -52,36 +54,38 @@ def unseen(part: str, total: int | None) -> AbstractContextManager[portable.Adva
     return nullcontext(lambda samples: None)
 
 
-def export(gallery: Gallery) -> Iterator[bytes]:
+def export(gallery: Gallery, *, faces: bool = False) -> Iterator[bytes]:
     """Render a gallery as a portable file, piece by piece, in the memory that a thousand samples take.
 
     It begins at once, and ends, for the audit log too, with the last piece or when it is closed.
+
+    faces: with what is kept of them.
 
     Raises:
         NotFound: it is empty; at once.
         AuditUnavailable: the audit log cannot be written; at once.
         GalleryUnavailable: the database cannot be reached or is locked; at once, or between two pieces.
     """
-
-    return _begun(_pieces(gallery, header(gallery.engine), None))
+    return _begun(_pieces(gallery, replace(header(gallery), faces=faces), None))
 
 
 def export_person(gallery: Gallery, person_id: str) -> Iterator[bytes]:
-    """Render all that is stored of one person in the same way.
+    """Render all that is stored of one person in the same way, kept faces included.
 
     Raises:
         NotFound: there is no such person; at once.
         AuditUnavailable, GalleryUnavailable: as for `export`.
     """
-    people.get(gallery, person_id)
-    return _begun(_pieces(gallery, _header(gallery.engine) or NOTHING, person_id))
+    with gallery.reading() as (connection, current):
+        row_of(connection, person_id, current.expired_by)
+    return _begun(_pieces(gallery, replace(_header(gallery) or NOTHING, faces=True), person_id))
 
 
 def _pieces(gallery: Gallery, of: portable.Header, person: str | None) -> Iterator[bytes]:
     with gallery.audit.outcomes() as begin:
         begin("export", gallery.count(person=person), **({} if person is None else {"person": person}))
         yield b""  # taken by _begun: only a generator that has started notices that it is closed
-        page = partial(entries, gallery.engine, of, expired_by=gallery.moment(), person=person)
+        page = partial(entries, gallery, of, expired_by=gallery.moment(), person=person)
         yield from (piece for piece, _ in portable.pieces(of, page))
 
 
@@ -90,13 +94,14 @@ def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
     return pieces
 
 
-def export_to(gallery: Gallery, file: Path, progress: Progress = unseen) -> int:
-    """Write a gallery as a portable file; a broken-off export of the same model goes on where it stopped.
+def export_to(gallery: Gallery, file: Path, progress: Progress = unseen, *, faces: bool = False) -> int:
+    """Write a gallery as a portable file; a broken-off export of the same kind goes on where it stopped.
 
     Args:
         gallery: whose samples are written.
         file: is there when all is written; until then it has `.part` behind its name.
         progress: shows it.
+        faces: with what is kept of them.
 
     Returns:
         The number of samples in the file.
@@ -105,13 +110,13 @@ def export_to(gallery: Gallery, file: Path, progress: Progress = unseen) -> int:
         NotFound: the gallery is empty.
         AuditUnavailable: the audit log cannot be written.
         GalleryUnavailable: the database cannot be reached or is locked.
-        DamagedGallery: the broken-off export is of another model.
+        DamagedGallery: the broken-off export is of another model, or one of them is with faces.
         OSError: the file cannot be written.
     """
-    of, total = header(gallery.engine), gallery.count()
+    of, total = replace(header(gallery), faces=faces), gallery.count()
     with gallery.audit.outcomes() as begin, progress("exporting", total) as advance:
         begin("export", total)
-        page = partial(entries, gallery.engine, of, expired_by=gallery.moment())
+        page = partial(entries, gallery, of, expired_by=gallery.moment())
         return portable.write(file, of, page, advance)
 
 
@@ -120,18 +125,21 @@ def import_file(
     file: IO[bytes],
     check_comparable: Callable[[str, int], None] = lambda fingerprint, dimension: None,
     progress: Progress = unseen,
+    *,
+    keep_faces: bool = True,
 ) -> Imported:
     """Store what is in a portable file, once all of it is checked, a thousand lines in one transaction.
 
     A sample or a person that is there in the same or a newer state stays as it is, so what was broken off can
-    simply be started again. People are told by their ids; samples of files that have none go to the one
-    person of their name.
+    simply be started again. One that is replaced has the face that the file has of it, or none. People are
+    told by their ids; samples of files that have none go to the one person of their name.
 
     Args:
         gallery: empty, or of the same model.
         file: that can be read from its beginning.
         check_comparable: raises where vectors of this fingerprint and dimension cannot be used here.
         progress: shows it.
+        keep_faces: whether the faces that the file has are stored, too.
 
     Raises:
         DamagedGallery: the file is not whole, or was changed; nothing is stored.
@@ -147,14 +155,17 @@ def import_file(
         of, count = portable.check(file, advance)
     if of.fingerprint is not None and of.dimension is not None:
         check_comparable(of.fingerprint, of.dimension)
-    if _header(gallery.engine) not in (None, of) and of.fingerprint is not None:
+    at_once = _at_once(of)
+    if _header(gallery) not in (None, replace(of, faces=False)) and of.fingerprint is not None:
         raise GalleryModelMismatch("The gallery was made with another embedding model than the file.")
     imported = without_name = 0
     with gallery.audit.outcomes() as begin, progress("importing", count) as advance:
         begin("import", count)  # each step has its own lines of what is stored
         checked = portable.read(file)
-        while some := list(islice(checked, ROWS_AT_ONCE)):
+        while some := list(islice(checked, at_once)):
             records = [entry for entry in some if not isinstance(entry, Person)]
+            if not keep_faces:
+                records = [(replace(sample, face=None), vector) for sample, vector in records]
             without_name += sum(sample.name == unnamed(sample.id) for sample, _ in records)
             imported += _store(gallery, records, str(of.fingerprint))
             people.restore(gallery, [entry for entry in some if isinstance(entry, Person)])
@@ -173,23 +184,24 @@ def _store(gallery: Gallery, records: Sequence[portable.Record], fingerprint: st
     return len(stored.people)
 
 
-def header(engine: sa.Engine) -> portable.Header:
+def header(gallery: Gallery) -> portable.Header:
     """Tell what the gallery's vectors are.
 
     Raises:
         NotFound: it has neither samples nor people.
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    if (of := _header(engine)) is not None:
+    if (of := _header(gallery)) is not None:
         return of
-    with transaction(engine) as connection:
-        if connection.execute(sa.select(persons.c.key).limit(1)).first() is None:
+    with gallery.reading() as (connection, _):
+        anybody = sa.select(persons.c.key).where(inside_people(connection)).limit(1)
+        if connection.execute(anybody).first() is None:
             raise NotFound("The gallery is empty.")
     return NOTHING
 
 
 def entries(
-    engine: sa.Engine,
+    gallery: Gallery,
     of: portable.Header,
     after: portable.Place | None,
     *,
@@ -199,7 +211,7 @@ def entries(
     """Return what comes next in a file: samples, with their vectors, and then people.
 
     Args:
-        engine, of, expired_by: as for `records`.
+        gallery, of, expired_by: as for `records`.
         after: the place of what came before; None: the first ones.
         person: the id of the one whose they are; None: everybody's.
 
@@ -207,13 +219,13 @@ def entries(
         GalleryUnavailable: the database cannot be reached or is locked.
     """
     in_people, last = after or (False, None)
-    if not in_people and (page := records(engine, of, last, expired_by=expired_by, person=person)):
+    if not in_people and (page := records(gallery, of, last, expired_by=expired_by, person=person)):
         return page
-    return people.next_by_id(engine, last if in_people else None, ROWS_AT_ONCE, expired_by, person)
+    return people.next_by_id(gallery, last if in_people else None, ROWS_AT_ONCE, expired_by, person)
 
 
 def records(
-    engine: sa.Engine,
+    gallery: Gallery,
     of: portable.Header,
     after: str | None,
     *,
@@ -223,9 +235,9 @@ def records(
     """Return the next samples by id, after this id, with their vectors, float32 (d,).
 
     Args:
-        engine: of the gallery.
-        of: only vectors of this model, even if the gallery has become another model's meanwhile. Damaged
-            ones are left out, and named in the log.
+        gallery: whose samples they are.
+        of: only vectors of this model, even if the gallery has become another model's meanwhile; with kept
+            faces if it says so. What is damaged is left out, and named in the log.
         after: an id; None: the first ones.
         expired_by: a moment, naive UTC; what has expired by then is left out.
         person: the id of the one whose they are; None: everybody's.
@@ -233,14 +245,16 @@ def records(
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    query = SAMPLES.add_columns(samples.c.vector, samples.c.fingerprint).where(
-        samples.c.fingerprint == of.fingerprint
-    )
-    if person is not None:
-        query = query.where(of_person(person))
-    query = unexpired(query.order_by(samples.c.sample_id).limit(ROWS_AT_ONCE), expired_by)
+    columns = samples.c.vector, samples.c.fingerprint, samples.c.picture
+    query = SAMPLES.add_columns(*columns).where(samples.c.fingerprint == of.fingerprint)
+    if of.faces:
+        query = query.add_columns(faces.c.face).outerjoin(faces, faces.c.sample == samples.c.key)
+    query = query.order_by(samples.c.sample_id).limit(_at_once(of))
     page: list[portable.Record] = []
-    with transaction(engine) as connection:
+    with gallery.reading() as (connection, _):
+        query = unexpired(connection, query.where(inside(connection)), expired_by)
+        if person is not None:
+            query = query.where(of_person(connection, person))
         while not page:  # an empty page is the last one
             rows = connection.execute(
                 query if after is None else query.where(samples.c.sample_id > after)
@@ -252,32 +266,61 @@ def records(
                 if fault := _fault_of(connection, row, of.dimension or 0):
                     log.error("sample %r is not exported: %s", row.sample_id, fault)
                 else:
-                    page.append((sample_of(row), vector_of(connection, row)))
+                    sample = replace(sample_of(row), picture=picture_of(connection, row))
+                    if of.faces:
+                        sample = replace(sample, face=_face_of(connection, row))
+                    page.append((sample, vector_of(connection, row)))
     return page
 
 
-def faults(engine: sa.Engine) -> Iterator[str]:
-    """Check the database against what must always hold of it: one sentence for each fault.
+def _at_once(of: portable.Header) -> int:
+    """Tell how many samples are read or stored at once: with faces they take 20 times the memory."""
+    return face_rows.ROWS_AT_ONCE if of.faces else ROWS_AT_ONCE
+
+
+def _face_of(connection: sa.Connection, row: Any) -> KeptFace | None:
+    try:
+        return face_rows.face_of(connection, row)
+    except DamagedGallery as e:
+        log.error("sample %r is exported without its face: %s", row.sample_id, e.detail)
+        return None
+
+
+def faults(gallery: Gallery) -> Iterator[str]:
+    """Check a database, with all galleries, against what must always hold of it: one sentence for each fault.
+
+    gallery: one of the database.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    with transaction(engine) as connection:
-        if engine.dialect.name == "sqlite":
+    with gallery.reading() as (connection, _):
+        if connection.dialect.name == "sqlite":
             results = connection.exec_driver_sql("PRAGMA integrity_check").scalars()
             yield from (f"SQLite: {result}" for result in results if result != "ok")
-        current = state_of(connection)
+        strays = sa.select(samples.c.sample_id).join(persons, samples.c.person == persons.c.key)
+        for sample_id in connection.execute(strays.where(samples.c.gallery != persons.c.gallery)).scalars():
+            yield f"sample {sample_id!r}: its person is of another gallery"
+    for name in names(gallery):
+        with suppress(NotFound):  # deleted meanwhile
+            yield from _faults_of(gallery.of(name))
+
+
+def _faults_of(gallery: Gallery) -> Iterator[str]:
+    """Check one gallery of the database."""
+    with gallery.reading() as (connection, current):
         buried = sa.select(sa.func.count()).select_from(
             tombstones.join(samples, tombstones.c.key == samples.c.key)
         )
+        buried = buried.where(inside(connection))
         if connection.execute(buried).scalar_one():
             yield "a deleted sample is still there"
-        alone = sa.select(persons.c.person_id).where(persons.c.by_hand.is_(False))
+        alone = sa.select(persons.c.person_id).where(inside_people(connection), persons.c.by_hand.is_(False))
         for person_id in connection.execute(alone.where(~has_samples())).scalars():
             yield f"person {person_id!r}: enrolled, and without a sample"
-        every = sa.select(samples).order_by(samples.c.key).execution_options(yield_per=ROWS_AT_ONCE)
+        every = sa.select(samples).where(inside(connection)).order_by(samples.c.sample_id)
         dimension = dimension_of(connection) or 0
-        for row in connection.execute(every):
+        for row in connection.execute(every.execution_options(yield_per=ROWS_AT_ONCE)):
             fault = _fault_of(connection, row, dimension)
             for wrong, what in (
                 (fault is not None, fault),
@@ -287,11 +330,14 @@ def faults(engine: sa.Engine) -> Iterator[str]:
             ):
                 if wrong:
                     yield f"sample {row.sample_id!r}: {what}"
+        for sample_id, damage in face_rows.faults(connection):
+            yield f"sample {sample_id!r}: {damage}"
 
 
-def _header(engine: sa.Engine) -> portable.Header | None:
-    with transaction(engine) as connection:
-        fingerprint = connection.execute(sa.select(samples.c.fingerprint).limit(1)).scalar()
+def _header(gallery: Gallery) -> portable.Header | None:
+    with gallery.reading() as (connection, _):
+        one = sa.select(samples.c.fingerprint).where(inside(connection)).limit(1)
+        fingerprint = connection.execute(one).scalar()
         dimension = dimension_of(connection)
         return None if dimension is None else portable.Header(str(fingerprint), dimension)
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from recognition.errors import AuditUnavailable, GalleryUnavailable
+from recognition.gallery.galleries import names
 from recognition.gallery.store import Gallery
+from serving.errors import NotFound
 
 EVERY_S = 60.0
 
@@ -14,6 +16,7 @@ EVERY_S = 60.0
 def keep_up(gallery: Gallery, wait: Callable[[float], bool]) -> None:
     """Remove what has expired, from the database and from this process's memory, every minute.
 
+    gallery: and all others of its database; those that were deleted leave the memory, too.
     wait: waits for so many seconds; returns True when there is nothing more to do.
     """
     while not wait(EVERY_S):
@@ -21,3 +24,6 @@ def keep_up(gallery: Gallery, wait: Callable[[float], bool]) -> None:
             GalleryUnavailable, AuditUnavailable
         ):  # requests tell of it; the next time may go better
             gallery.load()
+            for name in (gallery.searched() | set(names(gallery))) - {gallery.name}:
+                with suppress(NotFound):
+                    gallery.of(name).refresh()

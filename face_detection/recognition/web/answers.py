@@ -52,6 +52,14 @@ Reasons = Annotated[
 ]
 
 
+@with_config(ConfigDict(extra="allow"))  # what goes with a code
+class PictureWarning(TypedDict):
+    """Something worth knowing of a picture that was processed nevertheless."""
+
+    code: Annotated[str, Field(description="For programs: `several_faces`, `looks_like`, `truncated`, ...")]
+    detail: Annotated[str, Field(description="For people.")]
+
+
 class Fault(TypedDict):
     """Why one picture of an enrolment failed."""
 
@@ -63,14 +71,9 @@ class Fault(TypedDict):
     file: NotRequired[FileName]
     quality: NotRequired[Quality]
     reasons: NotRequired[Reasons]
-
-
-@with_config(ConfigDict(extra="allow"))  # what goes with a code
-class PictureWarning(TypedDict):
-    """Something worth knowing of a picture that was processed nevertheless."""
-
-    code: Annotated[str, Field(description="For programs: `several_faces`, `truncated`, ...")]
-    detail: Annotated[str, Field(description="For people.")]
+    warnings: NotRequired[
+        Annotated[list[PictureWarning], Field(description="With `strict`: what would have been warned of.")]
+    ]
 
 
 class SampleSeen(TypedDict):
@@ -96,6 +99,16 @@ class Enrolled(TypedDict):
     samples: Annotated[
         dict[str, SampleSeen], Field(description="What was seen in the picture, for each id in `success`.")
     ]
+
+
+class Corrected(SampleSeen):
+    """The new sample, and what became of the one that its face was taken for."""
+
+    id: Annotated[str, Field(description="Of the new sample.")]
+    moved: Annotated[
+        list[str], Field(description="The id of the wrong sample, if it is the right person's now.")
+    ]
+    removed: Annotated[list[str], Field(description="The id of the wrong sample, if it is removed.")]
 
 
 class Candidate(TypedDict):
@@ -186,6 +199,7 @@ class StoredSample(TypedDict):
     created: Time
     modified: Time
     expires_at: Annotated[str | None, Field(description="ISO 8601, UTC; null: never.")]
+    quality: Annotated[Quality | None, Field(description="Of the face; null: not known.")]
 
 
 class Samples(TypedDict):
@@ -205,9 +219,45 @@ class Person(TypedDict):
     name: Annotated[str, Field(description="Others may have it, too.")]
     metadata: Annotated[JsonValue, Field(description="What was stored with the person; null: nothing.")]
     samples: Total
+    sample: Annotated[
+        str | None, Field(description="The id of the first of them, to show the person; null: none.")
+    ]
     created: Time
     modified: Time
     expires_at: Annotated[str | None, Field(description="ISO 8601, UTC; null: never.")]
+
+
+class Emptied(TypedDict):
+    """Who went with a merge, and what the merge was."""
+
+    id: Annotated[str, Field(description="The person's own id.")]
+    name: Annotated[str, Field(description="Others may have it, too.")]
+    metadata: Annotated[JsonValue, Field(description="What was stored with the person; null: nothing.")]
+    samples: Annotated[int, Field(ge=0, description="How many samples have moved.")]
+    created: Time
+    expires_at: Annotated[str | None, Field(description="ISO 8601, UTC; null: never.")]
+    by_hand: Annotated[bool, Field(description="Whether the person would have stayed without samples.")]
+    revision: Annotated[int, Field(ge=0, description="Of the gallery, from the merge.")]
+
+
+class Merged(Person):
+    """Who has all samples now."""
+
+    merged: Annotated[
+        Emptied, Field(description="Who is gone: what `/unmerge` takes to take the merge back.")
+    ]
+
+
+class Unmerged(Person):
+    """Who is back after a merge."""
+
+    left: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How many samples have been changed since, and stay with whoever has them now.",
+        ),
+    ]
 
 
 class Persons(TypedDict):
@@ -220,6 +270,28 @@ class Persons(TypedDict):
     ]
 
 
+class Place(TypedDict):
+    """Where something was, and what has become of it there."""
+
+    place: Annotated[str, Field(description="Which part of the gallery, in words.")]
+    state: Annotated[str, Field(description="What has become of it, in words.")]
+
+
+class Gallery(TypedDict):
+    """A gallery, and how much is in it."""
+
+    name: Annotated[str, Field(description="What `gallery` in a query asks for.")]
+    samples: Total
+    persons: Annotated[int, Field(ge=0, description="How many people.")]
+    created: Time
+
+
+class Galleries(TypedDict):
+    """The galleries that the caller may see."""
+
+    galleries: Annotated[list[Gallery], Field(description="In the order of their names.")]
+
+
 class Receipt(TypedDict):
     """What was erased, where and when, and what this service cannot erase."""
 
@@ -227,8 +299,13 @@ class Receipt(TypedDict):
     samples: Annotated[list[str], Field(description="The ids of the samples that were erased.")]
     erased: Annotated[list[str], Field(description="What was stored of the person and of each sample.")]
     erased_at: Time
+    gallery: Annotated[str, Field(description="Out of which gallery.")]
     database: Annotated[str, Field(description="Its kind: sqlite or postgresql.")]
-    remains: Annotated[list[str], Field(description="What may still hold some of it.")]
+    places: Annotated[list[Place], Field(description="From where it was erased, and how.")]
+    remains: Annotated[list[str], Field(description="What may still hold some of it, in words.")]
+    after_restoring: Annotated[
+        str, Field(description="How to erase it again after a backup has brought it back, in words.")
+    ]
 
 
 class Erased(TypedDict):
@@ -252,9 +329,9 @@ class Cleared(TypedDict):
 
 
 class Deleted(TypedDict):
-    """The id of the sample that was removed."""
+    """The id of the sample, or the name of the gallery, that was removed."""
 
-    success: Annotated[list[str], Field(description="The id of the sample.")]
+    success: Annotated[list[str], Field(description="The id of the sample, or the name of the gallery.")]
 
 
 class Imported(TypedDict):

@@ -34,9 +34,21 @@ TIMES = {
     "modified": "2026-11-24T01:59:21.186000+00:00",
     "expires_at": None,
 }
-STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES}
+STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES, "quality": 0.93}
 NEW_PERSON = {"name": "Eileen Collins", "metadata": {"consent": "2026-11-24"}}
-PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, **TIMES}
+NEXT_PERSON = "WyJlaWxlZW4iLCJlaWxlZW4iLCIyMDI2LTAxLTMxVDEyOjAwOjAwKzAwOjAwIl0="
+GALLERY = {"name": "default", "samples": 92, "persons": 40, "created": "2026-01-31T12:00:00+00:00"}
+PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, "sample": "astronaut/1", **TIMES}
+MERGED = {
+    "id": "another",
+    "name": "E. Collins",
+    "metadata": None,
+    "samples": 2,
+    "created": TIMES["created"],
+    "expires_at": None,
+    "by_hand": True,
+    "revision": 17,
+}
 ERASED = {
     "success": ["eileen"],
     "receipt": {
@@ -44,15 +56,50 @@ ERASED = {
         "samples": ["astronaut/1"],
         "erased": ["the person's name, metadata and times"],
         "erased_at": "2026-11-24T01:59:21.186000+00:00",
+        "gallery": "default",
         "database": "sqlite",
-        "remains": ["backups and exports that were made before"],
+        "places": [{"place": "the rows of the database", "state": "overwritten"}],
+        "remains": ["backups and exports that were made before, encrypted ones, too"],
+        "after_restoring": "`recognition gallery replay-erasures` erases it again ...",
     },
+}
+SUSPECT = {"id": "astronaut/1", "person": "eileen", "name": "Eileen Collins", "quality": 0.93}
+EXAMINED = {
+    "findings": [
+        {
+            "id": '["unlike_own", "astronaut/1"]',
+            "what": "unlike_own",
+            "sure": 0.97,
+            "detail": "Eileen Collins's sample astronaut/1 is far from their others (13.20), and near to "
+            "Pamela Melroy's sample 7 (5.10).",
+            "samples": [SUSPECT, {"id": "7", "person": "pam", "name": "Pamela Melroy", "quality": None}],
+            "distance": 5.1,
+            "own": 13.2,
+            "advice": [
+                {"action": "move_sample", "person": "eileen", "sample": "astronaut/1", "into": "pam"},
+                {"action": "delete_sample", "person": "eileen", "sample": "astronaut/1", "into": None},
+            ],
+        }
+    ],
+    "examined": 92,
+    "total": 92,
+    "next": None,
 }
 ENROLLED = {
     "success": ["astronaut/1"],
     "fail": ["2"],
     "errors": {"2": {"code": "no_face", "detail": "No face was found in the picture."}},
     "samples": {"astronaut/1": {"person": "eileen", "faces": 1, "bbox": BOX, **QUALITY, "warnings": []}},
+}
+CORRECTED = {
+    "id": "astronaut/2",
+    "person": "eileen",
+    "faces": 1,
+    "bbox": BOX,
+    **QUALITY,
+    "warnings": [],
+    "moved": [],
+    "removed": ["astronaut/1"],
 }
 VERIFIED = {
     "verified": True,

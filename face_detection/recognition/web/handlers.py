@@ -11,7 +11,7 @@ from flask import Response, jsonify, request, send_from_directory
 from flask.typing import ResponseReturnValue
 
 from recognition.faces import Encoded
-from recognition.gallery import Gallery, transfer
+from recognition.gallery import Gallery, faces, transfer
 from recognition.service import Service
 from recognition.web import answers, render, wire
 from serving import bodies
@@ -26,6 +26,8 @@ JSON, JPEG, NDJSON = "application/json", "image/jpeg", "application/x-ndjson"
 RUNNING = "Face detection server is running."
 CLEARED = "Samples have been removed successfully"
 LEFT_OUT, WARNINGS = "X-Faces-Left-Out", "X-Picture-Warnings"
+FACE = "/face"  # ends the path of a sample's face
+PRIVATE = {"Cache-Control": "private, no-store"}
 AS_FILE = {"Content-Disposition": 'attachment; filename="gallery.jsonl"'}
 
 WithPicture = TypeVar("WithPicture", wire.RecogniseRequest, wire.DetectRequest)
@@ -37,6 +39,7 @@ class Parts:
     """What the handlers work with.
 
     notices: what is wrong beside; authentication: whether keys are asked for.
+    bound: whether the caller's key is for this gallery alone.
     """
 
     service: Service
@@ -44,6 +47,7 @@ class Parts:
     metrics: Metrics
     notices: Notices
     authentication: bool
+    bound: bool = False
 
 
 def page(_: Parts) -> ResponseReturnValue:
@@ -174,15 +178,35 @@ def delete_sample(parts: Parts, sample_id: str) -> ResponseReturnValue:
     return jsonify(answers.Deleted(success=[sample_id]))
 
 
+def show_face(parts: Parts, sample_id: str) -> ResponseReturnValue:
+    """Send the picture that is kept of a sample's face.
+
+    The path of a sample whose own id ends in `/face` shows that sample, as it always has.
+    """
+    sample_id = wire.parse_id(sample_id)
+    if (named_so := parts.gallery.get(f"{sample_id}{FACE}")) is not None:
+        parts.service.read("show", [named_so.id])
+        return jsonify(render.sample_answer(named_so))
+    kept = faces.get(parts.gallery, sample_id)
+    parts.service.read("show", [sample_id])
+    answer = Response(kept.jpeg, mimetype=JPEG, headers=PRIVATE)
+    answer.add_etag()
+    return answer.make_conditional(request)
+
+
 def export_samples(parts: Parts) -> ResponseReturnValue:
     """Write the gallery, with its vectors, as a file."""
-    return Response(transfer.export(parts.gallery), mimetype=NDJSON, headers=AS_FILE)
+    asked = wire.parse_text(wire.ExportQuery, query())
+    pieces = transfer.export(parts.gallery, faces=asked.faces)
+    return Response(pieces, mimetype=NDJSON, headers=AS_FILE)
 
 
 def import_samples(parts: Parts) -> ResponseReturnValue:
     """Store the samples of such a file, unless newer ones are there."""
     with bodies.as_file("file", NDJSON, OCTETS) as file:
-        outcome = transfer.import_file(parts.gallery, file, parts.service.check_comparable)
+        outcome = transfer.import_file(
+            parts.gallery, file, parts.service.check_comparable, keep_faces=parts.service.enroller.keep_faces
+        )
     return jsonify(render.import_answer(*outcome))
 
 

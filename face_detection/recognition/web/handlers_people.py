@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from recognition.gallery import people, transfer
-from recognition.web import render, wire, wire_people
+from recognition.gallery import doctor, people, transfer, unmerging
+from recognition.web import receipts, render, render_doctor, wire, wire_people
 from recognition.web.handlers import NDJSON, Parts
 from serving import bodies
 from serving.routes import query
@@ -26,7 +26,12 @@ def make_person(parts: Parts) -> ResponseReturnValue:
     """Make a person without samples, who stays until they are removed or expire."""
     new = wire.parse_json(wire_people.NewPerson, bodies.json())
     person = people.make(
-        parts.gallery, new.name, person_id=new.id, metadata=new.metadata, expires_at=new.expires_at
+        parts.gallery,
+        new.name,
+        person_id=new.id,
+        metadata=new.metadata,
+        expires_at=new.expires_at,
+        kept_for=parts.service.enroller.kept_for,
     )
     return jsonify(render.person_answer(person))
 
@@ -47,14 +52,26 @@ def delete_person(parts: Parts, person_id: str) -> ResponseReturnValue:
     """Remove a person with all samples."""
     receipt = wire.parse_text(wire_people.ErasureQuery, query()).receipt
     erasure = people.delete(parts.gallery, wire_people.parse_person_id(person_id))
-    return jsonify(render.erasure_answer(erasure, receipt=receipt))
+    return jsonify(receipts.erasure_answer(erasure, receipt=receipt))
 
 
 def merge_person(parts: Parts, person_id: str) -> ResponseReturnValue:
     """Give all samples of a person to another, and remove the emptied one."""
     person_id = wire_people.parse_person_id(person_id)
     into = wire.parse_json(wire_people.Merge, bodies.json()).into
-    return jsonify(render.person_answer(people.merge(parts.gallery, person_id, into)))
+    return jsonify(render.merge_answer(people.merge(parts.gallery, person_id, into)))
+
+
+def unmerge_person(parts: Parts, person_id: str) -> ResponseReturnValue:
+    """Take a merge back: who was emptied is there again, with the samples that nobody has changed since.
+
+    The body is `merged` of the merge's answer. Samples that somebody has changed, moved or enrolled anew
+    meanwhile stay as and where they are.
+    """
+    person_id = wire_people.parse_person_id(person_id)
+    asked = wire.parse_json(wire_people.Unmerge, bodies.json())
+    unmerged = unmerging.unmerge(parts.gallery, person_id, asked.emptied(), asked.revision)
+    return jsonify(render.unmerge_answer(unmerged))
 
 
 def export_person(parts: Parts, person_id: str) -> ResponseReturnValue:
@@ -84,3 +101,33 @@ def upload_samples(parts: Parts) -> ResponseReturnValue:
         for enrolment, (name, _) in zip(enrolments, pictures, strict=True)
     }
     return jsonify(render.enrolment_answer(report, files))
+
+
+def correct(parts: Parts) -> ResponseReturnValue:
+    """Enrol a face that was taken for somebody else's, and put right the sample that it was taken for.
+
+    The face is the new sample of whose it is, told by `name` or `person`. All is done, or nothing.
+    """
+    ((_, picture),) = bodies.several("file")
+    with parts.service.admission():
+        enrolment, mistaken = wire_people.parse_correction(request.form, picture)
+        seen = parts.service.correct(enrolment, mistaken)
+    return jsonify(render.correction_answer(enrolment.id, seen, mistaken))
+
+
+def examine(parts: Parts) -> ResponseReturnValue:
+    """Look for what may be wrong in the gallery, part by part.
+
+    Each part looks at the next samples, and compares them with all others. Whoever wants all findings asks
+    for one part after the other, puts them together by `id`, and in order by `sure`.
+    """
+    asked = wire.parse_text(wire_people.DoctorQuery, query())
+    with parts.service.admission():
+        part = doctor.examine(
+            parts.gallery,
+            parts.service.scale(),
+            limit=asked.limit,
+            after=asked.after,
+            give_way=parts.service.admission.give_way,
+        )
+    return jsonify(render_doctor.examination_answer(part))

@@ -13,8 +13,8 @@ from serving.metrics import Metrics
 class Counted(Protocol):
     """What knows how many samples there are."""
 
-    def count(self) -> int:
-        """Count them."""
+    def total(self) -> int:
+        """Count them, in all galleries."""
         ...
 
 
@@ -36,6 +36,6 @@ def create(gallery: Counted) -> Metrics:
 def _size(gallery: Counted) -> list[Metric]:
     """Measure the gallery; nothing while it cannot be reached."""
     try:
-        return [GaugeMetricFamily("recognition_samples", "Samples enrolled.", gallery.count())]
+        return [GaugeMetricFamily("recognition_samples", "Samples enrolled.", gallery.total())]
     except GalleryUnavailable:
         return []

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from recognition.errors import AmbiguousName, LowQuality
-from recognition.faces import Box, Face, Person, Quality, Sample
+from recognition.errors import AmbiguousName, Doubtful, LowQuality
+from recognition.faces import Box, Face, Mistaken, Person, Quality, Sample
 from recognition.results import (
     Detection,
     EnrolledPicture,
     EnrolmentReport,
-    Erasure,
+    GallerySummary,
+    Merged,
     PersonPage,
     Readiness,
     Recognition,
     SamplePage,
+    Unmerged,
     Verification,
 )
 from recognition.web import answers
@@ -38,9 +40,6 @@ from recognition.web.wire import RecogniseOptions
 from serving.errors import Failure
 from serving.notices import Notice
 from serving.remarks import Remark
-
-ERASED = ("the person's name, metadata and times", "of each sample its vector, metadata, action and times")
-REMAINS = ("backups and exports that were made before", "lines of the audit log, which have these ids")
 
 
 def bbox(box: Box) -> str:
@@ -69,6 +68,9 @@ def _fault(error: Failure, file: str | None) -> Fault:
         fault["persons"] = list(error.persons)
     if isinstance(error, LowQuality) and error.quality:
         fault["quality"], fault["reasons"] = error.quality.value, _reasons(error.quality)
+    if isinstance(error, Doubtful) and error.remarks:
+        fault["code"] = error.remarks[0].code
+        fault["warnings"] = [_warning(remark) for remark in error.remarks]
     if file is not None:
         fault["file"] = file
     return fault
@@ -205,6 +207,7 @@ def sample_answer(sample: Sample) -> StoredSample:
         "created": sample.created.isoformat(),
         "modified": sample.modified.isoformat(),
         "expires_at": sample.expires_at.isoformat() if sample.expires_at else None,
+        "quality": sample.quality,
     }
 
 
@@ -215,6 +218,7 @@ def person_answer(person: Person) -> answers.Person:
         "name": person.name,
         "metadata": person.metadata,
         "samples": person.samples,
+        "sample": person.sample,
         "created": person.created.isoformat(),
         "modified": person.modified.isoformat(),
         "expires_at": person.expires_at.isoformat() if person.expires_at else None,
@@ -230,19 +234,54 @@ def persons_answer(page: PersonPage) -> answers.Persons:
     }
 
 
-def erasure_answer(erasure: Erasure, *, receipt: bool) -> answers.Erased:
-    """Render the answer to the removal of a person."""
-    answer: answers.Erased = {"success": [erasure.person]}
-    if receipt:
-        answer["receipt"] = {
-            "person": erasure.person,
-            "samples": erasure.samples,
-            "erased": list(ERASED),
-            "erased_at": erasure.erased_at.isoformat(),
-            "database": erasure.database,
-            "remains": list(REMAINS),
-        }
-    return answer
+def merge_answer(merged: Merged) -> answers.Merged:
+    """Render who has all samples now, and what takes the merge back."""
+    emptied = merged.emptied
+    return {
+        **person_answer(merged.person),
+        "merged": {
+            "id": emptied.id,
+            "name": emptied.name,
+            "metadata": emptied.metadata,
+            "samples": emptied.samples,
+            "created": emptied.created.isoformat(),
+            "expires_at": emptied.expires_at.isoformat() if emptied.expires_at else None,
+            "by_hand": emptied.by_hand,
+            "revision": merged.revision,
+        },
+    }
+
+
+def unmerge_answer(unmerged: Unmerged) -> answers.Unmerged:
+    """Render who is back after a merge."""
+    return {**person_answer(unmerged.person), "left": unmerged.left}
+
+
+def correction_answer(
+    sample_id: str, picture: EnrolledPicture, mistaken: Mistaken | None
+) -> answers.Corrected:
+    """Render the new sample, and what became of the one that its face was taken for."""
+    return {
+        **_seen(picture, None),
+        "id": sample_id,
+        "moved": [mistaken.sample] if mistaken and mistaken.then == "move" else [],
+        "removed": [mistaken.sample] if mistaken and mistaken.then == "remove" else [],
+    }
+
+
+def gallery_answer(gallery: GallerySummary) -> answers.Gallery:
+    """Render how much is in a gallery."""
+    return {
+        "name": gallery.name,
+        "samples": gallery.samples,
+        "persons": gallery.persons,
+        "created": gallery.created.isoformat(),
+    }
+
+
+def galleries_answer(galleries: Iterable[GallerySummary]) -> answers.Galleries:
+    """Render the list of galleries."""
+    return {"galleries": [gallery_answer(gallery) for gallery in galleries]}
 
 
 def import_answer(imported: int, unchanged: int, unnamed: int) -> Imported:

@@ -9,10 +9,12 @@ from pydantic import Field
 
 from recognition import errors
 from recognition.web import answers, examples, handlers, wire
+from recognition.web.routes_galleries import GALLERIES
 from recognition.web.routes_people import PEOPLE
 from serving.errors import (
     DiskFull,
     Failure,
+    Forbidden,
     ImageTooLarge,
     InvalidImage,
     InvalidRequest,
@@ -27,9 +29,12 @@ STATUS: dict[type[Failure], int] = {
     errors.NoFace: 400,
     errors.SeveralFaces: 400,
     errors.LowQuality: 400,
+    errors.Doubtful: 400,
     errors.DamagedGallery: 400,
     errors.AmbiguousName: 409,
     errors.PersonExists: 409,
+    errors.ChangedMeanwhile: 409,
+    errors.GalleryExists: 409,
     errors.GalleryModelMismatch: 409,
     errors.EmbeddingUnavailable: 503,
     errors.GalleryUnavailable: 503,
@@ -41,22 +46,35 @@ FILE_TYPES = ("text/javascript", "application/javascript", "text/css", HTML, "im
 PAGE_FILES = Literal[
     "api.js",
     "app.js",
+    "avatar.js",
     "boxes.js",
     "camera.js",
+    "check.js",
+    "chooser.js",
     "compare.js",
+    "correction.js",
+    "details.js",
     "elements.js",
     "enrol.js",
     "errors.js",
     "faces.js",
+    "file-names.js",
     "gallery.js",
     "icon.svg",
     "index.html",
+    "pages.js",
     "panel.js",
+    "people-api.js",
+    "people.css",
+    "people.js",
+    "person.js",
+    "picker.js",
     "pictures.js",
     "ready.jpg",
     "recognise.js",
     "strip.js",
     "style.css",
+    "undo.js",
     "views.css",
 ]
 PAGE_FILE = Annotated[PAGE_FILES, Field(description="What the page asks for.", examples=["app.js"])]
@@ -67,9 +85,8 @@ WARNINGS = {
 }
 BODY = (InvalidRequest, UnsupportedMediaType, Overloaded, DiskFull)
 PICTURE = (*BODY, InvalidImage, ImageTooLarge)
-SAMPLES = (errors.GalleryUnavailable, errors.AuditUnavailable)
+SAMPLES = (NotFound, errors.GalleryUnavailable, errors.AuditUnavailable)  # there may be no such gallery
 QUERY = (InvalidRequest, *SAMPLES)
-SAMPLE = (NotFound, *SAMPLES)
 VECTORS = (errors.EmbeddingUnavailable, *SAMPLES, errors.GalleryModelMismatch)
 
 RECOGNISE_FACES = Route(
@@ -93,11 +110,18 @@ DRAW = replace(
     handler=handlers.draw,
     answer=(handlers.JPEG, None),
     others=(OCTETS,),
-    query=None,
+    query=wire.InGallery,
 )
 CLEARED = (answers.Cleared, examples.REMOVED)
 CLEAR_BY_GET = Route(
-    "GET", "/clear-samples", handlers.clear_samples, ADMIN, CLEARED, unsafe=True, raises=SAMPLES
+    "GET",
+    "/clear-samples",
+    handlers.clear_samples,
+    ADMIN,
+    CLEARED,
+    unsafe=True,
+    query=wire.InGallery,
+    raises=SAMPLES,
 )
 
 ROUTES = (
@@ -120,7 +144,8 @@ ROUTES = (
         handlers.ready,
         ANY,
         (answers.Ready, examples.READY),
-        raises=(errors.NoFace, DiskFull, *VECTORS),
+        query=wire.InGallery,
+        raises=(Forbidden, errors.NoFace, DiskFull, *VECTORS),
         failing=503,  # whatever the reason against it; the code tells which
     ),
     RECOGNISE_FACES,
@@ -159,6 +184,7 @@ ROUTES = (
         (answers.Enrolled, examples.ENROLLED),
         queued=True,
         json=(wire.NewSamples, [{**examples.SAMPLE, "image": examples.PICTURE}]),
+        query=wire.InGallery,
         raises=(*BODY, *VECTORS),
     ),
     Route(
@@ -185,8 +211,20 @@ ROUTES = (
         handlers.show_sample,
         ENROL,
         (answers.StoredSample, examples.STORED),
+        query=wire.InGallery,
         parameter=wire.SampleId,
-        raises=SAMPLE,
+        raises=SAMPLES,
+    ),
+    Route(
+        "GET",
+        f"/samples/<path:sample_id>{handlers.FACE}",
+        handlers.show_face,
+        ENROL,
+        (handlers.JPEG, None),
+        others=(OCTETS,),
+        query=wire.InGallery,
+        parameter=wire.SampleId,
+        raises=SAMPLES,
     ),
     Route(
         "DELETE",
@@ -194,8 +232,9 @@ ROUTES = (
         handlers.delete_sample,
         ENROL,
         (answers.Deleted, {"success": ["astronaut/1"]}),
+        query=wire.InGallery,
         parameter=wire.SampleId,
-        raises=SAMPLE,
+        raises=SAMPLES,
     ),
     Route(
         "DELETE",
@@ -204,11 +243,12 @@ ROUTES = (
         ADMIN,
         (answers.Cleared, examples.REMOVED | {"deleted": 3}),
         query=wire.DeleteQuery,
-        raises=(*QUERY, NotFound),
+        raises=QUERY,
     ),
     *PEOPLE,
+    *GALLERIES,
     CLEAR_BY_GET,
-    Route("POST", "/clear-samples", handlers.clear_samples, ADMIN, CLEARED, raises=SAMPLES),
+    replace(CLEAR_BY_GET, method="POST", unsafe=False),
     Route(
         "GET",
         "/export",
@@ -216,7 +256,8 @@ ROUTES = (
         ADMIN,
         (handlers.NDJSON, examples.EXPORTED),
         others=(OCTETS,),
-        raises=SAMPLE,
+        query=wire.ExportQuery,
+        raises=QUERY,
     ),
     Route(
         "POST",
@@ -226,6 +267,7 @@ ROUTES = (
         (answers.Imported, {"imported": 90, "unchanged": 2}),
         raw={handlers.NDJSON: examples.EXPORTED, OCTETS: None},
         files={"file": "What GET /export wrote. Required."},
+        query=wire.InGallery,
         raises=(errors.DamagedGallery, errors.AmbiguousName, UnsupportedMediaType, DiskFull, *VECTORS),
     ),
 )

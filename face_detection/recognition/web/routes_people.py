@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from recognition import errors
-from recognition.web import answers, examples, handlers_people, wire, wire_people
+from recognition.web import answers, answers_doctor, examples, handlers_people, wire, wire_people
 from recognition.web.handlers import NDJSON
 from serving.errors import (
     DiskFull,
+    ImageTooLarge,
+    InvalidImage,
     InvalidRequest,
     NotFound,
     Overloaded,
@@ -15,7 +17,7 @@ from serving.errors import (
 from serving.keys import ADMIN, ENROL
 from serving.routes import OCTETS, Route
 
-GALLERY = (errors.GalleryUnavailable, errors.AuditUnavailable)
+GALLERY = (NotFound, errors.GalleryUnavailable, errors.AuditUnavailable)
 CHANGE = (InvalidRequest, UnsupportedMediaType, *GALLERY)
 PERSON = "/persons/<path:person_id>"
 
@@ -25,7 +27,7 @@ PEOPLE = (
         "/persons",
         handlers_people.list_persons,
         ENROL,
-        (answers.Persons, {"persons": [examples.PERSON], "total": 40, "next": "WyJlaWxlZW4iLDdd"}),
+        (answers.Persons, {"persons": [examples.PERSON], "total": 40, "next": examples.NEXT_PERSON}),
         query=wire_people.PersonsQuery,
         raises=(InvalidRequest, *GALLERY),
     ),
@@ -34,8 +36,9 @@ PEOPLE = (
         "/persons",
         handlers_people.make_person,
         ENROL,
-        (answers.Person, {**examples.PERSON, "samples": 0}),
+        (answers.Person, {**examples.PERSON, "samples": 0, "sample": None}),
         json=(wire_people.NewPerson, examples.NEW_PERSON),
+        query=wire.InGallery,
         raises=(*CHANGE, errors.PersonExists),
     ),
     Route(
@@ -45,7 +48,8 @@ PEOPLE = (
         ENROL,
         (answers.Person, examples.PERSON),
         parameter=wire_people.PersonId,
-        raises=(NotFound, *GALLERY),
+        query=wire.InGallery,
+        raises=GALLERY,
     ),
     Route(
         "PATCH",
@@ -55,7 +59,8 @@ PEOPLE = (
         (answers.Person, examples.PERSON),
         json=(wire_people.PersonChanges, {"name": "Eileen Collins"}),
         parameter=wire_people.PersonId,
-        raises=(*CHANGE, NotFound),
+        query=wire.InGallery,
+        raises=CHANGE,
     ),
     Route(
         "DELETE",
@@ -65,17 +70,29 @@ PEOPLE = (
         (answers.Erased, examples.ERASED),
         query=wire_people.ErasureQuery,
         parameter=wire_people.PersonId,
-        raises=(InvalidRequest, NotFound, *GALLERY),
+        raises=(InvalidRequest, *GALLERY),
     ),
     Route(
         "POST",
         f"{PERSON}/merge",
         handlers_people.merge_person,
         ENROL,
-        (answers.Person, examples.PERSON),
+        (answers.Merged, {**examples.PERSON, "merged": examples.MERGED}),
         json=(wire_people.Merge, {"into": "eileen"}),
         parameter=wire_people.PersonId,
-        raises=(*CHANGE, NotFound),
+        query=wire.InGallery,
+        raises=CHANGE,
+    ),
+    Route(
+        "POST",
+        f"{PERSON}/unmerge",
+        handlers_people.unmerge_person,
+        ENROL,
+        (answers.Unmerged, {**examples.PERSON, "id": "another", "samples": 2, "left": 0}),
+        json=(wire_people.Unmerge, examples.MERGED),
+        query=wire.InGallery,
+        parameter=wire_people.PersonId,
+        raises=(*CHANGE, NotFound, errors.PersonExists, errors.ChangedMeanwhile),
     ),
     Route(
         "GET",
@@ -85,7 +102,24 @@ PEOPLE = (
         (NDJSON, examples.EXPORTED),
         others=(OCTETS,),
         parameter=wire_people.PersonId,
-        raises=(NotFound, *GALLERY),
+        query=wire.InGallery,
+        raises=GALLERY,
+    ),
+    Route(
+        "GET",
+        "/doctor",
+        handlers_people.examine,
+        ENROL,
+        (answers_doctor.Examined, examples.EXAMINED),
+        queued=True,
+        query=wire_people.DoctorQuery,
+        raises=(
+            InvalidRequest,
+            Overloaded,
+            *GALLERY,
+            errors.EmbeddingUnavailable,
+            errors.GalleryModelMismatch,
+        ),
     ),
     Route(
         "POST",
@@ -97,8 +131,36 @@ PEOPLE = (
         files={"file": "A picture of the person; it may come several times. Required."},
         several=True,
         form=wire_people.UploadOptions,
+        query=wire.InGallery,
         raises=(
             *CHANGE,
+            Overloaded,
+            DiskFull,
+            errors.EmbeddingUnavailable,
+            errors.GalleryModelMismatch,
+        ),
+    ),
+    Route(
+        "POST",
+        "/corrections",
+        handlers_people.correct,
+        ENROL,
+        (answers.Corrected, examples.CORRECTED),
+        queued=True,
+        files={"file": "The picture that the face is in. Required."},
+        form=wire_people.CorrectionOptions,
+        query=wire.InGallery,
+        raises=(
+            *CHANGE,
+            NotFound,
+            InvalidImage,
+            ImageTooLarge,
+            errors.NoFace,
+            errors.SeveralFaces,
+            errors.LowQuality,
+            errors.Doubtful,
+            errors.AmbiguousName,
+            errors.ChangedMeanwhile,
             Overloaded,
             DiskFull,
             errors.EmbeddingUnavailable,
@@ -113,6 +175,7 @@ PEOPLE = (
         (answers.StoredSample, examples.STORED),
         json=(wire_people.SampleChanges, {"person": "eileen"}),
         parameter=wire.SampleId,
-        raises=(*CHANGE, NotFound, errors.AmbiguousName),
+        query=wire.InGallery,
+        raises=(*CHANGE, errors.AmbiguousName),
     ),
 )

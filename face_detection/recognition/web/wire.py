@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewId
+from recognition.bounds import NO_NUL, Action, GalleryName, Id, Metadata, Name, NewExpiry, NewId
 from recognition.faces import Choice, Enrolment, Search
 from recognition.web.json_size import check_size
 from serving.errors import NotFound
@@ -74,6 +74,27 @@ class Lax(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class InGallery(Lax):
+    """Which gallery a call is about."""
+
+    gallery: Annotated[
+        GalleryName | None,
+        Field(
+            description="The gallery that is searched or changed. A key may be for one alone. "
+            "Default: that of the key, or `default`."
+        ),
+    ] = None
+
+
+class NewGallery(Strict):
+    """A gallery to make."""
+
+    name: Annotated[
+        GalleryName,
+        Field(description="Up to 64 letters, digits and . _ -, of which the first is no . or -. Required."),
+    ]
+
+
 class FacePoint(Strict):
     """A place in the picture, in pixels after its EXIF orientation is applied."""
 
@@ -91,6 +112,14 @@ LowQualityToo = Annotated[
     bool,
     Field(
         description="Enrol a face even if it is too poor to tell people apart. Default: false.",
+        examples=[False],
+    ),
+]
+Strictly = Annotated[
+    bool,
+    Field(
+        description="Refuse what would be enrolled with a warning: `several_faces`, `low_quality`, "
+        "`same_picture`, `looks_like` or `unlike_own`. Default: false.",
         examples=[False],
     ),
 ]
@@ -131,15 +160,16 @@ class NewSample(Strict):
         Action | None, Field(description="Free text that is kept with the sample. Default: null.")
     ] = None
     expires_at: Annotated[
-        Moment | None,
+        NewExpiry | None,
         Field(
-            description="From this time on the sample is gone: ISO 8601 with its offset from UTC. "
-            "Default: null, never.",
+            description="From this time on the sample is gone: ISO 8601 with its offset from UTC, or "
+            "`never`. Default: null, as the server's DEFAULT_EXPIRES_DAYS says, or never.",
             examples=["2036-12-31T23:59:59Z"],
         ),
     ] = None
     face: Annotated[FaceChoice, FACE] = None
     accept_low_quality: LowQualityToo = False
+    strict: Strictly = False
     small_faces: SmallFaces = None
 
     @field_validator("name")
@@ -205,7 +235,7 @@ class RecogniseRequest(RecogniseOptions):
     image: Image
 
 
-class DrawQuery(Lax):
+class DrawQuery(InGallery):
     """Whether to answer with the picture itself, boxes and names drawn on it.
 
     Not in /openapi.json, where each call has one kind of answer, and POST /draw stands for it.
@@ -233,7 +263,7 @@ class VerifyRequest(VerifyOptions):
     image2: Image
 
 
-class NameQuery(Lax):
+class NameQuery(InGallery):
     """Whose samples are meant."""
 
     name: Annotated[
@@ -290,6 +320,18 @@ class SamplesQuery(CountQuery):
             description="The id after which the page starts, `next` of the page before. Default: the first.",
         ),
     ] = None
+
+
+class ExportQuery(InGallery):
+    """What the file has."""
+
+    faces: Annotated[
+        bool,
+        Field(
+            description="With the pictures that are kept of the faces. Default: false, without.",
+            examples=[True],
+        ),
+    ] = False
 
 
 Kind = TypeVar("Kind", bound=BaseModel)

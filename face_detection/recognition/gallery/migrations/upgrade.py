@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,8 +13,12 @@ from alembic.util import CommandError
 
 from recognition.errors import GalleryUnavailable
 from recognition.gallery.migrations import version
+from recognition.gallery.search_database import INDEXED
+from recognition.gallery.tables import DEFAULT_KEY
 
 UNVERSIONED = "0001"  # what the tables were before they had versions
+# An index of before there were galleries: it has no WHERE.
+OF_ALL_ROWS = re.compile(r"vector\((\d+)\)(?!.*\bWHERE\b)")
 
 
 def upgrade(connection: sa.Connection) -> str | None:
@@ -41,20 +46,30 @@ def upgrade(connection: sa.Connection) -> str | None:
                 f"A newer version of this program made the database (its tables are version {before}); "
                 "install that version, or name another database."
             ) from e
-    by_vector = _index_of_vectors(connection)
-    if by_vector is not None:
+    by_vector = _indexes_of_vectors(connection)
+    for name in by_vector:
         # Each row that a migration changes would take its place in it anew: hours, for a million.
-        connection.exec_driver_sql("DROP INDEX samples_by_vector")
+        connection.exec_driver_sql(f"DROP INDEX {name}")
     command.upgrade(config, "head")
-    if by_vector is not None:
-        connection.exec_driver_sql(by_vector)
+    for definition in by_vector.values():
+        if (dimension := OF_ALL_ROWS.search(definition)) is not None:
+            of_default = {"gallery": DEFAULT_KEY, "dimension": int(dimension[1])}
+            definition = f"{definition} WHERE {INDEXED.format(**of_default)}"
+            noted = sa.text("UPDATE galleries SET indexed = :dimension WHERE key = :gallery")
+            connection.execute(noted, of_default)
+        connection.exec_driver_sql(definition)
     return before
 
 
-def _index_of_vectors(connection: sa.Connection) -> str | None:
-    """Return the statement that makes PostgreSQL's index of vectors; None: there is none."""
+def _indexes_of_vectors(connection: sa.Connection) -> dict[str, str]:
+    """Return the statements that make PostgreSQL's indexes of vectors, by their names."""
     if connection.dialect.name != "postgresql":
-        return None
-    definition = sa.text("SELECT pg_get_indexdef(to_regclass('samples_by_vector')::oid)")
-    statement: str | None = connection.execute(definition).scalar()
-    return statement
+        return {}
+    indexes = connection.execute(
+        sa.text(
+            "SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition"
+            " FROM pg_index WHERE indrelid = to_regclass('samples')"
+            " AND indexrelid::regclass::text LIKE 'samples_by_vector%'"
+        )
+    )
+    return {index.name: index.definition for index in indexes}

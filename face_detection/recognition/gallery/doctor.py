@@ -1,0 +1,198 @@
+"""A check of what is in a gallery, part by part: people that are alike, labels that may be wrong, doubles.
+
+Each part is a few short transactions, between which others search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from recognition.errors import GalleryModelMismatch, GalleryUnavailable
+from recognition.gallery import rows
+from recognition.gallery.atrest import picture_of, vector_of
+from recognition.gallery.index import VectorIndex
+from recognition.gallery.portable import LARGEST
+from recognition.gallery.search import Nearest
+from recognition.gallery.store import Gallery
+from recognition.gallery.surroundings import matches, neighbourhoods
+from recognition.gallery.tables import SAMPLES, State, gallery_of, sample_of, samples
+from recognition.matching.checkup import NEUTRAL, Seen, in_order, of_person, of_sample
+from recognition.matching.doubts import DOUBLE
+from recognition.results import Examination, Finding, Scale
+from serving.errors import InvalidRequest
+from serving.hangup import check_client
+
+AT_ONCE = 32  # samples, in one search
+PART = 1000  # samples, after which a check says how far it is
+
+Place = tuple[int, int]  # of a sample: the key of its person, and its own
+ROW = SAMPLES.add_columns(samples.c.person, samples.c.vector, samples.c.fingerprint, samples.c.picture)
+
+
+def check(
+    gallery: Gallery, scale: Scale, advance: Callable[[int], object] = lambda samples: None
+) -> list[Finding]:
+    """Look at all samples: the findings, the surest first.
+
+    Args:
+        gallery: whose samples they are.
+        scale: what is alike, and what is poor.
+        advance: is told the number of samples of each step.
+
+    Raises:
+        GalleryModelMismatch, GalleryUnavailable: as for `examine`.
+    """
+    # PostgreSQL's index takes many times as long for as many searches, and misses some.
+    nearest = _in_memory(gallery, scale) if gallery.engine.dialect.name == "postgresql" else None
+    found: list[Finding] = []
+    after: str | None = None
+    while True:
+        part = examine(gallery, scale, limit=PART, after=after, nearest=nearest)
+        found += part.findings
+        advance(part.examined)
+        if (after := part.next) is None:
+            return in_order(found)
+
+
+def examine(
+    gallery: Gallery,
+    scale: Scale,
+    *,
+    limit: int,
+    after: str | None = None,
+    nearest: Nearest | None = None,
+    give_way: Callable[[], None] = lambda: None,
+) -> Examination:
+    """Look at the next samples, person by person, each against the whole gallery.
+
+    It takes as long as a search for so many faces. Damaged samples are passed over.
+
+    Args:
+        gallery: whose samples they are.
+        scale: what is alike, and what is poor.
+        limit: how many samples at most.
+        after: `next` of the part before; None: the first ones.
+        nearest: finds the nearest samples; None: the gallery's own search.
+        give_way: lets others go first; called in between.
+
+    Raises:
+        InvalidRequest: `after` is not from a part.
+        GalleryModelMismatch: the gallery holds vectors of another model.
+        GalleryUnavailable: the database cannot be reached or is locked.
+        ClientGone.
+    """
+    found: list[Finding] = []
+    place, examined, more = _place(after), 0, True
+    while more and examined < limit:
+        if examined:
+            check_client()
+            give_way()
+        with gallery.searching() as (search, connection, current):
+            if current.fingerprint != scale.fingerprint and rows.any_sample(connection, current.expired_by):
+                raise GalleryModelMismatch("The gallery was made with another embedding model.")
+            some, more = _next(connection, current, place, min(AT_ONCE, limit - examined))
+            whole = [(row, vector) for row in some if (vector := _vector(connection, row, scale)) is not None]
+            own = partial(search.nearest, connection, current)
+            found += _of_samples(nearest or own, connection, current, scale, whole)
+            found += _of_people(connection, current, scale, some)
+        if some:
+            examined, place = examined + len(some), (some[-1].person, some[-1].key)
+    return Examination(in_order(found), examined, gallery.count(), "{}.{}".format(*place) if more else None)
+
+
+def _in_memory(gallery: Gallery, scale: Scale) -> Nearest:
+    """Read all vectors, as they are now, to search among them: 0.5 KB a sample of 128 values."""
+    columns = samples.c.key, samples.c.sample_id, samples.c.vector, samples.c.fingerprint
+    query = sa.select(*columns).order_by(samples.c.key).execution_options(yield_per=PART)
+    with gallery.reading() as (connection, current):
+        index = VectorIndex(scale.dimension, expected=rows.count(connection))
+        query = rows.unexpired(connection, query.where(rows.inside(connection)), current.expired_by)
+        for some in connection.execute(query).partitions():
+            read = [(row.key, _vector(connection, row, scale)) for row in some]
+            whole = [(key, vector) for key, vector in read if vector is not None]
+            if whole:
+                keys, vectors = zip(*whole, strict=True)
+                index.put(np.array(keys, dtype=np.int64), np.stack(vectors))
+    return index.nearest
+
+
+def _place(after: str | None) -> Place:
+    if after is None:
+        return (-1, -1)
+    person, _, key = after.partition(".")
+    try:
+        return int(person), int(key)
+    except ValueError as e:
+        raise InvalidRequest("after: send `next` of the part before.") from e
+
+
+def _next(connection: sa.Connection, current: State, place: Place, limit: int) -> tuple[list[Any], bool]:
+    """Return the next rows, and whether there are more."""
+    order = samples.c.person, samples.c.key
+    behind = sa.tuple_(*order) > sa.tuple_(*map(sa.literal, place))
+    # A sum, since SQLite would find the gallery by the index of ids, and sort all of it.
+    query = (
+        ROW.where(samples.c.gallery + 0 == gallery_of(connection), behind).order_by(*order).limit(limit + 1)
+    )
+    some = connection.execute(rows.unexpired(connection, query, current.expired_by)).all()
+    return list(some[:limit]), len(some) > limit
+
+
+def _vector(connection: sa.Connection, row: Any, scale: Scale) -> NDArray[np.float32] | None:
+    """Read a vector; None: it is damaged, or of another model."""
+    if row.fingerprint != scale.fingerprint:
+        return None
+    try:
+        vector = vector_of(connection, row)
+    except GalleryUnavailable:
+        return None
+    return vector if len(vector) == scale.dimension and (np.abs(vector) < LARGEST).all() else None
+
+
+def _of_samples(
+    nearest: Nearest,
+    connection: sa.Connection,
+    current: State,
+    scale: Scale,
+    some: Sequence[tuple[Any, NDArray[np.float32]]],
+) -> Iterator[Finding]:
+    if not some:
+        return
+    around = neighbourhoods(
+        nearest,
+        connection,
+        current,
+        np.stack([vector for _, vector in some]),
+        [row.person for row, _ in some],
+        [{row.sample_id} for row, _ in some],
+        reach=NEUTRAL * scale.threshold,
+    )
+    matched = matches(connection, around, DOUBLE * scale.threshold)
+    for (row, _), one, (other, doubles) in zip(some, around, matched, strict=True):
+        sample = replace(sample_of(row), picture=picture_of(connection, row))
+        own = one.own[0].distance if one.own else None
+        yield from of_sample(Seen(sample, own, other, doubles), scale.threshold)
+
+
+def _of_people(
+    connection: sa.Connection, current: State, scale: Scale, some: Sequence[Any]
+) -> Iterator[Finding]:
+    """Tell of those people what there is to tell whose first sample is among these."""
+    number, known = sa.func.count().label("number"), sa.func.count(samples.c.quality).label("known")
+    best, first = sa.func.max(samples.c.quality).label("best"), sa.func.min(samples.c.key).label("first")
+    columns: tuple[Any, ...] = (number, known, best, first)
+    query = sa.select(*columns).group_by(samples.c.person)
+    query = query.where(samples.c.person.in_({row.person for row in some}))
+    query = rows.unexpired(connection, query, current.expired_by)
+    by_first = {row.first: row for row in connection.execute(query)}
+    for row in some:
+        if (theirs := by_first.get(row.key)) is not None:
+            quality = theirs.best if theirs.known == theirs.number else None
+            yield from of_person(sample_of(row), theirs.number, quality, scale.min_quality)

@@ -1,0 +1,95 @@
+"""The galleries of a database: listed, made and deleted. `Gallery.of` gives one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC
+
+import sqlalchemy as sa
+
+from recognition.errors import GalleryExists
+from recognition.gallery import persons as rows_of_people
+from recognition.gallery import rows
+from recognition.gallery.database import empty_log
+from recognition.gallery.store import Gallery
+from recognition.gallery.tables import DEFAULT_NAME, galleries, gallery_of, naive_utc, persons
+from recognition.results import GallerySummary
+from serving.errors import InvalidRequest, NotFound
+
+
+def names(gallery: Gallery) -> Sequence[str]:
+    """Return the names of all galleries in the database of one, in ascending order.
+
+    Raises:
+        GalleryUnavailable: the database cannot be reached or is locked.
+    """
+    with gallery.of(DEFAULT_NAME).reading() as (connection, _):
+        return connection.execute(sa.select(galleries.c.name).order_by(galleries.c.name)).scalars().all()
+
+
+def listed(gallery: Gallery, *, alone: bool = False) -> list[GallerySummary]:
+    """Return how much is in each gallery, by name in ascending order.
+
+    Args:
+        gallery: one of the database.
+        alone: look at this one only; nothing is returned if it is not there.
+
+    Raises:
+        GalleryUnavailable: the database cannot be reached or is locked.
+    """
+    found = []
+    for name in [gallery.name] if alone else names(gallery):
+        with suppress(NotFound):  # deleted meanwhile
+            found.append(_summary(gallery.of(name)))
+    return found
+
+
+def _summary(gallery: Gallery) -> GallerySummary:
+    with gallery.reading() as (connection, current):
+        own = sa.select(galleries.c.created).where(galleries.c.key == current.gallery)
+        created = connection.execute(own).scalar_one().replace(tzinfo=UTC)
+        people = sa.select(sa.func.count()).select_from(persons).where(rows_of_people.inside(connection))
+        people = rows_of_people.unexpired(connection, people, current.expired_by)
+        number = rows.count(connection, expired_by=current.expired_by)
+        return GallerySummary(gallery.name, number, connection.execute(people).scalar_one(), created)
+
+
+def make(gallery: Gallery, name: str) -> GallerySummary:
+    """Make an empty gallery.
+
+    Args:
+        gallery: one of the database.
+        name: of the new one, as bounds.py allows them.
+
+    Raises:
+        GalleryExists: there is one with this name.
+        GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log cannot be written.
+    """
+    created = gallery.now()
+    with gallery.of(DEFAULT_NAME).writing() as (connection, begin):
+        if connection.execute(sa.select(galleries.c.key).where(galleries.c.name == name)).first():
+            raise GalleryExists("There is a gallery with this name already.")
+        connection.execute(galleries.insert().values(name=name, created=naive_utc(created)))
+        begin("make_gallery", [], gallery=name)
+    return GallerySummary(name, 0, 0, created)
+
+
+def delete(gallery: Gallery) -> None:
+    """Remove a gallery with all that is in it.
+
+    Raises:
+        InvalidRequest: it is `default`, which is always there.
+        NotFound: it is not there.
+        GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log cannot be written.
+    """
+    if gallery.name == DEFAULT_NAME:
+        raise InvalidRequest("default: this gallery can be emptied, by DELETE /samples, but not removed.")
+    with gallery.writing() as (connection, begin):
+        count = gallery.emptied(connection)
+        connection.execute(galleries.delete().where(galleries.c.key == gallery_of(connection)))
+        begin("delete_gallery", count)
+    gallery.forget()
+    empty_log(gallery.engine)

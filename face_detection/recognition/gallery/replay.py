@@ -1,0 +1,164 @@
+"""Erasures, done again in a gallery that has back what was erased: from a backup, or by an import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from recognition.gallery import persons as people
+from recognition.gallery import rows
+from recognition.gallery.database import empty_log, portions
+from recognition.gallery.erasures import Erasures, Journal
+from recognition.gallery.store import Gallery
+from recognition.gallery.tables import faces, naive_utc, persons, samples
+
+LOGGED_TO = timedelta(milliseconds=1)  # what the audit log cuts its times off to
+
+# The worst for the data, and the best for the person, first.
+VERDICTS = ERASED, UNCLEAR, STAYS = range(3)
+
+
+@dataclass(slots=True)
+class Replay:
+    """What becomes of those who are there again: ids of samples, but for `persons`.
+
+    samples, persons: are erased again.
+    stay: were enrolled anew after their erasure.
+    unclear: it cannot be told whether they were, or whether their erasure was ever done; they stay.
+    faces: how many kept faces are deleted again, as all were once.
+    """
+
+    samples: list[str] = field(default_factory=list)
+    persons: list[str] = field(default_factory=list)
+    stay: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
+    faces: int = 0
+
+
+@dataclass(slots=True)
+class _Plan:
+    """The keys of the rows that go, `faces` by their samples' keys, and what is told."""
+
+    samples: list[int]
+    persons: list[int]
+    faces: list[int]
+    told: Replay
+
+
+def replay(gallery: Gallery, journal: Journal, *, dry_run: bool = False) -> Replay:
+    """Erase again, all or nothing, what was erased before and is there again.
+
+    A sample that was enrolled after its erasure stays. One that was only changed after it, such as moved to
+    another person, is erased, if the journal reaches far enough to show that it was not enrolled. A person
+    goes with all samples, also with such as were not theirs when they were erased; those that stay keep them.
+
+    Args:
+        gallery: that a backup or an import has brought into an older state. What is newer, and what was
+            erased again already, is left alone.
+        journal: of audit logs and receipts, which may begin long before the backup.
+        dry_run: erase nothing, and say what would be.
+
+    Raises:
+        GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log cannot be written.
+    """
+    if dry_run:
+        with gallery.reading() as (connection, _):
+            return _plan(connection, journal).told
+    with gallery.writing() as (connection, begin):
+        plan = _plan(connection, journal)
+        for some in portions(plan.samples):
+            rows.remove(connection, samples.c.key.in_(some))
+        for some in portions(plan.persons):  # of whom those made by hand are there still
+            people.remove(connection, persons.c.key.in_(some))
+        for some in portions(plan.faces):
+            connection.execute(faces.delete().where(faces.c.sample.in_(some)))
+        if plan.samples or plan.persons:
+            begin("delete", plan.told.samples, persons=plan.told.persons)
+        if plan.faces:
+            begin("forget", len(plan.faces))
+    empty_log(gallery.engine)
+    return plan.told
+
+
+def _plan(connection: sa.Connection, journal: Journal) -> _Plan:
+    verdicts: dict[int, int] = {}  # by key
+    ids: dict[int, str] = {}
+    for erasures, least in ((journal.done, ERASED), (journal.unfinished, UNCLEAR)):
+        for row, moment in _samples_there(connection, erasures):
+            verdict = max(least, _verdict(row, moment, journal))
+            verdicts[row.key] = min(verdict, verdicts.get(row.key, STAYS))
+            ids[row.key] = row.sample_id
+    told = [sorted(ids[key] for key in verdicts if verdicts[key] == verdict) for verdict in VERDICTS]
+    gone = {row.key: row.person_id for row, _ in _people_there(connection, journal.done)}
+    theirs = sa.select(samples.c.key, samples.c.person)
+    for some in portions(list(gone)):
+        for row in connection.execute(theirs.where(samples.c.person.in_(some))):
+            if verdicts.get(row.key) != ERASED:
+                gone.pop(row.person, None)
+    erased = [key for key in verdicts if verdicts[key] == ERASED]
+    kept = _faces_there(connection, journal.forgotten, without=set(erased))
+    outcome = Replay(told[ERASED], sorted(gone.values()), told[STAYS], told[UNCLEAR], len(kept))
+    return _Plan(erased, list(gone), kept, outcome)
+
+
+def _faces_there(connection: sa.Connection, forgotten: datetime | None, without: set[int]) -> list[int]:
+    """Return the samples of which a face is kept that was once deleted with all others."""
+    if forgotten is None:
+        return []
+    query = sa.select(faces.c.sample).join(samples, samples.c.key == faces.c.sample)
+    older = query.where(rows.inside(connection), samples.c.modified < _end_of(forgotten))
+    return [key for key in connection.execute(older).scalars() if key not in without]
+
+
+def _verdict(row: Any, erased: datetime, journal: Journal) -> int:
+    """Tell what becomes of a sample that was erased at a moment."""
+    if row.created >= _end_of(erased):
+        return STAYS
+    if row.modified < _end_of(erased):
+        return ERASED
+    # It was enrolled under a row that had come back, which keeps its `created`, or it was only changed.
+    enrolled = journal.enrolled.get(row.sample_id)
+    if enrolled is not None and row.modified < _end_of(enrolled):
+        return STAYS
+    never = enrolled is None or enrolled <= erased
+    return ERASED if never and journal.until and row.modified < _end_of(journal.until) else UNCLEAR
+
+
+def _samples_there(connection: sa.Connection, erasures: Erasures) -> Iterator[tuple[Any, datetime]]:
+    """Yield the samples that are there of those that were erased, some several times, and when they were."""
+    columns = samples.c.key, samples.c.sample_id, samples.c.person, samples.c.created, samples.c.modified
+    query = sa.select(*columns).where(rows.inside(connection))
+    if erasures.cleared is not None:
+        for row in connection.execute(query.where(samples.c.created < _end_of(erasures.cleared))):
+            yield row, erasures.cleared
+    for some in portions(list(erasures.samples)):
+        for row in connection.execute(query.where(samples.c.sample_id.in_(some))):
+            yield row, erasures.samples[row.sample_id]
+    people_there = _people_there(connection, erasures)
+    moments = {row.key: moment for row, moment in people_there if row.person_id in erasures.persons}
+    for keys in portions(list(moments)):
+        for row in connection.execute(query.where(samples.c.person.in_(keys))):
+            yield row, moments[row.person]
+
+
+def _people_there(connection: sa.Connection, erasures: Erasures) -> Iterator[tuple[Any, datetime]]:
+    """Yield the people in the same way, without those who were made anew."""
+    columns = persons.c.key, persons.c.person_id, persons.c.created
+    query = sa.select(*columns).where(people.inside(connection))
+    if erasures.cleared is not None:
+        for row in connection.execute(query.where(persons.c.created < _end_of(erasures.cleared))):
+            yield row, erasures.cleared
+    for some in portions(list(erasures.persons)):
+        for row in connection.execute(query.where(persons.c.person_id.in_(some))):
+            if row.created < _end_of(moment := erasures.persons[row.person_id]):
+                yield row, moment
+
+
+def _end_of(moment: datetime) -> datetime:
+    """Return where a moment of the audit log ends, naive UTC."""
+    return naive_utc(moment) + LOGGED_TO
