@@ -26,7 +26,7 @@ import simplejpeg
 import sqlalchemy as sa
 
 from recognition.faces import Box, Face, KeptFace, Sample
-from recognition.gallery import Gallery, open_gallery, people
+from recognition.gallery import Gallery, open_gallery, people, unmerging
 from running import wait_until
 
 MODEL = "model-a"
@@ -235,9 +235,10 @@ class OtherProcess:
 
 
 def method_of(gallery: Gallery, name: str) -> Callable[..., Any]:
-    """Return a method of a gallery, or a function about its people: `people.` and its name."""
-    kind, _, function = name.rpartition(".")
-    return partial(getattr(people, function), gallery) if kind else getattr(gallery, name)
+    """Return a method of a gallery, or a function about its people: its module and its name."""
+    module, _, function = name.rpartition(".")
+    modules = {"people": people, "unmerging": unmerging}
+    return partial(getattr(modules[module], function), gallery) if module else getattr(gallery, name)
 
 
 def _serve(connection: Connection, url: str) -> None:

@@ -13,7 +13,7 @@ from recognition.faces import NEVER, Never
 from serving.keys import GALLERY
 
 DOTS = (".", "..")
-CALLS = ("/merge", "/export")
+CALLS = ("/merge", "/unmerge", "/export")
 MAX_NAME = 1000
 MAX_METADATA_BYTES = 64 * 1024  # as compact JSON in UTF-8
 MAX_METADATA_DEPTH = 32
@@ -53,7 +53,7 @@ def _reachable(sample_id: str) -> str:
 
 def _without_a_calls_name(person_id: str) -> str:
     if person_id.endswith(CALLS):
-        raise ValueError(f"it may not end in {' or '.join(CALLS)}: these are calls on a person")
+        raise ValueError(f"it may not end in {', '.join(CALLS)}: these are calls on a person")
     return person_id
 
 

@@ -206,6 +206,23 @@ class Client:
         """
         return self._json("PATCH", f"/samples/{quote(sample_id, safe='')}", json=changes)
 
+    def correct(self, picture: Picture, **options: Json) -> Json:
+        """Enrol a face that was taken for somebody else's, and put right what it was taken for, or neither.
+
+        options: `name` or `person`, whose face it is; `face`, as `enrol` has it; `wrong_sample`, the id of
+            the sample that it was taken for, and `then`, what becomes of that: `keep`, `move` to the person,
+            or `remove`; `wrong_person`, the id of the person whose that is, else nothing is done; further
+            ones as /corrections has them.
+
+        Returns:
+            What was seen, as `enrol` returns it, the `id` of the new sample, and which were `moved` and
+            `removed`.
+        """
+        options = {"id": str(uuid.uuid4()), **options}  # so that none is enrolled twice
+        if "metadata" in options:
+            options["metadata"] = json.dumps(options["metadata"])
+        return self._json("POST", "/corrections", files={"file": _bytes(picture)}, data=_fields(options))
+
     def clear(self) -> None:
         """Remove every sample and every person."""
         self._json("DELETE", "/samples")
@@ -237,8 +254,21 @@ class Client:
         return self._json("PATCH", _person(person_id), json=changes)
 
     def merge(self, person_id: str, into: str) -> Json:
-        """Give all samples of one person to another, and remove the emptied one; returns the other."""
+        """Give all samples of one person to another, and remove the emptied one; returns the other.
+
+        `merged` of what is returned takes it back: see `unmerge`.
+        """
         return self._json("POST", f"{_person(person_id)}/merge", json={"into": into})
+
+    def unmerge(self, into: str, merged: Json) -> Json:
+        """Take a merge back, but for samples that were changed since: those are counted as `left`.
+
+        merged: as `merge` has returned it; `into`: as it was sent there.
+
+        Returns:
+            The person who is there again.
+        """
+        return self._json("POST", f"{_person(into)}/unmerge", json=merged)
 
     def delete_person(self, person_id: str) -> Json:
         """Remove a person with all samples; returns the receipt: what was erased, where and when."""
@@ -410,8 +440,8 @@ def _bytes(picture: Picture) -> bytes:
     return picture if isinstance(picture, bytes) else Path(picture).read_bytes()
 
 
-def _fields(options: Mapping[str, str | float | bool | None]) -> dict[str, str]:
-    """Render options as form fields: numbers, `true` and `false` as JSON has them."""
+def _fields(options: Mapping[str, Json]) -> dict[str, str]:
+    """Render options as form fields: whatever is no text as JSON has it; null is left out."""
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in options.items()

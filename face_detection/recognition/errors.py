@@ -31,6 +31,12 @@ class PersonExists(Failure):
     code = "person_exists"
 
 
+class ChangedMeanwhile(Failure):
+    """What a caller wants to put right or take back is no longer as they have seen it."""
+
+    code = "changed_meanwhile"
+
+
 class GalleryExists(Failure):
     """There is a gallery with this name already."""
 

@@ -146,6 +146,20 @@ class KeptFace:
 
 
 @dataclass(frozen=True, slots=True)
+class Mistaken:
+    """The sample that somebody's face was taken for, though it is another person's.
+
+    sample: its id.
+    then: it moves to the person whose face it was, or is removed.
+    person: the id of the person whose it was; if it is another's by now, nothing is done. None: whosever.
+    """
+
+    sample: str
+    then: Literal["move", "remove"]
+    person: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One enrolled face without its vector. `metadata` is any JSON value; the times are in UTC.
 
@@ -180,6 +194,7 @@ class Person:
     expires_at: from this moment on it is as if the person had been deleted, with all samples; None: never.
     samples: how many there are.
     by_hand: stays without samples; others go with their last one.
+    sample: the id of the first of them, to show who it is; None: there is none, or nobody has looked.
     """
 
     id: str
@@ -190,6 +205,7 @@ class Person:
     expires_at: datetime | None = None
     samples: int = 0
     by_hand: bool = True
+    sample: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

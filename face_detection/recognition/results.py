@@ -147,6 +147,28 @@ class PersonPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """Two people who are one now, and what takes that back.
+
+    person: who has all samples now.
+    emptied: who is gone, and how many samples they had.
+    revision: of the merge, which the samples that have moved keep until somebody changes them.
+    """
+
+    person: Person
+    emptied: Person
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unmerged:
+    """Who is back after a merge, and how many samples stay, since somebody has changed them meanwhile."""
+
+    person: Person
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class GallerySummary:
     """How many samples and persons a gallery has, and when it was made."""
 
@@ -179,11 +201,12 @@ class Erasure:
 class Scale:
     """What a check of a gallery goes by.
 
-    fingerprint: of the model that its vectors must be of; threshold: the model's.
+    fingerprint: of the model that its vectors must be of; dimension, threshold: the model's.
     min_quality: a face below it is too poor to tell people apart.
     """
 
     fingerprint: str
+    dimension: int
     threshold: float
     min_quality: float
 

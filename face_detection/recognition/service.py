@@ -27,6 +27,7 @@ from recognition.faces import (
     Face,
     KeptFace,
     Match,
+    Mistaken,
     Quality,
     Sample,
     Search,
@@ -95,7 +96,14 @@ class Embedder(Protocol):
 class Gallery(Protocol):
     """Keeps samples and finds the nearest ones."""
 
-    def upsert(self, new: Sequence[Sample], vectors: NDArray[np.float32], fingerprint: str) -> Stored:
+    def upsert(
+        self,
+        new: Sequence[Sample],
+        vectors: NDArray[np.float32],
+        fingerprint: str,
+        *,
+        mistaken: Mistaken | None = None,
+    ) -> Stored:
         """Store samples with their vectors, all or none but those whose person is not clear."""
         ...
 
@@ -311,7 +319,24 @@ class Service:
         with self.admission():
             return self._enrol(list(by_id.values()))
 
-    def _enrol(self, enrolments: list[Enrolment]) -> EnrolmentReport:
+    def correct(self, enrolment: Enrolment, mistaken: Mistaken | None) -> EnrolledPicture:
+        """Store a face that was taken for somebody else's as a sample, and put right what it was taken for.
+
+        All of it is on disk when this returns; on an exception none is.
+
+        mistaken: the sample that it was taken for; None: that stays as it is.
+
+        Raises:
+            NoFace, SeveralFaces, LowQuality, InvalidImage, ImageTooLarge, InvalidRequest: as `enrol` tells
+            them; NotFound: of a person or a sample; AmbiguousName, ChangedMeanwhile; what `enrol` raises.
+        """
+        with self.admission():
+            report = self._enrol([enrolment], mistaken)
+        for failure in report.failed.values():
+            raise failure
+        return report.enrolled[enrolment.id]
+
+    def _enrol(self, enrolments: list[Enrolment], mistaken: Mistaken | None = None) -> EnrolmentReport:
         """Do the work of `enrol`; the ids differ from each other."""
         if not enrolments:
             return EnrolmentReport({}, {})
@@ -340,7 +365,8 @@ class Service:
                     waiting.clear()
         if waiting:
             vectors.append(self._embed(np.stack(waiting), model))
-        stored = self._store(new, vectors, {each.id for each in enrolments if each.strict}, model)
+        strict = {each.id for each in enrolments if each.strict}
+        stored = self._store(new, vectors, strict, model, mistaken)
         enrolled = {
             sample_id: replace(
                 picture, person=person, remarks=(*picture.remarks, *stored.remarks.get(sample_id, ()))
@@ -358,15 +384,21 @@ class Service:
         vectors: Sequence[NDArray[np.float32]],
         strict: Collection[str],
         model: Model,
+        mistaken: Mistaken | None,
     ) -> _Stored:
-        """Store samples, but for the doubtful ones of `strict`, ids; the vectors are float32 (n, d)."""
+        """Store samples, but for the doubtful ones of `strict`, ids; the vectors are float32 (n, d).
+
+        mistaken: what the face of the only one was taken for.
+        """
         if not new:
             return _Stored({}, {}, {})
         together = np.concatenate(vectors)
         doubted = self._doubted(new, together, strict, model)
         kept = [place for place, sample in enumerate(new) if not (doubted[sample.id] and sample.id in strict)]
         with stage("store"):
-            stored = self.gallery.upsert([new[place] for place in kept], together[kept], _fingerprint(model))
+            stored = self.gallery.upsert(
+                [new[place] for place in kept], together[kept], _fingerprint(model), mistaken=mistaken
+            )
         remarks = {
             sample_id: [_remark(doubt, stored.people) for doubt in some]
             for sample_id, some in doubted.items()
@@ -486,7 +518,7 @@ class Service:
             EmbeddingUnavailable.
         """
         model = self._model()
-        return Scale(_fingerprint(model), model.threshold, self.min_quality)
+        return Scale(_fingerprint(model), model.dimension, model.threshold, self.min_quality)
 
     def check_comparable(self, fingerprint: str, dimension: int) -> None:
         """Make sure that vectors made elsewhere can be compared with those that are made here.

@@ -25,7 +25,8 @@ from recognition.app import create_app, load_gallery
 from recognition.audit import Audit
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
-from recognition.gallery import Gallery, open_gallery, people, transfer
+from recognition.faces import Mistaken
+from recognition.gallery import Gallery, open_gallery, people, transfer, unmerging
 from recognition.gallery.__main__ import cli
 from serving import keys
 from serving.request_id import caller, request_id
@@ -91,9 +92,14 @@ def test_changes_of_people_have_lines_that_name_nobody(gallery: Gallery, log: Pa
     people.change(gallery, "eve", {"name": "Eva"})
     people.change_sample(gallery, "a", {"person": "eve"})
     people.change_sample(gallery, "a", {"action": "open"})
+    merged = people.merge(gallery, ben, "eve")
+    unmerging.unmerge(gallery, "eve", merged.emptied, merged.revision)
     people.merge(gallery, ben, "eve")
+    gallery.upsert([a_sample("c", name="Ben")], vectors_of(3), MODEL, mistaken=Mistaken("a", "move"))
+    gallery.upsert([a_sample("d", name="Ben")], vectors_of(4), MODEL, mistaken=Mistaken("c", "remove"))
     people.delete(gallery, "eve")
     done = [line for line in lines(log) if line["outcome"] == "done"]
+    right = gallery.page(limit=1)[0].person
     assert [(line["what"], line["ids"], line.get("person"), line.get("into")) for line in done] == [
         ("enrol", ["a", "b"], None, None),
         ("make", [], "eve", None),
@@ -101,7 +107,13 @@ def test_changes_of_people_have_lines_that_name_nobody(gallery: Gallery, log: Pa
         ("move", ["a"], "eve", None),
         ("change", ["a"], None, None),
         ("merge", ["b"], ben, "eve"),
-        ("delete", ["a", "b"], "eve", None),
+        ("unmerge", ["b"], ben, "eve"),
+        ("merge", ["b"], ben, "eve"),
+        ("enrol", ["c"], None, None),
+        ("move", ["a"], right, None),
+        ("enrol", ["d"], None, None),
+        ("delete", ["c"], None, None),
+        ("delete", ["b"], "eve", None),
     ]
     text = log.read_text(encoding="utf-8")
     assert not any(name in text for name in ("Ann", "Ben", "Eve", "Eva")) and ann not in text

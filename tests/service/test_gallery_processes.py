@@ -259,6 +259,15 @@ class AnyHistory(RuleBasedStateMachine):
         self.call(side, "people.merge", person, into)
         self.merged(person, into)
 
+    @rule(side=sides, places=st.tuples(places, places))
+    def merge_and_take_it_back(self, side: bool, places: tuple[int, int]) -> None:
+        person, into = map(self.person_at, places)
+        if person == into or not {person, into} <= set(self.people):
+            return
+        merged = self.call(side, "people.merge", person, into)
+        back = self.call(not side, "unmerging.unmerge", into, merged.emptied, merged.revision)
+        assert (back.person.id, back.left) == (person, 0)
+
     @rule(places=st.tuples(places, places), sample_id=ids, seed=seeds, by_name=st.booleans())
     def merge_during_an_enrolment(
         self, places: tuple[int, int], sample_id: str, seed: int, by_name: bool

@@ -147,6 +147,7 @@ def begin_anew(side: Side) -> None:
 
 THEIRS = f"{MARK}%2F1"
 IMAGE = {"image": PICTURE}
+EMPTIED = {"name": "Kim", "created": "2026-01-01T00:00:00+00:00", "by_hand": True, "revision": 3}
 WRONG_PLACES = ("a", "default", "nowhere")
 
 
@@ -209,6 +210,11 @@ PROBES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("/persons/own/merge", {"json": {"into": f"{MARK}-person"}}),
         ("/persons/own/merge", {"json": {"into": "shared"}}),
     ],
+    "post_persons_person_id_unmerge": [
+        (f"/persons/{MARK}-person/unmerge", {"json": {**EMPTIED, "id": "new"}}),
+        ("/persons/own/unmerge", {"json": {**EMPTIED, "id": f"{MARK}-1"}}),
+        ("/persons/own/unmerge", {"json": {**EMPTIED, "id": "shared"}}),
+    ],
     "get_persons_person_id_export": [
         (f"/persons/{MARK}-person/export", {}),
         ("/persons/shared/export", {}),
@@ -216,6 +222,15 @@ PROBES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "post_samples": [
         ("/samples", {"form": {"name": "Robin"}}),
         ("/samples", {"form": {"person": f"{MARK}-1"}}),
+    ],
+    "post_corrections": [
+        ("/corrections", {"form": {"name": "Robin", "wrong_sample": f"{MARK}/1", "then": "remove"}}),
+        ("/corrections", {"form": {"name": "Robin", "wrong_sample": f"{MARK}/1", "then": "move"}}),
+        ("/corrections", {"form": {"person": f"{MARK}-1"}}),
+        (
+            "/corrections",
+            {"form": {"id": f"{MARK}/1", "name": "Kim", "wrong_sample": "same", "then": "move"}},
+        ),
     ],
     "patch_samples_sample_id": [
         (f"/samples/{THEIRS}", {"json": {"name": "Kim"}}),

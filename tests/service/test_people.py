@@ -9,34 +9,16 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from PIL import Image
 from werkzeug.test import TestResponse
 
-from galleries import NOW, FakeClock, vectors_of
-from recognition.app import create_app
-from recognition.config import read
-from recognition.faces import Box, Face
+from colours import app_of, picture
+from galleries import NOW, FakeClock
 from recognition.gallery import Gallery, open_gallery, transfer
-from serving.model import Model
 
-FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32))
-MODEL = Model("a model", 16, 8, 9.0, (0.0, 20.0), "fingerprint")
 FAR = "2100-01-01T00:00:00+00:00"
 LATER = (NOW + timedelta(days=1)).isoformat()
-
-
-class EmbedderOfColours:
-    """Gives each colour a vector of its own."""
-
-    def model(self) -> Model:
-        return MODEL
-
-    def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
-        colours = [int(crop[0, 0, 0]) for crop in crops]
-        return vectors_of(*colours, dimension=16) if colours else np.empty((0, 16), np.float32)
 
 
 @pytest.fixture
@@ -53,20 +35,7 @@ def gallery(url: str, clock: FakeClock) -> Iterator[Gallery]:
 
 @pytest.fixture
 def client(gallery: Gallery) -> FlaskClient:
-    def detector(pixels: np.ndarray) -> list[Face]:
-        return [] if pixels[0, 0, 0] == 255 else [FACE]
-
-    embedder = EmbedderOfColours()
-    return create_app(
-        read({"MIN_QUALITY": "0"}), detector=detector, embedder=embedder, gallery=gallery
-    ).test_client()
-
-
-def picture(colour: int) -> bytes:
-    """A picture with a face; without one if it is white, 255."""
-    stream = io.BytesIO()
-    Image.new("RGB", (20, 20), (colour, colour, colour)).save(stream, "PNG")
-    return stream.getvalue()
+    return app_of(gallery).test_client()
 
 
 def a_body(sample_id: str, colour: int, **more: Any) -> dict[str, Any]:
@@ -131,6 +100,7 @@ def test_a_person_is_made_shown_changed_and_removed(client: FlaskClient, gallery
         "name": "Ann Lee",
         "metadata": {"consent": 1},
         "samples": 0,
+        "sample": None,
         "created": NOW.isoformat(),
         "modified": NOW.isoformat(),
         "expires_at": LATER,
@@ -139,7 +109,7 @@ def test_a_person_is_made_shown_changed_and_removed(client: FlaskClient, gallery
     assert ok(client.get(path)) == made
     enrol(client, a_body("1", 1, name="ann lee"), a_body("2", 2, person=made["id"]))
     changed = ok(client.patch(path, json={"name": "Ann Smith", "expires_at": None}))
-    assert changed == made | {"name": "Ann Smith", "samples": 2, "expires_at": None}
+    assert changed == made | {"name": "Ann Smith", "samples": 2, "sample": "1", "expires_at": None}
     assert recognised(client, 1)["name"] == "Ann Smith"
     assert gallery.page(limit=1)[0].spelling is None
     assert ok(client.patch(path, json={})) == changed

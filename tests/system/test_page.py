@@ -130,14 +130,14 @@ def test_name_unknown_faces(visit: Visit, pair: Pair, photographs: Photographs, 
     boxes = [box.bounding_box() for box in page.locator(".box").all()]
     assert boxes[0] and boxes[1] and boxes[0]["width"] > boxes[1]["width"]
     small = page.locator("#faces li").nth(1)
-    small.get_by_role("textbox").fill("The Small One")
+    small.get_by_role("combobox").fill("The Small One")
     small.get_by_role("button", name="Name this face").click()
     expect(page.locator("#summary")).to_have_text("2 faces: The Small One, unknown")
     expect(small).to_be_focused()
     assert enrolled(pair) == ["The Small One"]
     large = page.locator("#faces li").nth(0)
-    large.get_by_role("textbox").fill("The Large One")
-    large.get_by_role("textbox").press("Enter")
+    large.get_by_role("combobox").fill("The Large One")
+    large.get_by_role("combobox").press("Enter")
     expect(page.locator("#summary")).to_have_text("2 faces: The Large One, The Small One")
     move(page.get_by_role("slider"), 3)  # they are the very faces, hardly changed by being cut out
     expect(page.locator("#summary")).to_have_text("2 faces: The Large One, The Small One")
@@ -431,7 +431,7 @@ def test_a_503_is_told_in_the_words_of_the_service(
         page.set_input_files("#recognise-file", photographs["madonna"][0])
         for code in ("gallery_unavailable", "audit_unavailable", "one_of_tomorrow"):
             refuse(page, "update-samples", 503, code, times=1, detail=detail)
-            page.locator("#faces").get_by_role("textbox").fill("Madonna")
+            page.locator("#faces").get_by_role("combobox").fill("Madonna")
             page.get_by_role("button", name="Name this face").click()
             expect(page.locator("#alert")).to_contain_text(detail)
             expect(page.locator("#faces .message")).to_have_text(detail)
@@ -462,7 +462,7 @@ def test_everything_by_keyboard(visit: Visit) -> None:
     page = visit.view("recognise")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
-    for name in ("Recognise", "Enrol", "Gallery"):
+    for name in ("Recognise", "Enrol", "People", "Gallery"):
         page.keyboard.press("Tab")
         expect(page.get_by_role("link", name=name)).to_be_focused()
     page.keyboard.press("Enter")

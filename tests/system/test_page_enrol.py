@@ -181,14 +181,14 @@ def test_enrol_files_named_after_themselves(
     page.set_input_files("#enrol-files", files)
     rows = page.locator("#enrol-list li")
     for i, name in enumerate(("madonna-01", "Elton_John (2)", "wall")):
-        expect(rows.nth(i).get_by_role("textbox")).to_have_value(name)
+        expect(rows.nth(i).get_by_role("combobox")).to_have_value(name)
     page.get_by_role("button", name="Enrol 3 pictures").click()
     expect(page.locator("#enrol-summary")).to_have_text("2 enrolled, 1 failed.")
     expect(rows.nth(2)).to_contain_text("Not enrolled: No face was found in the picture.")
     expect(page.locator("#enrol-list canvas")).to_have_count(2)  # the faces that were found
     assert enrolled(pair) == ["Elton_John (2)", "madonna-01"]
 
-    rows.nth(2).get_by_role("textbox").fill("")  # and again: what is enrolled is not sent twice
+    rows.nth(2).get_by_role("combobox").fill("")  # and again: what is enrolled is not sent twice
     page.get_by_role("button", name="Enrol 1 picture").click()
     expect(rows.nth(2)).to_contain_text("enter a name")
     assert visit.asked.count("POST /update-samples") == 3

@@ -82,7 +82,7 @@ def test_a_key_that_opens_not_everything(
         page.keyboard.press("Enter")
         page.set_input_files("#recognise-file", photographs["madonna"][0])
         expect(page.locator("#summary")).to_have_text("1 face: unknown")
-        page.locator("#faces").get_by_role("textbox").fill("Madonna")
+        page.locator("#faces").get_by_role("combobox").fill("Madonna")
         page.get_by_role("button", name="Name this face").click()
         expect(page.locator("#faces")).to_contain_text("This key does not have the scope enrol.")
         page.get_by_role("link", name="Gallery").click()

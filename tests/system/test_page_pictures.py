@@ -139,7 +139,7 @@ def test_a_face_named_in_one_picture_is_known_in_the_others(
     hand_over(page, "drop", "main", photographs["madonna"][:3])
     expect(captions(page)).to_have_text(["unknown"] * 3)
     page.locator("#strip").get_by_role("radio").nth(1).check()
-    page.locator("#faces").get_by_role("textbox").fill("Madonna")
+    page.locator("#faces").get_by_role("combobox").fill("Madonna")
     page.get_by_role("button", name="Name this face").click()
     expect(captions(page)).to_have_text(["Madonna"] * 3)
     expect(page.locator("#faces li")).to_be_focused()

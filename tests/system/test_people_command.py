@@ -50,6 +50,21 @@ def people(run: Program, *options: str) -> list[tuple[str, int]]:
     return [(person["name"], person["samples"]) for person in run("people", "list", *options)]
 
 
+def test_a_wrong_name_is_put_right(run: Program, photographs: dict[str, list[Path]], tmp_path: Path) -> None:
+    hers = photographs["madonna"]
+    run("enrol", hers[0], "--name", "Ann")
+    (wrong,) = (sample["id"] for sample in run("samples", "list"))
+    correct = ("samples", "correct", hers[1], "--wrong", wrong)
+    assert run.refused(*correct, "--name", "Bea", "--at", "0", "0") == "no_face"
+    assert run.refused(*correct, "--person", "nobody") == "not_found"
+    (kept,) = run(*correct, "--name", "Bea")
+    assert (people(run), kept["moved"], kept["removed"]) == ([("Ann", 1), ("Bea", 1)], [], [])
+    (moved,) = run(*correct, "--person", kept["person"], "--then", "move")
+    assert (people(run), moved["moved"]) == ([("Bea", 3)], [wrong])
+    (removed,) = run(*correct, "--name", "Cleo", "--then", "remove")
+    assert (people(run), removed["removed"]) == ([("Bea", 2), ("Cleo", 1)], [wrong])
+
+
 def people_ids(run: Program) -> list[str]:
     return [person["id"] for person in run("people", "list")]
 

@@ -103,7 +103,7 @@ def test_pictures_and_the_check_of_a_gallery_wait_in_the_queue() -> None:
     queued = {route.path for route in TABLE if route.queued}
     assert queued == {
         *("/face-recognition", "/draw", "/detect", "/verify"),
-        *("/update-samples", "/samples", "/doctor"),
+        *("/update-samples", "/samples", "/corrections", "/doctor"),
     }
 
 

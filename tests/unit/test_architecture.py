@@ -206,6 +206,7 @@ LAZY: dict[str, set[str]] = {
         "recognition.cli.opening",
         "recognition.gallery",
         "recognition.gallery.backup",
+        "recognition.gallery.galleries",
         "recognition.gallery.erasures",
         "recognition.gallery.faces",
         "recognition.gallery.replay",

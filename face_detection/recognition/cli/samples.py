@@ -23,13 +23,14 @@ from recognition.client import Client, ServiceError
 # What is wrong with an exported file, and not with the service.
 FILES_FAULT = {"damaged_gallery", "gallery_model_mismatch", "body_too_large"}
 
-# What is wrong with the person that samples are to move to.
+# What is wrong with the person that samples are to move to, and with a picture.
 WHOSE_FAULT = {"not_found", "ambiguous_name", "invalid_request"}
+PICTURES_FAULT = {"invalid_image", "image_too_large", "body_too_large", "no_face", "low_quality"}
 
 
-@click.group(cls=OrderedGroup, short_help="List, show, delete, move, export and import samples.")
+@click.group(cls=OrderedGroup, short_help="List, show, delete, move, correct, export and import samples.")
 def samples() -> None:
-    """List, show, delete, move, export and import samples, through a service if you name one.
+    """List, show, delete, move, correct, export and import samples, through a service if you name one.
 
     `gallery` has what works on the database itself.
     """
@@ -103,6 +104,52 @@ def move(service: Client, as_json: bool, ids: Sequence[str], person: str | None,
     lines = [f"{len(moved)} moved.", *(f"  {who}: there is no such sample" for who in missing)]
     show(as_json, {"moved": [sample["id"] for sample in moved], "missing": missing}, lines)
     return not missing
+
+
+@samples.command(short_help="Give a face that got a wrong name to the right person.")
+@click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--person", metavar="ID", help="The id of the person whose face it is.")
+@click.option("--name", help="The name of that person, who is made if need be.")
+@click.option(
+    "--at", nargs=2, type=float, metavar="X Y", help="A point in the face; default: the largest one."
+)
+@click.option("--wrong", metavar="ID", help="The sample that the face was taken for.")
+@click.option(
+    "--then", type=click.Choice(["keep", "move", "remove"]), default="keep", help="What becomes of it; keep."
+)
+@service_command(gallery="existing")
+def correct(
+    service: Client,
+    as_json: bool,
+    picture: Path,
+    person: str | None,
+    name: str | None,
+    at: tuple[float, float] | None,
+    wrong: str | None,
+    then: str,
+) -> bool:
+    """Enrol a face of PICTURE that got a wrong name for the right person, told by --person or --name.
+
+    The sample that it was taken for, --wrong, is kept, moved to the same person, or removed, all in one step.
+
+    Exit status 1: the face cannot be enrolled, there is no such sample, or it is not clear who the person is.
+    """
+    if (person is None) == (name is None):
+        raise click.UsageError("Give one of --person and --name.")
+    if then != "keep" and wrong is None:
+        raise click.UsageError("Give --wrong.")
+    face = at and {"x": at[0], "y": at[1]}
+    try:
+        seen = service.correct(picture, person=person, name=name, face=face, wrong_sample=wrong, then=then)
+    except ServiceError as e:
+        if e.code not in {*WHOSE_FAULT, *PICTURES_FAULT}:
+            raise
+        fail(FAILED, error_of(e))
+    lines = [f"{seen['id']} is enrolled.", *(warning["detail"] for warning in seen["warnings"])]
+    lines += [f"{sample_id} is moved." for sample_id in seen["moved"]]
+    lines += [f"{sample_id} is removed." for sample_id in seen["removed"]]
+    show(as_json, seen, lines)
+    return True
 
 
 @samples.command()

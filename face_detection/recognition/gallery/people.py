@@ -9,6 +9,7 @@ import base64
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from recognition.gallery.persons import PERSON_COLUMNS, named, owners, person_of
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLES, naive_utc, persons, sample_of, samples
 from recognition.names import search_key_of
-from recognition.results import Erasure, PersonPage
+from recognition.results import Erasure, Merged, PersonPage
 from serving.errors import InvalidRequest, NotFound
 
 # The search key and the id of a person, and when they were made. Keys are those of all galleries: one would
@@ -69,8 +70,7 @@ def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | Non
             every = sa.select(sa.func.count()).select_from(persons).where(*which)
             every = rows_of_people.unexpired(connection, every, current.expired_by)
             total = connection.execute(every).scalar_one()
-        counts = _counts(connection, [row.key for row in found[:limit]], current.expired_by)
-    listed = [person_of(row, counts.get(row.key, 0)) for row in found[:limit]]
+        listed = _people_of(connection, found[:limit], current.expired_by)
     gallery.audit.read("list", [], persons=[person.id for person in listed])
     last = _opaque(found[limit - 1]) if len(found) > limit else None
     return PersonPage(listed, total, last)
@@ -86,7 +86,7 @@ def get(gallery: Gallery, person_id: str) -> Person:
     """
     with gallery.reading() as (connection, current):
         row = row_of(connection, person_id, current.expired_by)
-        person = person_of(row, _counts(connection, [row.key], current.expired_by).get(row.key, 0))
+        (person,) = _people_of(connection, [row], current.expired_by)
     gallery.audit.read("show", [], person=person.id)
     return person
 
@@ -150,14 +150,16 @@ def change(gallery: Gallery, person_id: str, changes: Mapping[str, Any]) -> Pers
             spelt = samples.c.person == key, samples.c.spelling.is_not(None)
             connection.execute(samples.update().where(*spelt).values(spelling=None))
         connection.execute(persons.update().where(persons.c.key == key).values(**values))
-        person = person_of(row_of(connection, person_id), _counts(connection, [key]).get(key, 0))
+        (person,) = _people_of(connection, [row_of(connection, person_id)])
         begin("change", [], person=person_id)
     empty_log(gallery.engine)  # the name of before stands in it
     return person
 
 
-def merge(gallery: Gallery, person_id: str, into: str) -> Person:
+def merge(gallery: Gallery, person_id: str, into: str) -> Merged:
     """Give all samples of one person to another, whose name and data stay, and remove the emptied one.
+
+    `unmerging.unmerge` takes what is returned to take it back.
 
     Raises:
         InvalidRequest: the two are the same.
@@ -173,14 +175,15 @@ def merge(gallery: Gallery, person_id: str, into: str) -> Person:
         theirs = samples.c.person == emptied.key
         moved = connection.execute(sa.select(samples.c.sample_id).where(theirs).order_by(samples.c.key))
         ids = list(moved.scalars())
-        values = {"person": kept.key, "modified": now, "revision": rows.next_revision(connection)}
+        revision = rows.next_revision(connection)
+        values = {"person": kept.key, "modified": now, "revision": revision}
         connection.execute(samples.update().where(theirs).values(**values))
         connection.execute(persons.update().where(persons.c.key == kept.key).values(modified=now))
         connection.execute(persons.delete().where(persons.c.key == emptied.key))
-        person = person_of(row_of(connection, into), _counts(connection, [kept.key]).get(kept.key, 0))
+        (person,) = _people_of(connection, [row_of(connection, into)])
         begin("merge", ids, person=person_id, into=into)
     empty_log(gallery.engine)
-    return person
+    return Merged(person, person_of(emptied, len(ids)), revision)
 
 
 def delete(gallery: Gallery, person_id: str) -> Erasure:
@@ -318,16 +321,29 @@ def _check_future(expires_at: datetime | None, now: datetime) -> None:
         raise InvalidRequest("expires_at is in the past.")
 
 
-def _counts(connection: sa.Connection, keys: list[int], expired_by: datetime | None = None) -> dict[int, int]:
-    """Count the samples of people who have some, by the keys of the people."""
-    query = sa.select(samples.c.person, sa.func.count().label("number")).group_by(samples.c.person)
-    return {
-        row.person: row.number
-        for some in portions(keys)
-        for row in connection.execute(
-            rows.unexpired(connection, query.where(samples.c.person.in_(some)), expired_by)
-        )
+def _people_of(
+    connection: sa.Connection, some: Sequence[Any], expired_by: datetime | None = None
+) -> list[Person]:
+    """Turn rows into people with the number of their samples, and the first of these."""
+    columns = samples.c.person, sa.func.count().label("number"), sa.func.min(samples.c.key).label("first")
+    query = rows.unexpired(connection, sa.select(*columns).group_by(samples.c.person), expired_by)
+    theirs = {
+        row.person: row
+        for keys in portions([row.key for row in some])
+        for row in connection.execute(query.where(samples.c.person.in_(keys)))
     }
+    ids = sa.select(samples.c.key, samples.c.sample_id)
+    firsts = {
+        row.key: row.sample_id
+        for keys in portions([each.first for each in theirs.values()])
+        for row in connection.execute(ids.where(samples.c.key.in_(keys)))
+    }
+    return [
+        replace(person_of(row, theirs[row.key].number), sample=firsts[theirs[row.key].first])
+        if row.key in theirs
+        else person_of(row, 0)
+        for row in some
+    ]
 
 
 def _has_part(connection: sa.Connection, part: str) -> sa.ColumnElement[bool]:

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from recognition.audit import Audit, Begin
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Around, Match, Sample, Stored
-from recognition.gallery import atrest, face_rows, persons, rows, surroundings
+from recognition.faces import Around, Match, Mistaken, Sample, Stored
+from recognition.gallery import atrest, face_rows, mistakes, persons, rows, surroundings
 from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
 from recognition.gallery.search import Search, nearest_people
@@ -174,6 +174,7 @@ class Gallery:
         *,
         only_newer: bool = False,
         make: bool = False,
+        mistaken: Mistaken | None = None,
     ) -> Stored:
         """Store samples, all or none; an id that is already there is replaced and keeps its `created`.
 
@@ -187,8 +188,10 @@ class Gallery:
             fingerprint: of the model that made the vectors.
             only_newer: leave alone what is there in the same or a newer state.
             make: make people, too, who are told by their id and are not there.
+            mistaken: what the face of the one new sample was taken for, put right in the same transaction.
 
         Raises:
+            NotFound, ChangedMeanwhile: what it was taken for is not there, or another's by now.
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
@@ -236,7 +239,9 @@ class Gallery:
             persons.spell_anew(connection, revision, spellings)
             persons.remove_emptied(connection, {row.person for row in known.values()} if replaced else ())
             begin("enrol", [sample.id for sample in new])
-        if replaced:
+            if mistaken is not None:
+                mistakes.put_right(connection, begin, mistaken, owners[new[0].id], self.now())
+        if replaced or mistaken is not None:
             empty_log(self.engine)
         return Stored({sample.id: owners[sample.id].person_id for sample in new}, failed)
 

@@ -15,8 +15,8 @@ export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 
 export const forgetKey = () => sessionStorage.removeItem(KEY);
 
-/** Call a route. Asks for a key when one is needed, and tries again when the server is busy. */
-export async function call(path, { method = "GET", body, type } = {}) {
+/** Call a route. Asks for a key when one is needed, and tries again when the server is busy; `quiet` does neither. */
+export async function call(path, { method = "GET", body, type, quiet = false } = {}) {
   for (let tries = 1; ; tries++) {
     const key = sessionStorage.getItem(KEY);
     const headers = { ...(type && { "Content-Type": type }), ...(key && { Authorization: `Bearer ${key}` }) };
@@ -24,13 +24,15 @@ export async function call(path, { method = "GET", body, type } = {}) {
     try {
       answer = await fetch(path, { method, body, headers, cache: "no-store", credentials: "omit" });
     } catch {
-      throw failed(new ApiError(0, "unreachable", "No answer."));
+      const error = new ApiError(0, "unreachable", "No answer.");
+      throw quiet ? error : failed(error);
     }
     if (answer.ok) {
-      tell("well");
+      if (!quiet) tell("well");
       return answer;
     }
     const error = await errorIn(answer);
+    if (quiet) throw error;
     if (answer.status === 401 && (await otherKey(key))) continue;
     const again = answer.status === 429 && error.retryAfterS <= LONGEST_WAIT_S && tries < MOST_TRIES;
     if (!again) throw failed(error);
@@ -39,7 +41,7 @@ export async function call(path, { method = "GET", body, type } = {}) {
   }
 }
 
-const json = async (path, options) => (await call(path, options)).json();
+export const json = async (path, options) => (await call(path, options)).json();
 
 async function errorIn(answer) {
   const retryAfterS = Number(answer.headers.get("Retry-After")) || 2;
@@ -95,7 +97,8 @@ export const ready = async () => (known = await json("ready"));
 /** The model, asked for once. */
 export const model = async () => known ?? ready();
 
-const form = (fields) => {
+/** What a call takes as a form. */
+export const form = (fields) => {
   const data = new FormData();
   for (const [name, value] of Object.entries(fields)) data.append(name, value);
   return { method: "POST", body: data };
@@ -115,10 +118,17 @@ export async function recognise(file, options) {
   return { faces: await answer.json(), warnings, ms: performance.now() - began };
 }
 
+/** Every face of a picture, largest first. */
+export const detect = (file, options) => json("detect", form({ file, ...options }));
+
 export const verify = (image1, image2) => json("verify", form({ image1, image2 }));
 
-/** A sample to enrol, under an id that says nothing; `path` tells its file again when it is enrolled once more. */
-export const newSample = (name, path) => ({ id: uuid(), name, ...(path && { metadata: { path } }) });
+/**
+ * A sample to enrol, under an id that says nothing.
+ *
+ * whose: {person}, an id, or {name}; path: tells its file again when it is enrolled once more.
+ */
+export const newSample = (whose, path) => ({ id: uuid(), ...whose, ...(path && { metadata: { path } }) });
 
 /** The file that a sample was made from; before 1.0.0 its path was the sample's id. */
 export const sourceOf = ({ id, metadata }) => (typeof metadata?.path === "string" ? metadata.path : id);
@@ -152,11 +162,11 @@ function base64(file) {
 
 export const samples = (query) => json(`samples?${new URLSearchParams(query)}`);
 
-/** All samples of a name. */
-export async function samplesOf(name) {
+/** All samples of a {person}, an id, or of a {name}. */
+export async function samplesOf(whose) {
   const found = [];
   for (let after = null; ; ) {
-    const page = await samples({ name, limit: 1000, ...(after !== null && { after }) });
+    const page = await samples({ ...whose, limit: 1000, ...(after !== null && { after }) });
     found.push(...page.samples);
     after = page.next;
     if (after === null) return found;

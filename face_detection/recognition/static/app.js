@@ -1,41 +1,56 @@
 // The frame of the page: which view is shown, what is dropped and pasted, and how the server is.
 
 import { calls, forgetKey, hasKey, ready, version } from "./api.js";
+import * as check from "./check.js";
 import * as compare from "./compare.js";
 import { byId, el } from "./elements.js";
 import * as enrol from "./enrol.js";
 import { explain, isDown, isOutage } from "./errors.js";
 import * as gallery from "./gallery.js";
 import { know } from "./panel.js";
+import * as people from "./people.js";
+import * as person from "./person.js";
 import * as recognise from "./recognise.js";
 
-const VIEWS = { recognise, enrol, gallery, compare };
+const VIEWS = { recognise, enrol, people, person, check, gallery, compare };
+const UNDER = { person: "people", check: "people" }; // views that others lead to, by their links
 const alert = byId("alert");
 
 let view = null;
+let about; // what the view is about, as the address has it behind the view's name
 let checking = false;
 
 function show() {
-  const asked = location.hash.slice(1);
-  const name = asked in VIEWS ? asked : "recognise";
-  if (VIEWS[name] === view || (view && asked === "main")) return; // #main is the link past the navigation
+  const [asked, ...rest] = location.hash.slice(1).split("/");
+  const name = Object.hasOwn(VIEWS, asked) ? asked : "recognise";
+  const what = decoded(rest.join("/"));
+  if (view && (asked === "main" || (VIEWS[name] === view && what === about))) return; // #main: past the navigation
   view?.leave?.();
   const first = view === null;
   view = VIEWS[name];
+  about = what;
   for (const other of Object.keys(VIEWS)) byId(`view-${other}`).hidden = other !== name;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    if (link.hash === `#${UNDER[name] ?? name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   const title = byId(`title-${name}`);
   document.title = `${title.textContent} · Faces`;
   if (!first) title.focus();
   scrollTo(0, 0);
-  view.enter?.();
+  view.enter?.(about);
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // somebody has typed it
+  }
 }
 
 /** Ask the server how it is, with a recognition from end to end. */
-async function check() {
+async function checkServer() {
   checking = true;
   try {
     const model = await ready();
@@ -59,14 +74,14 @@ calls.addEventListener("told", ({ detail: { what, error } }) => {
   if (what === "failed" && isDown(error)) say("ill", "Not ready");
   if (what === "well") {
     alert.replaceChildren();
-    if (!checking && byId("server").dataset.state === "ill") check(); // it is back, or a part of it
+    if (!checking && byId("server").dataset.state === "ill") checkServer(); // it is back, or a part of it
   } else if (what === "busy") warn(`The server is busy; trying again in ${error.retryAfterS} s.`);
   else if (isOutage(error)) warn(explain(error), el("button", { type: "button", click: again }, "Try again"));
 });
 
 async function again() {
-  await check();
-  view.enter?.();
+  await checkServer();
+  view.enter?.(about);
 }
 
 function warn(text, ...more) {
@@ -106,5 +121,5 @@ document.addEventListener("paste", (event) => {
 for (const { start } of Object.values(VIEWS)) start();
 addEventListener("hashchange", show);
 show();
-check();
+checkServer();
 version().then((number) => number && byId("version").append(`Version ${number}`), () => {}); // the alert tells of outages

@@ -4,6 +4,7 @@ import { enrol, model, newSample, recognise } from "./api.js";
 import { byId, pause } from "./elements.js";
 import { complain, isOutage } from "./errors.js";
 import * as panel from "./panel.js";
+import { correct, correction } from "./people-api.js";
 import { frame, middleOf } from "./pictures.js";
 
 const WAIT_AFTER_ERROR_MS = 2000;
@@ -91,8 +92,15 @@ async function look(mine) {
   panel.know(await model());
   const answer = await recognise(picture.blob, panel.options());
   if (mine !== turn || panel.hasFocus()) return;
-  panel.show(picture, answer, async (i, name) => {
-    await enrol(picture.blob, { ...newSample(name), face: middleOf(answer.faces[i].bbox) });
-    if (mine === turn) byId("camera-toggle").focus(); // the camera goes on
+  const goOn = () => mine === turn && byId("camera-toggle").focus();
+  panel.show(picture, answer, {
+    enrolAs: async (i, whose) => {
+      await enrol(picture.blob, { ...newSample(whose), face: middleOf(answer.faces[i].bbox) });
+      goOn();
+    },
+    correctAs: async (i, whose, then) => {
+      await correct(picture.blob, correction(answer.faces[i], whose, then));
+      goOn();
+    },
   });
 }

@@ -21,6 +21,17 @@ export const count = (number, one, many) => `${number.toLocaleString("en")} ${nu
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+const TYPING_MS = 200;
+
+/** Let a function be called when nobody has called it again for a moment: when somebody has stopped typing. */
+export function debounced(work) {
+  let timer;
+  return (...args) => {
+    clearTimeout(timer);
+    timer = setTimeout(work, TYPING_MS, ...args);
+  };
+}
+
 /** Ask in a dialog, with the careful answer chosen beforehand: resolves to true or false. */
 export async function confirmed(title, text, action) {
   byId("confirm-title").textContent = title;

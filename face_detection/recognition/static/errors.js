@@ -24,11 +24,16 @@ export const isOutage = (error) => error instanceof ApiError && (error.status ==
 export const isDown = ({ status, code }) =>
   code !== "overloaded" && (status === 503 || code === "unreachable" || code === "gallery_model_mismatch");
 
+// Those whose text is for programs: it tells ids, or what to send.
+const REFUSALS = {
+  ambiguous_name: "Several people have this name. Choose one from the list.",
+  internal_error: "Something went wrong on the server. Its log says more.",
+};
+
 /** Say what went wrong. */
 export function explain(error) {
   if (!(error instanceof ApiError)) return error.message;
-  if (error.code === "internal_error") return "Something went wrong on the server. Its log says more.";
-  return OUTAGES[error.code] ?? error.message;
+  return OUTAGES[error.code] ?? REFUSALS[error.code] ?? error.message;
 }
 
 /** Say in `node` what went wrong, unless the page tells it above everything. */

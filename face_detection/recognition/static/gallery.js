@@ -3,17 +3,16 @@
 import { deleteSample, deleteSamples, exported, imported, samples, sourceOf } from "./api.js";
 import { byId, confirmed, count, el } from "./elements.js";
 import { complain } from "./errors.js";
+import { pager, range } from "./pages.js";
 import { onChosen } from "./pictures.js";
 
 const PAGE = 24;
 
 let name = ""; // whose samples are listed; empty: everybody's
-let starts = [null]; // after which id each page up to this one starts
-let next = null;
-let turn = 0;
 
 const message = byId("gallery-message");
 const done = byId("gallery-done");
+const list = pager("gallery", PAGE, page, draw, turned);
 
 export function start() {
   byId("gallery-search").addEventListener("submit", (event) => {
@@ -21,24 +20,20 @@ export function start() {
     find(byId("gallery-name").value.trim());
   });
   byId("gallery-name").addEventListener("search", () => byId("gallery-name").value || find(""));
-  byId("gallery-next").addEventListener("click", () => go(() => starts.push(next)));
-  byId("gallery-back").addEventListener("click", () => go(() => starts.pop()));
   byId("gallery-clear").addEventListener("click", () => attempt(clear));
   byId("gallery-export").addEventListener("click", () => attempt(save));
   onChosen("gallery-import", ([file]) => attempt(() => load(file)));
 }
 
 /** Called when the view is shown: others may have changed the gallery meanwhile. */
-export const enter = () => attempt(list);
+export const enter = () => attempt(list.show);
 
 function find(whose) {
   name = whose;
-  starts = [null];
-  enter();
+  attempt(list.restart);
 }
 
-function go(turnThePage) {
-  turnThePage();
+function turned() {
   enter();
   byId("title-gallery").focus();
 }
@@ -53,27 +48,18 @@ async function attempt(work) {
   }
 }
 
-async function list() {
-  const mine = ++turn;
-  const after = starts.at(-1);
-  const page = await samples({ limit: PAGE, ...(after !== null && { after }), ...(name && { name }) });
-  if (mine !== turn) return;
-  if (!page.samples.length && starts.length > 1) {
-    starts.pop(); // the last page was emptied
-    return list();
-  }
-  next = page.next;
-  byId("gallery-list").replaceChildren(...page.samples.map(item));
-  const first = (starts.length - 1) * PAGE + 1;
-  const range = page.total > PAGE ? `, ${first} to ${first + page.samples.length - 1} shown` : "";
+async function page(after) {
+  const answer = await samples({ limit: PAGE, ...(after !== null && { after }), ...(name && { name }) });
+  return { ...answer, items: answer.samples };
+}
+
+function draw(shown, first) {
+  byId("gallery-list").replaceChildren(...shown.items.map(item));
   const whose = name ? ` of ${name}` : "";
-  byId("gallery-summary").textContent = page.total
-    ? `${count(page.total, "sample", "samples")}${whose}${range}`
-    : name ? `Nobody is enrolled as ${name}.` : "Nobody is enrolled yet.";
-  byId("gallery-pages").hidden = page.total <= PAGE;
-  byId("gallery-back").disabled = starts.length === 1;
-  byId("gallery-next").disabled = next === null;
-  byId("gallery-clear").disabled = page.total === 0;
+  const nobody = name ? `Nobody is enrolled as ${name}.` : "Nobody is enrolled yet.";
+  byId("gallery-summary").textContent = shown.total
+    ? `${count(shown.total, "sample", "samples")}${whose}${range(shown, first)}` : nobody;
+  byId("gallery-clear").disabled = shown.total === 0;
   byId("gallery-clear").textContent = name ? `Delete all samples of ${name}` : "Delete all";
 }
 
@@ -92,7 +78,7 @@ function item(sample) {
 async function removeSample(sample) {
   if (!(await confirmed("Delete this sample?", `${sample.name}: ${sourceOf(sample)}`, "Delete"))) return;
   await deleteSample(sample.id);
-  await list();
+  await list.show();
   byId("title-gallery").focus();
 }
 
@@ -102,8 +88,7 @@ async function clear() {
   const text = whose ? "Everyone else stays enrolled." : "Nobody will be recognised after that. Export the gallery first if you might want it back.";
   if (!(await confirmed(title, text, whose ? "Delete samples" : "Delete everything"))) return;
   await deleteSamples(whose ? { name: whose } : {});
-  starts = [null];
-  await list();
+  await list.restart();
 }
 
 async function save() {
@@ -119,6 +104,6 @@ async function load(file) {
     const report = await imported(file);
     done.textContent = `${count(report.imported, "sample", "samples")} imported, ${report.unchanged} already there${report.unnamed ? `, ${report.unnamed} without a name` : ""}.`;
   } finally {
-    await list();
+    await list.show();
   }
 }

@@ -33,11 +33,18 @@ export const onOptions = (changed) => smallFaces.addEventListener("change", chan
 /** What the user has chosen for the pictures to come, as fields of the calls. */
 export const options = () => (smallFaces.checked ? { small_faces: true } : {});
 
-/** Show the faces of a picture; `enrolAs(i, name)` is called when face i is given a name. */
-export function show(picture, { faces, warnings, ms }, enrolAs) {
+/**
+ * Show the faces of a picture.
+ *
+ * enrolAs(i, whose), correctAs(i, whose, then): called when face i is given to {person} or {name}, as an unknown
+ * one, and as one that was taken for somebody else's; `then` says what becomes of that enrolled face.
+ */
+export function show(picture, { faces, warnings, ms }, { enrolAs, correctAs }) {
   const items = faces.map((face, i) => {
     const box = parseBox(face.bbox);
-    return { box, ...faceItem(face, i + 1, thumbnail(picture.image, box), (name) => enrolAs(i, name)) };
+    const crop = thumbnail(picture.image, box);
+    const [enrol, correct] = [enrolAs, correctAs].map((work) => (...told) => work(i, ...told));
+    return { box, ...faceItem(face, i + 1, crop, enrol, correct) };
   });
   shown = { picture, faces, items };
   list.replaceChildren(...items.map(({ item }) => item));
@@ -55,6 +62,9 @@ export function clear(text) {
   byId("remarks").textContent = "";
   byId("summary").textContent = text;
 }
+
+/** Say what is worth knowing of what was done with a face that is shown. */
+export const remark = (warnings) => byId("remarks").append(warnings.map(({ detail }) => ` ${detail}`).join(""));
 
 export const focusFace = (i) => shown?.items[i]?.item.focus();
 

@@ -5,6 +5,7 @@ import * as camera from "./camera.js";
 import { byId } from "./elements.js";
 import { complain, isOutage } from "./errors.js";
 import * as panel from "./panel.js";
+import { correct, correction } from "./people-api.js";
 import { close, middleOf, onChosen, open, overview, pathOf, shape } from "./pictures.js";
 import * as strip from "./strip.js";
 
@@ -87,7 +88,10 @@ function render() {
     panel.clear("");
     complain(message, answer.error);
   } else if (answer?.faces && shown) {
-    panel.show(shown, answer, (i, name) => nameFace(entry, answer.faces[i], i, name));
+    panel.show(shown, answer, {
+      enrolAs: (i, whose) => nameFace(entry, answer.faces[i], i, whose),
+      correctAs: (i, whose, then) => correctFace(entry, answer.faces[i], i, whose, then),
+    });
   }
 }
 
@@ -139,17 +143,29 @@ async function ask(entry) {
 }
 
 /** Enrol face i of a picture, then look again at this picture and at those with unknown faces. */
-async function nameFace(entry, face, i, name) {
-  const sample = { ...newSample(name, pathOf(entry.file)), face: middleOf(face.bbox), ...panel.options() };
-  await enrol(entry.file, sample);
+async function nameFace(entry, face, i, whose) {
+  const sample = { ...newSample(whose, pathOf(entry.file)), face: middleOf(face.bbox), ...panel.options() };
+  const { warnings } = await enrol(entry.file, sample);
+  await lookAgain(entry, i, warnings, ({ faces }) => !panel.allKnown(faces));
+}
+
+/** Give face i to whose it is, then look again at all pictures: others may have been taken for the same. */
+async function correctFace(entry, face, i, whose, then) {
+  const path = pathOf(entry.file);
+  const fields = { ...correction(face, whose, then), ...(path && { metadata: { path } }), ...panel.options() };
+  const { warnings } = await correct(entry.file, fields);
+  await lookAgain(entry, i, warnings, () => true);
+}
+
+/** Recognise a picture again after face i was enrolled, and then those whose answers may be out of date. */
+async function lookAgain(entry, i, warnings, outOfDate) {
   changes++;
   if (!entries.includes(entry)) return;
-  for (const other of entries) {
-    if (other.answer?.faces && !panel.allKnown(other.answer.faces)) other.answer = null;
-  }
+  for (const other of entries) if (other.answer?.faces && outOfDate(other.answer)) other.answer = null;
   await ask(entry);
   if (entry === selected) {
     render();
+    panel.remark(warnings);
     panel.focusFace(i);
   }
   run();

@@ -101,6 +101,16 @@ class Enrolled(TypedDict):
     ]
 
 
+class Corrected(SampleSeen):
+    """The new sample, and what became of the one that its face was taken for."""
+
+    id: Annotated[str, Field(description="Of the new sample.")]
+    moved: Annotated[
+        list[str], Field(description="The id of the wrong sample, if it is the right person's now.")
+    ]
+    removed: Annotated[list[str], Field(description="The id of the wrong sample, if it is removed.")]
+
+
 class Candidate(TypedDict):
     """One of the nearest samples of a face."""
 
@@ -209,9 +219,45 @@ class Person(TypedDict):
     name: Annotated[str, Field(description="Others may have it, too.")]
     metadata: Annotated[JsonValue, Field(description="What was stored with the person; null: nothing.")]
     samples: Total
+    sample: Annotated[
+        str | None, Field(description="The id of the first of them, to show the person; null: none.")
+    ]
     created: Time
     modified: Time
     expires_at: Annotated[str | None, Field(description="ISO 8601, UTC; null: never.")]
+
+
+class Emptied(TypedDict):
+    """Who went with a merge, and what the merge was."""
+
+    id: Annotated[str, Field(description="The person's own id.")]
+    name: Annotated[str, Field(description="Others may have it, too.")]
+    metadata: Annotated[JsonValue, Field(description="What was stored with the person; null: nothing.")]
+    samples: Annotated[int, Field(ge=0, description="How many samples have moved.")]
+    created: Time
+    expires_at: Annotated[str | None, Field(description="ISO 8601, UTC; null: never.")]
+    by_hand: Annotated[bool, Field(description="Whether the person would have stayed without samples.")]
+    revision: Annotated[int, Field(ge=0, description="Of the gallery, from the merge.")]
+
+
+class Merged(Person):
+    """Who has all samples now."""
+
+    merged: Annotated[
+        Emptied, Field(description="Who is gone: what `/unmerge` takes to take the merge back.")
+    ]
+
+
+class Unmerged(Person):
+    """Who is back after a merge."""
+
+    left: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How many samples have been changed since, and stay with whoever has them now.",
+        ),
+    ]
 
 
 class Persons(TypedDict):

@@ -38,7 +38,17 @@ STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES, "quality": 0.93
 NEW_PERSON = {"name": "Eileen Collins", "metadata": {"consent": "2026-11-24"}}
 NEXT_PERSON = "WyJlaWxlZW4iLCJlaWxlZW4iLCIyMDI2LTAxLTMxVDEyOjAwOjAwKzAwOjAwIl0="
 GALLERY = {"name": "default", "samples": 92, "persons": 40, "created": "2026-01-31T12:00:00+00:00"}
-PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, **TIMES}
+PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, "sample": "astronaut/1", **TIMES}
+MERGED = {
+    "id": "another",
+    "name": "E. Collins",
+    "metadata": None,
+    "samples": 2,
+    "created": TIMES["created"],
+    "expires_at": None,
+    "by_hand": True,
+    "revision": 17,
+}
 ERASED = {
     "success": ["eileen"],
     "receipt": {
@@ -80,6 +90,16 @@ ENROLLED = {
     "fail": ["2"],
     "errors": {"2": {"code": "no_face", "detail": "No face was found in the picture."}},
     "samples": {"astronaut/1": {"person": "eileen", "faces": 1, "bbox": BOX, **QUALITY, "warnings": []}},
+}
+CORRECTED = {
+    "id": "astronaut/2",
+    "person": "eileen",
+    "faces": 1,
+    "bbox": BOX,
+    **QUALITY,
+    "warnings": [],
+    "moved": [],
+    "removed": ["astronaut/1"],
 }
 VERIFIED = {
     "verified": True,

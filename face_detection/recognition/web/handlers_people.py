@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from recognition.gallery import doctor, people, transfer
+from recognition.gallery import doctor, people, transfer, unmerging
 from recognition.web import receipts, render, render_doctor, wire, wire_people
 from recognition.web.handlers import NDJSON, Parts
 from serving import bodies
@@ -59,7 +59,19 @@ def merge_person(parts: Parts, person_id: str) -> ResponseReturnValue:
     """Give all samples of a person to another, and remove the emptied one."""
     person_id = wire_people.parse_person_id(person_id)
     into = wire.parse_json(wire_people.Merge, bodies.json()).into
-    return jsonify(render.person_answer(people.merge(parts.gallery, person_id, into)))
+    return jsonify(render.merge_answer(people.merge(parts.gallery, person_id, into)))
+
+
+def unmerge_person(parts: Parts, person_id: str) -> ResponseReturnValue:
+    """Take a merge back: who was emptied is there again, with the samples that nobody has changed since.
+
+    The body is `merged` of the merge's answer. Samples that somebody has changed, moved or enrolled anew
+    meanwhile stay as and where they are.
+    """
+    person_id = wire_people.parse_person_id(person_id)
+    asked = wire.parse_json(wire_people.Unmerge, bodies.json())
+    unmerged = unmerging.unmerge(parts.gallery, person_id, asked.emptied(), asked.revision)
+    return jsonify(render.unmerge_answer(unmerged))
 
 
 def export_person(parts: Parts, person_id: str) -> ResponseReturnValue:
@@ -89,6 +101,18 @@ def upload_samples(parts: Parts) -> ResponseReturnValue:
         for enrolment, (name, _) in zip(enrolments, pictures, strict=True)
     }
     return jsonify(render.enrolment_answer(report, files))
+
+
+def correct(parts: Parts) -> ResponseReturnValue:
+    """Enrol a face that was taken for somebody else's, and put right the sample that it was taken for.
+
+    The face is the new sample of whose it is, told by `name` or `person`. All is done, or nothing.
+    """
+    ((_, picture),) = bodies.several("file")
+    with parts.service.admission():
+        enrolment, mistaken = wire_people.parse_correction(request.form, picture)
+        seen = parts.service.correct(enrolment, mistaken)
+    return jsonify(render.correction_answer(enrolment.id, seen, mistaken))
 
 
 def examine(parts: Parts) -> ResponseReturnValue:

@@ -6,16 +6,18 @@ import math
 from collections.abc import Iterable, Mapping
 
 from recognition.errors import AmbiguousName, Doubtful, LowQuality
-from recognition.faces import Box, Face, Person, Quality, Sample
+from recognition.faces import Box, Face, Mistaken, Person, Quality, Sample
 from recognition.results import (
     Detection,
     EnrolledPicture,
     EnrolmentReport,
     GallerySummary,
+    Merged,
     PersonPage,
     Readiness,
     Recognition,
     SamplePage,
+    Unmerged,
     Verification,
 )
 from recognition.web import answers
@@ -216,6 +218,7 @@ def person_answer(person: Person) -> answers.Person:
         "name": person.name,
         "metadata": person.metadata,
         "samples": person.samples,
+        "sample": person.sample,
         "created": person.created.isoformat(),
         "modified": person.modified.isoformat(),
         "expires_at": person.expires_at.isoformat() if person.expires_at else None,
@@ -228,6 +231,41 @@ def persons_answer(page: PersonPage) -> answers.Persons:
         "persons": [person_answer(person) for person in page.persons],
         "total": page.total,
         "next": page.next,
+    }
+
+
+def merge_answer(merged: Merged) -> answers.Merged:
+    """Render who has all samples now, and what takes the merge back."""
+    emptied = merged.emptied
+    return {
+        **person_answer(merged.person),
+        "merged": {
+            "id": emptied.id,
+            "name": emptied.name,
+            "metadata": emptied.metadata,
+            "samples": emptied.samples,
+            "created": emptied.created.isoformat(),
+            "expires_at": emptied.expires_at.isoformat() if emptied.expires_at else None,
+            "by_hand": emptied.by_hand,
+            "revision": merged.revision,
+        },
+    }
+
+
+def unmerge_answer(unmerged: Unmerged) -> answers.Unmerged:
+    """Render who is back after a merge."""
+    return {**person_answer(unmerged.person), "left": unmerged.left}
+
+
+def correction_answer(
+    sample_id: str, picture: EnrolledPicture, mistaken: Mistaken | None
+) -> answers.Corrected:
+    """Render the new sample, and what became of the one that its face was taken for."""
+    return {
+        **_seen(picture, None),
+        "id": sample_id,
+        "moved": [mistaken.sample] if mistaken and mistaken.then == "move" else [],
+        "removed": [mistaken.sample] if mistaken and mistaken.then == "remove" else [],
     }
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
-from recognition.bounds import NO_NUL, Action, Id, Metadata, Name, NewExpiry, NewPersonId
-from recognition.faces import NEVER, Enrolment
+from recognition.bounds import NO_NUL, Action, Id, Metadata, Moment, Name, NewExpiry, NewId, NewPersonId
+from recognition.faces import NEVER, Enrolment, Mistaken, Person
 from recognition.web.wire import (
     FACE,
     MAX_PAGE,
@@ -127,6 +127,44 @@ class Merge(Strict):
     into: Annotated[Id, Field(description="The id of the person who gets all samples. Required.")]
 
 
+class Unmerge(Strict):
+    """`merged` of the answer to a merge, as it is: who went with it, and what the merge was."""
+
+    id: Annotated[Id, Field(description="Of the person who went. Required.")]
+    name: PersonName
+    metadata: PersonMetadata = None
+    samples: Annotated[
+        int, Field(ge=0, lt=2**63, description="How many the person had. Default: 0.", examples=[3])
+    ] = 0
+    created: Annotated[Moment, Field(description="When the person was made. Required.")]
+    expires_at: Annotated[
+        Moment | None,
+        Field(
+            description="When the person expires: ISO 8601 with its offset from UTC. Default: null, never.",
+            examples=["2036-12-31T23:59:59Z"],
+        ),
+    ] = None
+    by_hand: Annotated[
+        bool, Field(description="Whether the person stays without samples. Default: false.", examples=[True])
+    ] = False
+    revision: Annotated[
+        int, Field(ge=0, lt=2**63, description="Of the gallery, from the merge. Required.", examples=[17])
+    ]
+
+    def emptied(self) -> Person:
+        """Say the same in the service's words."""
+        return Person(
+            self.id,
+            self.name,
+            self.metadata,
+            self.created,
+            self.created,
+            self.expires_at,
+            self.samples,
+            self.by_hand,
+        )
+
+
 class PersonsQuery(InGallery):
     """Which people to list."""
 
@@ -225,6 +263,42 @@ class UploadOptions(DetectOptions):
         return sent
 
 
+class CorrectionOptions(UploadOptions):
+    """Whose face it is, and what becomes of the sample that it was taken for."""
+
+    id: Annotated[
+        NewId | None, Field(description="Of the new sample. Default: a new UUID.", examples=["astronaut/2"])
+    ] = None
+    wrong_sample: Annotated[
+        Id | None,
+        Field(description="The id of the sample that the face was taken for. Default: none is put right."),
+    ] = None
+    wrong_person: Annotated[
+        Id | None,
+        Field(
+            description="The id of the person whose `wrong_sample` was. If it is another's by now, nothing "
+            "is done (`changed_meanwhile`). Default: whosever it is."
+        ),
+    ] = None
+    then: Annotated[
+        Literal["keep", "move", "remove"],
+        Field(
+            description="What becomes of `wrong_sample`: it stays, moves to the person whose face this is, "
+            "or is removed. Default: keep.",
+            examples=["keep"],
+        ),
+    ] = "keep"
+
+    @model_validator(mode="after")
+    def refuse_half_a_correction(self) -> CorrectionOptions:
+        """Refuse what says what to do, and not with which sample, or that the new sample is the wrong one."""
+        if self.wrong_sample is None and (self.then != "keep" or self.wrong_person is not None):
+            raise ValueError("wrong_sample: Field required, with wrong_person and then")
+        if self.wrong_sample is not None and self.wrong_sample == self.id:
+            raise ValueError("id, wrong_sample: these are two samples")
+        return self
+
+
 _ID: TypeAdapter[str] = TypeAdapter(Id)
 FACE_CHOICE: TypeAdapter[FaceChoice] = TypeAdapter(FaceChoice)
 
@@ -248,9 +322,24 @@ def parse_upload(form: Mapping[str, str], pictures: Sequence[bytes]) -> list[Enr
         InvalidRequest: also where neither a person nor a name is told, or both.
     """
     options = parse_text(UploadOptions, form)
+    return [_enrolment(options, str(uuid.uuid4()), picture) for picture in pictures]
+
+
+def parse_correction(form: Mapping[str, str], picture: bytes) -> tuple[Enrolment, Mistaken | None]:
+    """Read a correction: the sample to enrol, and the one that its face was taken for, if it is to change.
+
+    Raises:
+        InvalidRequest: also where neither a person nor a name is told, or both.
+    """
+    options = parse_text(CorrectionOptions, form)
+    enrolment = _enrolment(options, options.id or str(uuid.uuid4()), picture)
+    if options.wrong_sample is None or options.then == "keep":
+        return enrolment, None
+    return enrolment, Mistaken(options.wrong_sample, options.then, options.wrong_person)
+
+
+def _enrolment(options: UploadOptions, sample_id: str, picture: bytes) -> Enrolment:
     if (options.name is None) == (options.person is None):
         raise InvalidRequest("name, person: send one of them.")
-    face = at_point(_choice(options.face))
-    return [
-        Enrolment(str(uuid.uuid4()), image=picture, **{**dict(options), "face": face}) for picture in pictures
-    ]
+    sent = {name: getattr(options, name) for name in UploadOptions.model_fields}
+    return Enrolment(sample_id, image=picture, **{**sent, "face": at_point(_choice(options.face))})
