@@ -57,7 +57,7 @@ SHARE, TOP = 0.01, 0.02  # of the labels that are exchanged, and of the list tha
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = "benchmark"
 THRESHOLD, MIN_QUALITY = 9.0, 0.25  # Facenet's, and the setting's default
-SCALE = Scale(MODEL, THRESHOLD, MIN_QUALITY)
+SCALE = Scale(MODEL, 128, THRESHOLD, MIN_QUALITY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ Milliseconds = dict[str, list[float]]
 
 # Longer side at most, and the JPEG's quality; 0: without loss.
 KINDS = (
-    *((side, 0) for side in (160, 192, 224, MAX_SIDE_PX, 320, 384)),
+    *((side, 0) for side in (160, 192, 224, MAX_SIDE_PX, 288, 384)),
     *((MAX_SIDE_PX, quality) for quality in (80, 85, 90, 93, 95, 97, QUALITY, 100)),
 )
 PERCENTILES = (50, 95, 99, 100)
@@ -141,6 +141,7 @@ def movement(people_pictures: Sequence[Sequence[Path]], models_dir: Path) -> Non
     genuine = np.zeros((len(vectors), len(others)), dtype=bool)
     for row, column in own:
         genuine[row, column] = True
+    strange = ~genuine if probes else ~np.eye(len(vectors), dtype=bool)
     large = sum(max(cut(*face, 1 << 16)[0].shape) > MAX_SIDE_PX for face in enrolled)
     print(f"{len(enrolled)} faces, {large} of them larger than {MAX_SIDE_PX} px with their margin.")
     print("Of each the median, the 95th and the 99th percentile and the largest.")
@@ -154,7 +155,7 @@ def movement(people_pictures: Sequence[Sequence[Path]], models_dir: Path) -> Non
             f"{side} px, {f'quality {quality}' if quality else 'no loss'}: "
             f"moved {shown(np.linalg.norm(moved - vectors, axis=1))}, distances changed "
             + (f"own {shown(changes[genuine])} " if own else "")
-            + f"others {shown(changes[~genuine])}; "
+            + f"others {shown(changes[strange])}; "
             f"{np.mean(sizes):,.0f} bytes, 95 % {np.percentile(sizes, 95):,.0f}, "
             f"{statistics.median(times):.2f} ms",
             flush=True,

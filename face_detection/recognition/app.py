@@ -19,10 +19,12 @@ from recognition.config import Settings, stop
 from recognition.detector import find, load_mtcnn, shrinking
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
+from recognition.enrolling import Enroller
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.fonts import Fonts
 from recognition.gallery import Gallery, keep_up, open_gallery
-from recognition.service import Decode, Detector, Embedder, Service
+from recognition.seeing import Decode, Detector, Embedder, Sight
+from recognition.service import Service
 from recognition.web import examples, metrics
 from recognition.web.handlers import Parts
 from recognition.web.handlers_galleries import in_gallery
@@ -59,20 +61,29 @@ def create_app(
         running.set(at_work)
         waiting.set(in_queue)
 
-    service = Service(
+    admission = Admission(settings.max_running, settings.max_waiting, queue_changed)
+    sight = Sight(
         decode or partial(pictures.decode, max_pixels=settings.max_image_pixels),
         detector,
-        embedder=embedder,
-        gallery=gallery,
         find=partial(find, max_side_px=settings.detection_max_side_px, min_face_px=settings.min_face_px),
         small_faces=settings.small_faces,
-        ready_picture=ready_picture(settings.min_face_px),
+        embedder=embedder,
         max_faces=settings.max_faces,
         min_quality=settings.min_quality,
+        give_way=admission.give_way,
+    )
+    enroller = Enroller(
+        sight,
+        ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
         keep_faces=settings.keep_faces,
-        enrolment=ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
-        admission=Admission(settings.max_running, settings.max_waiting, queue_changed),
         kept_for=settings.kept_for,
+    )
+    service = Service(
+        sight,
+        enroller,
+        gallery,
+        ready_picture=ready_picture(settings.min_face_px),
+        admission=admission,
         audit=audit,
         read=audit.read,
         write=Fonts(fonts.find()).write,

@@ -201,11 +201,12 @@ class Erasure:
 class Scale:
     """What a check of a gallery goes by.
 
-    fingerprint: of the model that its vectors must be of; threshold: the model's.
+    fingerprint: of the model that its vectors must be of; dimension, threshold: the model's.
     min_quality: a face below it is too poor to tell people apart.
     """
 
     fingerprint: str
+    dimension: int
     threshold: float
     min_quality: float
 

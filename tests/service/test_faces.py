@@ -94,7 +94,7 @@ def test_a_face_comes_back_as_it_was_stored(gallery: Gallery, other: Gallery) ->
     assert none_kept(gallery, "b") == "No face is kept of this sample."
     assert none_kept(gallery, "d") == "There is no sample with this id."
     assert gallery.page(limit=1)[0].face is None  # nobody has looked for it
-    assert list(transfer.faults(gallery.engine)) == []
+    assert list(transfer.faults(gallery)) == []
 
 
 WAYS: dict[str, Callable[[Gallery, FakeClock], object]] = {
@@ -138,7 +138,7 @@ def test_it_goes_with_its_sample(
     for path in files:
         data = path.read_bytes()
         assert not any(piece in data for piece in pieces), path
-    assert list(transfer.faults(gallery.engine)) == []
+    assert list(transfer.faults(gallery)) == []
 
 
 def test_it_stays_while_its_sample_moves_and_changes(gallery: Gallery) -> None:
@@ -161,6 +161,14 @@ def test_a_face_that_is_replaced_while_it_is_read_is_one_of_the_two(gallery: Gal
     assert faces.get(gallery, "a").jpeg == a_kept_face(1, side=256).jpeg  # of the state it began with
     assert not left
     assert faces.get(gallery, "a").jpeg == a_kept_face(2, side=256).jpeg
+
+
+def test_more_faces_than_go_in_one_step_are_forgotten(gallery: Gallery, other: Gallery) -> None:
+    kept = a_kept_face(1, side=8)
+    store(gallery, **{str(number): kept for number in range(1100)})
+    assert faces.forget(other) == 1100
+    assert there(gallery) == 0 and gallery.count() == 1100
+    assert faces.forget(gallery) == 0
 
 
 def test_what_has_expired_is_not_shown(gallery: Gallery, clock: FakeClock) -> None:
@@ -424,7 +432,7 @@ def test_a_damaged_face_is_not_shown_and_named(
         f"sample 'b' is exported without its face: {what}",
     ]
     assert ["face" in json.loads(line) for line in exported[1:3]] == [True, False]
-    assert list(transfer.faults(gallery.engine)) == [f"sample 'b': {what}"]
+    assert list(transfer.faults(gallery)) == [f"sample 'b': {what}"]
     assert refused(client_of(gallery).get("/samples/b/face"), 404, "not_found")
     gallery.upsert([a_sample("b", face=a_kept_face(4))], vectors_of(1), MODEL)
     assert_same(faces.get(gallery, "b"), a_kept_face(4))
@@ -478,7 +486,7 @@ def test_postgresqls_gallery_takes_a_key_as_long_as_it_keeps_no_faces(
     assert gallery.nearest(vectors_of(0), 1, MODEL)[0][0].sample.id in "ab"
     with pytest.raises(GalleryUnavailable, match="GALLERY_KEY is not set"):
         plain.count()  # it was opened before
-    assert list(transfer.faults(gallery.engine)) == []
+    assert list(transfer.faults(gallery)) == []
     for opened in (plain, gallery):
         opened.close()
 

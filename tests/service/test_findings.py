@@ -213,7 +213,7 @@ def test_damaged_samples_are_passed_over(tmp_path: Path) -> None:
     gallery = open_gallery(f"sqlite:///{file}", lock_timeout_s=5)
     store(gallery, *WRONG, *FAR)
     with closing(sqlite3.connect(file)) as connection:
-        for sample_id, vector in (("ben1", b"short"), ("ben2", b"\xff" * 16), ("cid2", "text")):
+        for sample_id, vector in (("ben1", b"eight by"), ("ben2", b"\xff" * 16), ("cid2", "text")):
             connection.execute("UPDATE samples SET vector = ? WHERE sample_id = ?", (vector, sample_id))
         connection.commit()
     answer = part(app_of_greys(gallery).test_client())

@@ -108,7 +108,7 @@ def test_what_was_erased_after_the_backup_is_erased_again(world: World) -> None:
     assert world.samples() == ["c", "d"]
     assert len(world.people()) == 3 and "zoe" in world.people()
     assert world.replay() == Replay()
-    assert list(transfer.faults(world.gallery.engine)) == []
+    assert list(transfer.faults(world.gallery)) == []
     done = [json.loads(line) for line in world.log.read_text().splitlines()][-1]
     assert (done["what"], done["outcome"], done["persons"]) == ("delete", "done", ["eve"])
 
@@ -355,7 +355,7 @@ def test_after_any_history_just_what_was_erased_is_gone(
         assert set(world.samples()) == {
             each for each in there if each not in erased and there[each] not in gone
         }
-        assert list(transfer.faults(gallery.engine)) == []
+        assert list(transfer.faults(gallery)) == []
 
 
 # --- the command
@@ -396,7 +396,14 @@ def test_a_backup_is_restored_and_erasures_follow(home: World, tmp_path: Path) -
     environment = {"AUDIT_LOG": str(home.log)}
     # The newest file comes first, as the shell sorts them.
     outcome = run(home, home.log, tmp_path / "audit.1.gz", "--dry-run", environment=environment)
-    empty: dict[str, Any] = {"persons": [], "stay": [], "unclear": [], "unread_lines": 0}
+    empty: dict[str, Any] = {
+        "gallery": "default",
+        "persons": [],
+        "stay": [],
+        "unclear": [],
+        "faces": 0,
+        "unread_lines": 0,
+    }
     assert outcome == {"dry_run": True, "samples": ["a", "b"], **empty}
     assert b"Ann Secretname" in place.read_bytes()
     assert run(home, environment=environment)["samples"] == ["b"]

@@ -90,6 +90,12 @@ def test_samples_are_listed_counted_and_removed(client: Client, photographs: dic
     assert [sample["id"] for sample in client.samples()] == sorted(sample["id"] for sample in some)
     assert [sample["id"] for sample in client.samples(after="madonna/0", name="madonna")] == ["madonna/1"]
     assert client.sample("madonna/0")["name"] == "madonna"
+    assert client.face("madonna/0").startswith(b"\xff\xd8\xff")
+    with pytest.raises(ServiceError, match="no sample with this id"):
+        client.face("nobody")
+    exported, with_faces = io.BytesIO(), io.BytesIO()
+    assert client.export(exported) == client.export(with_faces, faces=True) == len(some)
+    assert (exported.getvalue().count(b'"face"'), with_faces.getvalue().count(b'"face"')) == (0, len(some))
     assert (client.count(), client.count("madonna")) == (10, 2)
     client.delete("madonna/0")
     with pytest.raises(ServiceError) as missing:

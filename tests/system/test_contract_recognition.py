@@ -329,12 +329,18 @@ def test_clearing(pair: Pair, photographs: Photographs, as_base64: AsBase64, met
     assert post(pair, "/face-recognition", {"image": image}).json() == []
 
 
+SHOWN = {
+    *("id", "name", "person", "metadata", "action", "created", "modified", "expires_at"),
+    "quality",
+}
+
+
 def test_one_sample_is_shown_and_deleted(pair: Pair, photographs: Photographs, as_base64: AsBase64) -> None:
     image = as_base64(photographs["madonna"][0])
     post(pair, "/update-samples", [sample("a/b c", "n", image, metadata=[1], action="go")])
     address = f"{pair.url}/samples/a%2Fb%20c"
     shown = requests.get(address, timeout=TIMEOUT_S).json()
-    assert set(shown) == {"id", "name", "person", "metadata", "action", "created", "modified", "expires_at"}
+    assert set(shown) == SHOWN
     assert (shown["id"], shown["name"], shown["metadata"], shown["action"]) == ("a/b c", "n", [1], "go")
     assert shown["created"].endswith("+00:00")
     assert requests.delete(address, timeout=TIMEOUT_S).json() == {"success": ["a/b c"]}
@@ -361,16 +367,7 @@ def test_samples_are_listed_page_by_page(pair: Pair, photographs: Photographs, a
     whole = listed(pair).json()
     assert [shown["id"] for shown in whole["samples"]] == ids
     assert (whole["total"], whole["next"]) == (5, None)
-    assert set(whole["samples"][0]) == {
-        "id",
-        "name",
-        "person",
-        "metadata",
-        "action",
-        "created",
-        "modified",
-        "expires_at",
-    }
+    assert set(whole["samples"][0]) == SHOWN
     seen: list[str] = []
     page: dict[str, Any] = {"next": ""}
     while page["next"] is not None:

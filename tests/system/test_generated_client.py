@@ -149,7 +149,12 @@ def test_every_call_of_face_detection(
         None,
     )
 
+    kept = api.call("get_samples_sample_id_face", sample_id="m/1").payload.read()
+    with Image.open(io.BytesIO(kept)) as picture:
+        assert (picture.format, max(picture.size) <= 256) == ("JPEG", True)
+
     # export, import: as bytes and in a form
+    assert b'"face"' in api.call("get_export", faces=True).payload.read()
     exported = api.call("get_export").payload.read()
     header, line, _, end = map(json.loads, exported.splitlines())
     assert (header["dimension"], line["id"], end["samples"]) == (128, "m/1", 1)

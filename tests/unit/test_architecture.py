@@ -31,7 +31,9 @@ ROOMS = {
     "audit": set(),
     "admission": set(),
     "gallery": {"matching", "audit"},
-    "service": {"pictures", "matching", "admission"},
+    "seeing": {"pictures"},
+    "enrolling": {"seeing", "pictures", "matching"},
+    "service": {"seeing", "enrolling", "pictures", "admission"},
     "web": {"service", "gallery"},
 }
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.
@@ -206,6 +208,7 @@ LAZY: dict[str, set[str]] = {
         "recognition.cli.opening",
         "recognition.gallery",
         "recognition.gallery.backup",
+        "recognition.gallery.galleries",
         "recognition.gallery.erasures",
         "recognition.gallery.faces",
         "recognition.gallery.replay",

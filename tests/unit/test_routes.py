@@ -23,7 +23,7 @@ from recognition.errors import EmbeddingUnavailable
 from recognition.faces import Box, Face, Sample
 from recognition.gallery import Gallery, open_gallery
 from recognition.pictures.crops import VERSION as CROPS_VERSION
-from recognition.service import Detector
+from recognition.seeing import Detector
 from serving.errors import DiskFull
 from serving.model import Model
 from serving.version import VERSION

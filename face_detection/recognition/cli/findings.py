@@ -12,6 +12,7 @@ from embedding.network import prepared_models
 from recognition.cli.session import progress
 from recognition.config import Settings
 from recognition.gallery import Gallery
+from recognition.gallery.atrest import dimension_of
 from recognition.gallery.doctor import check
 from recognition.results import Advice, Finding, Scale
 from recognition.web.render_doctor import finding_answer, told
@@ -29,12 +30,12 @@ def findings_of(gallery: Gallery, settings: Settings) -> list[Finding]:
 
 def scale_of(gallery: Gallery, settings: Settings) -> Scale:
     """Tell what is alike by the model that made the vectors, or EMBEDDING_MODEL where it is not prepared."""
-    with gallery.reading() as (_, current):
-        fingerprint = current.fingerprint or ""
+    with gallery.reading() as (connection, current):
+        fingerprint, dimension = current.fingerprint or "", dimension_of(connection) or 0
     model = fingerprint.rpartition("-")[0]  # without the version of the crops
     default = MODELS[embedding_config.read().embedding_model]
     threshold = prepared_models(settings.models_dir).get(model, default).threshold
-    return Scale(fingerprint, threshold, settings.min_quality)
+    return Scale(fingerprint, dimension, threshold, settings.min_quality)
 
 
 def value_of(finding: Finding) -> dict[str, Any]:

@@ -265,9 +265,9 @@ def verify(database: str | None, file: Path | None, as_json: bool) -> None:
 def doctor(database: str | None, limit: int, name: str, as_json: bool) -> None:
     """Find samples whose label may be wrong, people that are alike, doubles, and people with too little.
 
-    Each sample is compared with all others. That takes two minutes for 100,000, and four times as long for
-    twice as many. The surest findings come first, each with the commands that would put it right; they are
-    for the gallery of the settings. Nothing is changed. With --json all findings are printed.
+    Each sample is compared with all others. That takes about two minutes for 100,000, and four times as long
+    for twice as many. The surest findings come first, each with the commands that would put it right; they
+    are for the gallery of the settings. Nothing is changed. With --json all findings are printed.
     """
     from recognition.cli.findings import findings_of, lines_of, value_of
 

@@ -15,14 +15,13 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from recognition.errors import GalleryModelMismatch, GalleryUnavailable
-from recognition.faces import Match
 from recognition.gallery import rows
 from recognition.gallery.atrest import picture_of, vector_of
 from recognition.gallery.index import VectorIndex
 from recognition.gallery.portable import LARGEST
 from recognition.gallery.search import Nearest
 from recognition.gallery.store import Gallery
-from recognition.gallery.surroundings import neighbourhoods, with_pictures
+from recognition.gallery.surroundings import matches, neighbourhoods
 from recognition.gallery.tables import SAMPLES, State, gallery_of, sample_of, samples
 from recognition.matching.checkup import NEUTRAL, Seen, in_order, of_person, of_sample
 from recognition.matching.doubts import DOUBLE
@@ -112,18 +111,15 @@ def _in_memory(gallery: Gallery, scale: Scale) -> Nearest:
     """Read all vectors, as they are now, to search among them: 0.5 KB a sample of 128 values."""
     columns = samples.c.key, samples.c.sample_id, samples.c.vector, samples.c.fingerprint
     query = sa.select(*columns).order_by(samples.c.key).execution_options(yield_per=PART)
-    index: VectorIndex | None = None
     with gallery.reading() as (connection, current):
+        index = VectorIndex(scale.dimension, expected=rows.count(connection))
         query = rows.unexpired(connection, query.where(rows.inside(connection)), current.expired_by)
         for some in connection.execute(query).partitions():
             read = [(row.key, _vector(connection, row, scale)) for row in some]
             whole = [(key, vector) for key, vector in read if vector is not None]
             if whole:
                 keys, vectors = zip(*whole, strict=True)
-                index = index or VectorIndex(len(vectors[0]), expected=rows.count(connection))
                 index.put(np.array(keys, dtype=np.int64), np.stack(vectors))
-    if index is None:
-        return lambda probes, k: [(np.empty(0, np.int64), np.empty(0))] * len(probes)
     return index.nearest
 
 
@@ -157,7 +153,7 @@ def _vector(connection: sa.Connection, row: Any, scale: Scale) -> NDArray[np.flo
         vector = vector_of(connection, row)
     except GalleryUnavailable:
         return None
-    return vector if len(vector) and (np.abs(vector) < LARGEST).all() else None
+    return vector if len(vector) == scale.dimension and (np.abs(vector) < LARGEST).all() else None
 
 
 def _of_samples(
@@ -178,24 +174,11 @@ def _of_samples(
         [{row.sample_id} for row, _ in some],
         reach=NEUTRAL * scale.threshold,
     )
-    doubles = [
-        [each for each in (*one.own, *one.others) if each.distance < DOUBLE * scale.threshold]
-        for one in around
-    ]
-    shown = {one.others[0].key for one in around if one.others} | {
-        each.key for one in doubles for each in one
-    }
-    stored = with_pictures(connection, shown)
-    for (row, _), one, near in zip(some, around, doubles, strict=True):
-        yield from of_sample(
-            Seen(
-                replace(sample_of(row), picture=picture_of(connection, row)),
-                one.own[0].distance if one.own else None,
-                Match(stored[one.others[0].key], one.others[0].distance) if one.others else None,
-                [Match(stored[each.key], each.distance) for each in near],
-            ),
-            scale.threshold,
-        )
+    matched = matches(connection, around, DOUBLE * scale.threshold)
+    for (row, _), one, (other, doubles) in zip(some, around, matched, strict=True):
+        sample = replace(sample_of(row), picture=picture_of(connection, row))
+        own = one.own[0].distance if one.own else None
+        yield from of_sample(Seen(sample, own, other, doubles), scale.threshold)
 
 
 def _of_people(

@@ -17,6 +17,8 @@ from serving.errors import NotFound
 
 log = logging.getLogger(__name__)
 
+ROWS_AT_ONCE = 1000
+
 
 def get(gallery: Gallery, sample_id: str) -> KeptFace:
     """Return what is kept of the face of a sample.
@@ -43,15 +45,26 @@ def get(gallery: Gallery, sample_id: str) -> KeptFace:
 
 
 def forget(gallery: Gallery) -> int:
-    """Remove all kept faces; samples and vectors stay. Returns how many there were.
+    """Remove the faces that are kept now; samples and vectors stay. Returns how many there were.
+
+    A thousand go in one transaction: SQLite overwrites what it deletes, and 100,000 have gigabytes, for which
+    other writers would wait too long.
 
     Raises:
-        GalleryUnavailable: the database cannot be reached or is locked.
+        GalleryUnavailable: the database cannot be reached or is locked. The steps before are done.
         AuditUnavailable: the audit log cannot be written.
     """
-    with gallery.writing() as (connection, begin):
-        theirs = sa.select(samples.c.key).where(rows.inside(connection))
-        count = connection.execute(faces.delete().where(faces.c.sample.in_(theirs))).rowcount
+    with gallery.audit.outcomes() as begin:
+        with gallery.reading() as (connection, _):
+            every = sa.select(sa.func.count(), sa.func.max(faces.c.sample)).join_from(faces, samples)
+            count, last = connection.execute(every.where(rows.inside(connection))).one()
         begin("forget", count)
-    empty_log(gallery.engine)
-    return count
+        left = sa.select(faces.c.sample).join(samples).where(faces.c.sample <= (last or 0))
+        left = left.order_by(faces.c.sample).limit(ROWS_AT_ONCE)
+        removed = count
+        while removed:
+            with gallery.writing() as (connection, _):
+                some = left.where(rows.inside(connection))
+                removed = connection.execute(faces.delete().where(faces.c.sample.in_(some))).rowcount
+            empty_log(gallery.engine)
+    return int(count)

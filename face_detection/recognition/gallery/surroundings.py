@@ -133,20 +133,37 @@ def around(
     whose = _whose(connection, new)
     keys = [row.key if row else None for _, row in whose]
     found = neighbourhoods(nearest, connection, state, vectors, keys, [without] * len(new), reach=reach)
-    doubles = [[each for each in (*one.own, *one.others) if each.distance < double] for one in found]
-    shown = {one.others[0].key for one in found if one.others} | {
-        each.key for some in doubles for each in some
-    }
-    stored = with_pictures(connection, shown)
+    matched = matches(connection, found, double)
     return [
         Around(
             person,
             row.name if row else sample.name,
             one.own[0].distance if one.own else None,
-            Match(stored[one.others[0].key], one.others[0].distance) if one.others else None,
-            tuple(Match(stored[each.key], each.distance) for each in twins),
+            other,
+            doubles,
         )
-        for sample, (person, row), one, twins in zip(new, whose, found, doubles, strict=True)
+        for sample, (person, row), one, (other, doubles) in zip(new, whose, found, matched, strict=True)
+    ]
+
+
+def matches(
+    connection: sa.Connection, found: Sequence[Neighbourhood], double: float
+) -> list[tuple[Match | None, tuple[Match, ...]]]:
+    """Read the nearest sample of somebody else in each neighbourhood, and all samples below a distance."""
+    doubles = [[each for each in (*one.own, *one.others) if each.distance < double] for one in found]
+    keys = {each.key for one, near in zip(found, doubles, strict=True) for each in (*one.others[:1], *near)}
+    query = SAMPLES.add_columns(samples.c.picture)
+    stored = {
+        row.key: replace(sample_of(row), picture=picture_of(connection, row))
+        for some in portions(sorted(keys))
+        for row in connection.execute(query.where(samples.c.key.in_(some)))
+    }
+    return [
+        (
+            Match(stored[one.others[0].key], one.others[0].distance) if one.others else None,
+            tuple(Match(stored[each.key], each.distance) for each in near),
+        )
+        for one, near in zip(found, doubles, strict=True)
     ]
 
 
@@ -211,13 +228,3 @@ def _nearest(
     ]
     whole = [each for each in compared if np.isfinite(each.distance)]
     return sorted(whole, key=lambda each: (each.distance, each.key))
-
-
-def with_pictures(connection: sa.Connection, keys: Collection[int]) -> dict[int, Sample]:
-    """Read samples with the digests of their pictures."""
-    query = SAMPLES.add_columns(samples.c.picture)
-    return {
-        row.key: replace(sample_of(row), picture=picture_of(connection, row))
-        for some in portions(sorted(keys))
-        for row in connection.execute(query.where(samples.c.key.in_(some)))
-    }

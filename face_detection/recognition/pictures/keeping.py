@@ -16,14 +16,11 @@ from recognition.pictures.crops import pose
 
 # The side of what is kept, in sides of the square that crops.MEAN_FACE stands in. A circle of this width
 # holds the crop that any known model takes, however the head is tilted: from the centre to its farthest
-# corner there are 0.69 sides for FaceNet's, and 0.80 for that of ArcFace's 112 x 112 alignment, a little more
-# or less as the landmarks have it.
-SIDE = 1.7
-# Larger ones move vectors no less (a median of 0.27 at 256 and at 384 px, of 78 faces that are larger than
-# either, without loss), and 192 px moves them where 256 would not.
-MAX_SIDE_PX = 256
-# Of the JPEG, with colours at full resolution: the smallest at which distances from another picture of the
-# person, and from those of others, changed by less than 0.1 in every pair; benchmarks/faces.py has the rest.
+# corner there are 0.69 sides for FaceNet's, and 0.804 for that of ArcFace's 112 x 112 alignment.
+SIDE = 1.64
+MAX_SIDE_PX = 256  # of which FaceNet's crop then has 159, and needs 160
+# Of the JPEG, with colours at full resolution: the smallest at which the distances from other pictures change
+# by less than 0.1, but for one pair in thousands; see benchmarks/FACES.md.
 QUALITY = 98
 
 

@@ -205,7 +205,7 @@ def import_samples(parts: Parts) -> ResponseReturnValue:
     """Store the samples of such a file, unless newer ones are there."""
     with bodies.as_file("file", NDJSON, OCTETS) as file:
         outcome = transfer.import_file(
-            parts.gallery, file, parts.service.check_comparable, keep_faces=parts.service.keep_faces
+            parts.gallery, file, parts.service.check_comparable, keep_faces=parts.service.enroller.keep_faces
         )
     return jsonify(render.import_answer(*outcome))
 

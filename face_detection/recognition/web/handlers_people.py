@@ -31,7 +31,7 @@ def make_person(parts: Parts) -> ResponseReturnValue:
         person_id=new.id,
         metadata=new.metadata,
         expires_at=new.expires_at,
-        kept_for=parts.service.kept_for,
+        kept_for=parts.service.enroller.kept_for,
     )
     return jsonify(render.person_answer(person))
 
