@@ -184,7 +184,7 @@ PROBES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "get_samples_count": [("/samples/count", {}), (f"/samples/count?name={MARK} 1", {})],
     "get_samples_sample_id": [("/samples/same", {}), (f"/samples/{THEIRS}", {})],
     "get_samples_sample_id_face": [("/samples/same/face", {}), (f"/samples/{THEIRS}/face", {})],
-    "get_doctor": [("/doctor", {})],
+    "get_doctor": [("/doctor", {}), ("/doctor?limit=1", {})],
     "delete_samples_sample_id": [(f"/samples/{THEIRS}", {}), ("/samples/same", {})],
     "delete_samples": [
         (f"/samples?name={MARK} 1", {}),

@@ -116,7 +116,7 @@ def test_a_reload_with_a_fault_in_the_settings_changes_nothing(
 # What no reading of the settings finds, and what the log says of it.
 FAULTS = {
     "AUDIT_LOG=/nowhere/at all/log": "AUDIT_LOG: The audit log cannot be written.",
-    f"GALLERY_KEY={'A' * 43}=": "GALLERY_KEY is set, but the gallery's vectors are not encrypted",
+    f"GALLERY_KEY={'A' * 43}=": "GALLERY_KEY is set, but the gallery is not encrypted",
 }
 
 

@@ -113,7 +113,9 @@ def test_a_good_face_has_nothing_wrong_with_it(pair: Pair, portrait: Pixels) -> 
     assert 0.5 < seen["quality"] <= 1
     assert seen["reasons"] == []
     answer = enrol(pair, portrait)
-    assert answer["samples"]["1"] == {
+    (stored,) = answer["samples"].values()
+    assert stored == {
+        "person": stored["person"],
         "faces": 1,
         "bbox": seen["bbox"],
         "quality": seen["quality"],

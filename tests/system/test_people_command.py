@@ -34,9 +34,9 @@ class Program:
         return str(json.loads(done.stderr.splitlines()[-1])["error"]["code"])
 
 
-@pytest.fixture(params=["service", "alone"])
+@pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path: Path, models_dir: Path) -> Iterator[Program]:
-    if request.param == "service":
+    if getattr(request, "param", "service") == "service":
         pair: Pair = request.getfixturevalue("pair")
         yield Program({}, "--host", pair.url)
         return
@@ -50,6 +50,8 @@ def people(run: Program, *options: str) -> list[tuple[str, int]]:
     return [(person["name"], person["samples"]) for person in run("people", "list", *options)]
 
 
+# Alone each command loads the engines; of those of `samples` and `people` one kind does.
+@pytest.mark.parametrize("run", ["service", "alone"], indirect=True)
 def test_a_wrong_name_is_put_right(run: Program, photographs: dict[str, list[Path]], tmp_path: Path) -> None:
     hers = photographs["madonna"]
     run("enrol", hers[0], "--name", "Ann")

@@ -5,24 +5,38 @@ Each part is a few short transactions, between which others search.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
+from recognition.bounds import Id, Moment
 from recognition.errors import GalleryModelMismatch, GalleryUnavailable
 from recognition.gallery import rows
 from recognition.gallery.atrest import picture_of, vector_of
 from recognition.gallery.index import VectorIndex
+from recognition.gallery.persons import inside, of_id
 from recognition.gallery.portable import LARGEST
 from recognition.gallery.search import Nearest
 from recognition.gallery.store import Gallery
 from recognition.gallery.surroundings import matches, neighbourhoods
-from recognition.gallery.tables import SAMPLES, State, gallery_of, sample_of, samples
+from recognition.gallery.tables import (
+    SAMPLES,
+    State,
+    gallery_of,
+    naive_utc,
+    persons,
+    sample_of,
+    samples,
+)
 from recognition.matching.checkup import NEUTRAL, Seen, in_order, of_person, of_sample
 from recognition.matching.doubts import DOUBLE
 from recognition.results import Examination, Finding, Scale
@@ -32,8 +46,20 @@ from serving.hangup import check_client
 AT_ONCE = 32  # samples, in one search
 PART = 1000  # samples, after which a check says how far it is
 
+LAST = 2**63 - 1
+
 Place = tuple[int, int]  # of a sample: the key of its person, and its own
-ROW = SAMPLES.add_columns(samples.c.person, samples.c.vector, samples.c.fingerprint, samples.c.picture)
+# What `next` names in their place, since keys tell how much there is in other galleries: the id of the person
+# and when they were made, and the id of the sample.
+Cursor = tuple[Id, Moment, Id]
+CURSOR: TypeAdapter[Cursor] = TypeAdapter(Cursor)
+ROW = SAMPLES.add_columns(
+    samples.c.person,
+    samples.c.vector,
+    samples.c.fingerprint,
+    samples.c.picture,
+    persons.c.created.label("person_created"),
+)
 
 
 def check(
@@ -89,7 +115,8 @@ def examine(
         ClientGone.
     """
     found: list[Finding] = []
-    place, examined, more = _place(after), 0, True
+    cursor = None if after is None else _cursor(after)
+    place, examined, more, last = (-1, -1), 0, True, None
     while more and examined < limit:
         if examined:
             check_client()
@@ -97,14 +124,17 @@ def examine(
         with gallery.searching() as (search, connection, current):
             if current.fingerprint != scale.fingerprint and rows.any_sample(connection, current.expired_by):
                 raise GalleryModelMismatch("The gallery was made with another embedding model.")
+            if cursor is not None:
+                place, cursor = _place(connection, *cursor), None
             some, more = _next(connection, current, place, min(AT_ONCE, limit - examined))
             whole = [(row, vector) for row in some if (vector := _vector(connection, row, scale)) is not None]
             own = partial(search.nearest, connection, current)
             found += _of_samples(nearest or own, connection, current, scale, whole)
             found += _of_people(connection, current, scale, some)
         if some:
-            examined, place = examined + len(some), (some[-1].person, some[-1].key)
-    return Examination(in_order(found), examined, gallery.count(), "{}.{}".format(*place) if more else None)
+            last = some[-1]
+            examined, place = examined + len(some), (last.person, last.key)
+    return Examination(in_order(found), examined, gallery.count(), _opaque(last) if more else None)
 
 
 def _in_memory(gallery: Gallery, scale: Scale) -> Nearest:
@@ -123,12 +153,29 @@ def _in_memory(gallery: Gallery, scale: Scale) -> Nearest:
     return index.nearest
 
 
-def _place(after: str | None) -> Place:
-    if after is None:
-        return (-1, -1)
-    person, _, key = after.partition(".")
+def _place(connection: sa.Connection, person_id: str, created: datetime, sample_id: str) -> Place:
+    """Find the place of a sample.
+
+    If it has gone, others of its person come again; if that one has, too, those made at the same time do.
+    """
+    person = sa.select(persons.c.key).where(of_id(connection, person_id))
+    key = connection.execute(person).scalar()
+    if key is None:
+        before = sa.select(sa.func.max(persons.c.key)).where(inside(connection))
+        before = before.where(persons.c.created < naive_utc(created))
+        return connection.execute(before).scalar() or -1, LAST
+    sample = sa.select(samples.c.key).where(rows.of_id(connection, sample_id), samples.c.person == key)
+    return key, connection.execute(sample).scalar() or -1
+
+
+def _opaque(row: Any) -> str:
+    cursor = row.person_id, row.person_created.replace(tzinfo=UTC).isoformat(), row.sample_id
+    return base64.urlsafe_b64encode(json.dumps(cursor, ensure_ascii=False).encode()).decode("ascii")
+
+
+def _cursor(after: str) -> Cursor:
     try:
-        return int(person), int(key)
+        return CURSOR.validate_json(base64.urlsafe_b64decode(after))
     except ValueError as e:
         raise InvalidRequest("after: send `next` of the part before.") from e
 

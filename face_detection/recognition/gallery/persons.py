@@ -32,6 +32,20 @@ def inside(connection: sa.Connection) -> sa.ColumnElement[bool]:
     return persons.c.gallery == gallery_of(connection)
 
 
+def has_samples() -> sa.ColumnElement[bool]:
+    """Tell whether a person has samples."""
+    return sa.exists().where(samples.c.person == persons.c.key)
+
+
+# Put together once: that takes as long as to execute it.
+_EMPTIED = persons.delete().where(
+    persons.c.gallery + 0 == sa.bindparam("gallery_key"),  # a sum, as in rows.py
+    persons.c.key.in_(sa.bindparam("keys", expanding=True)),
+    persons.c.by_hand.is_(False),
+    ~has_samples(),
+)
+
+
 def of_id(connection: sa.Connection, person_id: str) -> sa.ColumnElement[bool]:
     """Tell the person with this id."""
     return sa.and_(inside(connection), persons.c.person_id == person_id)
@@ -179,7 +193,7 @@ def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str
 def remove_emptied(connection: sa.Connection, keys: Collection[int]) -> None:
     """Remove those of some people who have no samples left, unless they were made by hand."""
     for some in portions(sorted(keys)):
-        remove(connection, sa.and_(persons.c.key.in_(some), persons.c.by_hand.is_(False)))
+        connection.execute(_EMPTIED, {"keys": some, "gallery_key": gallery_of(connection)})
 
 
 def spell_anew(connection: sa.Connection, revision: int, spellings: Mapping[int, str]) -> None:
@@ -212,8 +226,3 @@ def known(connection: sa.Connection, column: sa.Column[str], values: Sequence[st
 
 def _enrolled(sample: Sample, person_id: str) -> Person:
     return Person(person_id, sample.name, None, sample.created, sample.created, by_hand=False)
-
-
-def has_samples() -> sa.ColumnElement[bool]:
-    """Tell whether a person has samples."""
-    return sa.exists().where(samples.c.person == persons.c.key)

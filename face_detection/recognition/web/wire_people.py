@@ -201,7 +201,8 @@ class DoctorQuery(InGallery):
     after: Annotated[
         str | None,
         Field(
-            pattern=r"^[0-9]{1,18}\.[0-9]{1,18}$",
+            max_length=MAX_CURSOR,
+            pattern=r"^[A-Za-z0-9_=-]*$",
             description="`next` of the part before. Default: the first part.",
         ),
     ] = None
