@@ -8,6 +8,7 @@ import numpy as np
 from flask import Flask
 from PIL import Image
 
+from fakes import FACE
 from galleries import vectors_of
 from recognition.app import create_app
 from recognition.config import read
@@ -16,7 +17,6 @@ from recognition.gallery import Gallery
 from serving.model import Model
 
 WHITE, CROWD = 255, 254  # a picture without a face, and one with two
-FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32))
 OTHER = Face(Box(12, 12, 4, 4), 0.9, np.array([[13, 14], [15, 14], [14, 15], [13, 16], [15, 16]], np.float32))
 MODEL = Model("a model", 16, 8, 9.0, (0.0, 20.0), "fingerprint")
 

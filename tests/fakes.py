@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from recognition.app import create_app
 from recognition.config import read
@@ -47,3 +50,14 @@ def app_of_greys(gallery: Gallery, faces: int = 1, **settings: str) -> Flask:
     read_settings = read({"MIN_QUALITY": "0"} | settings)
     embedder = EmbedderOfGreys()
     return create_app(read_settings, detector=lambda _: [FACE] * faces, embedder=embedder, gallery=gallery)
+
+
+def ok(answer: TestResponse) -> Any:
+    assert answer.status_code == 200, answer.json
+    return answer.json
+
+
+def refused(answer: TestResponse, status: int, code: str) -> str:
+    body: Any = answer.json
+    assert (answer.status_code, body["code"]) == (status, code), body
+    return str(body["detail"])

@@ -13,15 +13,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from colours import CROWD, WHITE, app_of, picture
+from fakes import ok, refused
 from galleries import NOW, FakeClock
 from recognition.gallery import Gallery, open_gallery, transfer
 
 LATER = (NOW + timedelta(days=1)).isoformat()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture
@@ -35,17 +31,6 @@ def gallery(url: str, clock: FakeClock) -> Iterator[Gallery]:
 @pytest.fixture
 def client(gallery: Gallery) -> FlaskClient:
     return app_of(gallery).test_client()
-
-
-def ok(answer: TestResponse) -> Any:
-    assert answer.status_code == 200, answer.json
-    return answer.json
-
-
-def refused(answer: TestResponse, status: int, code: str) -> str:
-    body: Any = answer.json
-    assert (answer.status_code, body["code"]) == (status, code), body
-    return str(body["detail"])
 
 
 def enrol(client: FlaskClient, **names: str) -> dict[str, str]:

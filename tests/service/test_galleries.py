@@ -34,11 +34,6 @@ OF_ALL = re.compile(r"SELECT count\(\*\) AS \w+ \nFROM samples$|TRUNCATE ")
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def gallery(url: str, clock: FakeClock) -> Iterator[Gallery]:
     gallery = open_gallery(url, lock_timeout_s=5, clock=clock)
     yield gallery

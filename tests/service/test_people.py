@@ -14,16 +14,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from colours import app_of, picture
+from fakes import ok, refused
 from galleries import NOW, FakeClock
 from recognition.gallery import Gallery, open_gallery, transfer
 
 FAR = "2100-01-01T00:00:00+00:00"
 LATER = (NOW + timedelta(days=1)).isoformat()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture
@@ -46,17 +42,6 @@ def enrol(client: FlaskClient, *samples: dict[str, Any]) -> Any:
     answer = client.post("/update-samples", json=list(samples))
     assert answer.status_code == 200, answer.json
     return answer.json
-
-
-def ok(answer: TestResponse) -> Any:
-    assert answer.status_code == 200, answer.json
-    return answer.json
-
-
-def refused(answer: TestResponse, status: int, code: str) -> str:
-    body: Any = answer.json
-    assert (answer.status_code, body["code"]) == (status, code), body
-    return str(body["detail"])
 
 
 def people_of(client: FlaskClient, **query: Any) -> list[tuple[str, int]]:

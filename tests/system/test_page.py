@@ -49,12 +49,6 @@ def browser(camera_file: Path) -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def visit(browser: Browser, pair: Pair) -> Iterator[Visit]:
-    with visiting(browser, pair.url) as visit:
-        yield visit
-
-
 def move(slider: Locator, value: float) -> None:
     slider.fill(str(value))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,10 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Route, expect
 
-from browsing import NARROW, TIMEOUT_S, Visit, enrol, refuse, running_chromium, samples, visiting
+from browsing import NARROW, TIMEOUT_S, Visit, enrol, refuse, samples, visiting
 from running import Pair
 
 Photographs = dict[str, list[Path]]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser, pair: Pair) -> Iterator[Visit]:
-    with visiting(browser, pair.url) as visit:
-        yield visit
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,25 +17,12 @@ from browsing import (
     hand_over,
     named,
     opened,
-    running_chromium,
     samples,
     visiting,
 )
 from running import Pair
 
 Photographs = dict[str, list[Path]]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser, pair: Pair) -> Iterator[Visit]:
-    with visiting(browser, pair.url) as visit:
-        yield visit
 
 
 @pytest.fixture(scope="module")

@@ -35,12 +35,6 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, pair: Pair) -> Iterator[Visit]:
-    with visiting(browser, pair.url) as visit:
-        yield visit
-
-
-@pytest.fixture
 def people(photographs: Photographs, tmp_path: Path) -> Path:
     """A folder of people: two in folders of their own, one just as a file."""
     paths = {

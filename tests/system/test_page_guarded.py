@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from browsing import running_chromium, visiting
+from browsing import visiting
 from running import Pair, running_pair
 from serving import keys
 
 ADMIN, ADMIN_KEY = keys.new("the-admin", "admin")
 DOOR, DOOR_KEY = keys.new("the-door", "recognise")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,12 @@ import pytest
 import requests
 from playwright.sync_api import Browser, expect
 
-from browsing import NARROW, SCREENSHOTS, TIMEOUT_S, WIDE, Visit, running_chromium, visiting
+from browsing import NARROW, SCREENSHOTS, TIMEOUT_S, WIDE, Visit, visiting
 from running import Pair, running_pair
 
 Photographs = dict[str, list[Path]]
 
 SMALLEST = {"width": 320, "height": 640}  # what WCAG 2.2, 1.4.10 asks for
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, Route, expect
 
-from browsing import NARROW, TIMEOUT_S, Visit, enrol, enrolled, running_chromium, samples, visiting
+from browsing import NARROW, TIMEOUT_S, Visit, enrol, enrolled, samples, visiting
 from galleries import a_sample
 from recognition.gallery import open_gallery
 from running import Pair, running_pair
@@ -25,18 +24,6 @@ Photographs = dict[str, list[Path]]
 MANY, PAGE = 10_000, 48
 RECOGNISER, RECOGNISER_KEY = keys.new("the-door", "recognise")
 ENROLLER, ENROLLER_KEY = keys.new("the-desk", "enrol,recognise")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser, pair: Pair) -> Iterator[Visit]:
-    with visiting(browser, pair.url) as visit:
-        yield visit
 
 
 def persons(pair: Pair, **query: Any) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ from browsing import (
     named,
     opened,
     refuse,
-    running_chromium,
     samples,
     visiting,
 )
@@ -30,18 +28,6 @@ ROUNDING_PX = 0.1  # browsers lay out in 64ths of a pixel
 COLUMNS, ROWS, CELL_PX = 6, 4, 180
 
 Photographs = dict[str, list[Path]]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Browser, pair: Pair) -> Iterator[Visit]:
-    with visiting(browser, pair.url) as visit:
-        yield visit
 
 
 def captions(page: Page) -> Locator:

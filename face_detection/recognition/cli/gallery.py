@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import sys
-import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager
 from datetime import datetime
-from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +29,6 @@ from serving.errors import Failure
 
 if TYPE_CHECKING:  # SQLAlchemy and NumPy: half a second
     from recognition.gallery import Gallery
-    from recognition.gallery.replay import Replay
 
 GALLERY = click.option(
     "--gallery",
@@ -44,10 +39,6 @@ GALLERY = click.option(
 )
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-# Of a sample whose lines do not decide.
-UNCLEAR = "the files do not show whether its erasure was done, or whether it was enrolled anew"
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
@@ -154,50 +145,12 @@ def replay_erasures(
 
     Exit status 1: of some the files do not tell whether they are to be erased.
     """
-    from recognition.gallery.erasures import read
-    from recognition.gallery.galleries import names
-    from recognition.gallery.replay import replay
+    from recognition.cli.erasing import replayed
 
-    unclear = False
     with _opened(database) as opened:
-        for name in names(opened):
-            try:
-                with ExitStack() as opened_files:
-                    logs = [opened_files.enter_context(_opened_log(file)) for file in files or [_audit_log()]]
-                    journal = read(logs, since, name)
-            except (EOFError, zlib.error):
-                fail(FAILED, {"code": "file", "detail": "A compressed file is cut off or damaged."})
-            if journal.until is None:
-                fail(FAILED, {"code": "file", "detail": "There is no line of an audit log, and no receipt."})
-            outcome = replay(opened.of(name), journal, dry_run=dry_run)
-            unclear |= bool(outcome.unclear)
-            value = {"gallery": name, "dry_run": dry_run, **asdict(outcome), "unread_lines": journal.strange}
-            show(as_json, value, _told(name, outcome, dry_run=dry_run, strange=journal.strange))
+        unclear = replayed(opened, files, since, dry_run=dry_run, as_json=as_json)
     if unclear:
         sys.exit(FAILED)
-
-
-def _told(name: str, outcome: Replay, *, dry_run: bool, strange: int) -> list[str]:
-    where = "" if name == "default" else f"{name}: "
-    done = "would be erased" if dry_run else "erased"
-    return [
-        f"{where}{len(outcome.samples)} samples and {len(outcome.persons)} people {done}.",
-        *([f"{outcome.faces} kept faces {done}."] if outcome.faces else []),
-        *([f"{len(outcome.stay)} samples stay: they were enrolled anew."] if outcome.stay else []),
-        *(f"  {sample_id}: stays, though it may have to go; {UNCLEAR}" for sample_id in outcome.unclear),
-        *([f"{strange} lines could not be read."] if strange and not where else []),
-    ]
-
-
-def _audit_log() -> Path:
-    path = read_settings().audit_log
-    if path is None or not path.is_file():
-        raise click.UsageError("Name the audit log, or a file with receipts.")
-    return path
-
-
-def _opened_log(file: Path) -> BufferedIOBase:
-    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
 
 
 @gallery.command("forget-faces")

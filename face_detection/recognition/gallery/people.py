@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from pydantic import Field, TypeAdapter
 
 from recognition.bounds import NO_NUL, Id, Moment
-from recognition.errors import PersonExists
 from recognition.faces import Expiry, Person, Sample, moment_of
 from recognition.gallery import persons as rows_of_people
 from recognition.gallery import rows
@@ -121,9 +120,7 @@ def make(
     _check_future(moment, now)
     person = Person(person_id or str(uuid.uuid4()), name, metadata, now, now, moment)
     with gallery.writing() as (connection, begin):
-        same = rows_of_people.of_id(connection, person.id)
-        if connection.execute(sa.select(persons.c.key).where(same)).first():
-            raise PersonExists("There is a person with this id already.")
+        rows_of_people.check_new(connection, person.id)
         rows_of_people.add(connection, [person])
         begin("make", [], person=person.id)
     return person

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from recognition.errors import AmbiguousName
+from recognition.errors import AmbiguousName, PersonExists
 from recognition.faces import Person, Sample
 from recognition.gallery.database import portions
 from recognition.gallery.tables import expired, gallery_of, naive_utc, persons, samples
@@ -85,6 +85,16 @@ def row_of(connection: sa.Connection, person_id: str, expired_by: datetime | Non
     if row is None:
         raise no_person()
     return row
+
+
+def check_new(connection: sa.Connection, person_id: str) -> None:
+    """Make sure that nobody has this id.
+
+    Raises:
+        PersonExists: somebody has.
+    """
+    if connection.execute(sa.select(persons.c.key).where(of_id(connection, person_id))).first():
+        raise PersonExists("There is a person with this id already.")
 
 
 def no_person() -> NotFound:

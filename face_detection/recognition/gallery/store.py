@@ -95,8 +95,7 @@ class Gallery:
             NotFound, GalleryUnavailable: the database cannot be reached or is locked.
         """
         self.remove_expired()
-        search = self._search()
-        with search.lock, self.reading() as (connection, current):
+        with self.searching() as (search, connection, current):
             search.load(connection, current)
         empty_log(self.engine)
 
@@ -361,8 +360,7 @@ class Gallery:
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        search = self._search()
-        with search.lock, self.reading() as (connection, current):
+        with self.searching() as (search, connection, current):
             if current.fingerprint != fingerprint:
                 if rows.any_sample(connection, current.expired_by):
                     raise _mismatch()

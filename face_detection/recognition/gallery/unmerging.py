@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from recognition.errors import ChangedMeanwhile, PersonExists
+from recognition.errors import ChangedMeanwhile
 from recognition.faces import Person
 from recognition.gallery import persons as rows_of_people
 from recognition.gallery import rows
 from recognition.gallery.database import empty_log
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import naive_utc, persons, samples
+from recognition.gallery.tables import naive_utc, samples
 from recognition.results import Unmerged
 from serving.errors import InvalidRequest
 
@@ -41,10 +41,7 @@ def unmerge(gallery: Gallery, into: str, emptied: Person, revision: int) -> Unme
         raise InvalidRequest("expires_at is in the past.")
     with gallery.writing() as (connection, begin):
         kept = rows_of_people.row_of(connection, into)
-        if connection.execute(
-            sa.select(persons.c.key).where(rows_of_people.of_id(connection, emptied.id))
-        ).first():
-            raise PersonExists("There is a person with this id already.")
+        rows_of_people.check_new(connection, emptied.id)
         moved = sa.and_(samples.c.person == kept.key, samples.c.revision == revision)
         found = connection.execute(sa.select(samples.c.sample_id).where(moved).order_by(samples.c.key))
         ids = list(found.scalars())
