@@ -84,6 +84,7 @@ def create_app(
         gallery,
         ready_picture=ready_picture(settings.min_face_px),
         admission=admission,
+        max_false_match=settings.max_false_match,
         audit=audit,
         read=audit.read,
         write=Fonts(fonts.find()).write,

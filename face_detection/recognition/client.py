@@ -140,8 +140,8 @@ class Client:
         """Return the faces of a picture, largest first.
 
         warnings: takes the codes of what is worth knowing of the picture, as X-Picture-Warnings has them.
-        options: `min_distance`, `include_unknown`, `top_k`, `per`, `limit` and `small_faces`, as
-            /face-recognition has them.
+        options: `min_distance`, `max_false_match`, `include_unknown`, `top_k`, `per`, `limit` and
+            `small_faces`, as /face-recognition has them.
         """
         return self._faces("/face-recognition", picture, warnings, options)
 

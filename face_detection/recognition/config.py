@@ -110,6 +110,7 @@ class Settings(Common):
     max_faces: Positive = 200
     # 100 years: a time that far away can still be computed and stored.
     default_expires_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    max_false_match: Annotated[float, Field(gt=0, le=0.5)] | None = None
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.25
     small_faces: bool = False
     keep_faces: bool = True

@@ -43,6 +43,12 @@ class GalleryExists(Failure):
     code = "gallery_exists"
 
 
+class NotCalibrated(Failure):
+    """It cannot be told how many strangers would get a name: there is nobody to compare with."""
+
+    code = "not_calibrated"
+
+
 class SeveralFaces(Failure):
     """The picture has several faces where it must have one."""
 

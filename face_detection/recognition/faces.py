@@ -96,6 +96,8 @@ class Search:
     """How to look for the people of a picture.
 
     max_distance: a match is nearer than this; None takes the model's own threshold.
+    max_false_match: decide by all samples of each person instead, so that of strangers at most this share
+        gets a name, in (0, 0.5]; None: as the service is set, if there is no max_distance.
     top_k: how many matches a face may have, at least 1.
     per_person: the matches of one face are of different people: the nearest sample of each counts.
     limit: how many faces to look at, the largest ones; 0 means all.
@@ -107,6 +109,7 @@ class Search:
     per_person: bool = True
     limit: int = 0
     small_faces: bool | None = None
+    max_false_match: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +225,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A sample, and the Euclidean distance of its vector to a probe's."""
+    """A sample, and the Euclidean distance of its vector to a probe's.
+
+    false_match: which share of strangers would come as near to somebody in the gallery as the probe comes to
+        the sample's person; None: that cannot be told.
+    """
 
     sample: Sample
     distance: float
+    false_match: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

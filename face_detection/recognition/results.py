@@ -67,13 +67,15 @@ class Recognition:
 
     matches: the nearest samples, at most top_k, all nearer than the threshold; empty for an unknown face, and
         for one that is too poor to be given a name.
-    distance: to the nearest sample, matching or not; None if the gallery is empty.
+    distance: to the nearest sample of whoever comes first, matching or not; None if the gallery is empty.
+    false_match: which share of strangers would come as near to somebody here; None: that cannot be told.
     model: the scale of these distances.
     """
 
     face: Face
     matches: list[Match]
     distance: float | None
+    false_match: float | None
     model: Model
     quality: Quality
 
@@ -268,12 +270,46 @@ class Examination:
 
 
 @dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a wish amounts to in a gallery.
+
+    false_match: the share of strangers that was wished.
+    score: a person's, from which on a face is given their name.
+    cosine: of an ordinary face with the template of a person that comes to this score.
+    missed: the share of faces of people enrolled that get no name; None: that is not known.
+    """
+
+    false_match: float
+    score: float
+    cosine: float
+    missed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What decisions mean in a gallery.
+
+    people: in it.
+    meanings: of usual wishes, the easiest first.
+    least: the smallest wish at which nine of ten faces of people enrolled get their name; None: not known.
+    """
+
+    people: int
+    meanings: list[Meaning]
+    least: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Readiness:
     """What a recognition from end to end has just shown to work.
 
     samples: how many are enrolled; damaged: how many of them have a vector that cannot be used.
+    max_false_match: what decides where a caller says nothing; None: the model's threshold does.
+    decisions: what wishes mean; None: that cannot be told.
     """
 
     model: Model
     samples: int
     damaged: int
+    max_false_match: float | None
+    decisions: Decisions | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,8 @@ from recognition.admission import Admission, Shared
 from recognition.enrolling import Enroller
 from recognition.errors import GalleryModelMismatch, NoFace
 from recognition.faces import Encoded, Enrolment, Face, Match, Mistaken, Quality, Sample, Search
+from recognition.matching import decision
+from recognition.matching.decision import Calibration
 from recognition.pictures import crops, drawing
 from recognition.pictures.quality import SIDE_PX
 from recognition.results import (
@@ -32,7 +34,7 @@ from recognition.results import (
 from recognition.seeing import Sight, fingerprint_of
 from serving.errors import NotFound, at
 from serving.model import Model
-from serving.remarks import Picture
+from serving.remarks import Picture, Remark
 from serving.stages import count, stage
 
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
@@ -87,6 +89,16 @@ class Gallery(enrolling.Gallery, Protocol):
         """Find the k nearest samples of each probe; only the first may lie beyond max_distance."""
         ...
 
+    def likeliest(
+        self, probes: NDArray[np.float32], k: int, fingerprint: str, *, per_person: bool
+    ) -> list[list[Match]]:
+        """Find the samples of those who each probe is likeliest, by all samples of a person together."""
+        ...
+
+    def calibration(self, fingerprint: str) -> Calibration | None:
+        """Tell what scores mean in the gallery; None: that cannot be told."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -95,6 +107,7 @@ class Service:
     sight: sees faces in pictures.
     enroller: makes samples of them.
     ready_picture: uint8 (H, W, 3), RGB, one face: what `ready` recognises.
+    max_false_match: decides where a search says nothing; None: the model's threshold does.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
         reads a large request holds its turn already.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
@@ -108,6 +121,7 @@ class Service:
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
     admission: Admission
+    max_false_match: float | None = None
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     read: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     write: drawing.Write = drawing.no_fonts
@@ -120,7 +134,7 @@ class Service:
 
         Raises:
             InvalidImage, ImageTooLarge, Overloaded, AuditUnavailable, EmbeddingUnavailable,
-            GalleryUnavailable, GalleryModelMismatch, ClientGone.
+            GalleryUnavailable, GalleryModelMismatch, NotCalibrated, ClientGone.
         """
         with self.admission():
             return self._recognised(self.sight.decoded(picture), search)
@@ -158,27 +172,54 @@ class Service:
             self.audit("search", [])
             return Largest([], 0, largest.remarks)
         model = self.sight.current_model()
-        threshold = model.threshold if search.max_distance is None else search.max_distance
+        search = self._decided(search, model)
         cut = self.sight.cut(picture, faces, model.input_size)
         qualities = self.sight.assessed(picture, faces, cut)
         vectors = self.sight.embedded(cut, model)
         with stage("search"):
-            nearest = self.gallery.nearest(
-                vectors,
-                search.top_k,
-                fingerprint_of(model),
-                max_distance=threshold,
-                per_person=search.per_person,
-            )
+            found = self._found(vectors, search, model)
         recognitions = [
-            _recognition(face, matches, threshold if self.sight.tells(quality) else 0.0, model, quality)
-            for face, matches, quality in zip(faces, nearest, qualities, strict=True)
+            _recognition(face, some, search if self.sight.tells(quality) else None, model, quality)
+            for face, some, quality in zip(faces, found, qualities, strict=True)
         ]
         self.audit("search", [match.sample.id for each in recognitions for match in each.matches])
         known = sum(bool(each.matches) for each in recognitions)
         count("matches", known)
         count("unknowns", len(recognitions) - known)
-        return Largest(recognitions, largest.left_out, largest.remarks)
+        return Largest(recognitions, largest.left_out, largest.remarks + self._told_of(search, model))
+
+    def _decided(self, search: Search, model: Model) -> Search:
+        """Say what decides: one of `max_distance` and `max_false_match`, and not the other."""
+        if search.max_distance is not None or search.max_false_match is not None:
+            return search
+        if self.max_false_match is not None:
+            return replace(search, max_false_match=self.max_false_match)
+        return replace(search, max_distance=model.threshold)
+
+    def _found(self, vectors: NDArray[np.float32], search: Search, model: Model) -> list[list[Match]]:
+        fingerprint, per_person = fingerprint_of(model), search.per_person
+        if search.max_distance is None:
+            return self.gallery.likeliest(vectors, search.top_k, fingerprint, per_person=per_person)
+        return self.gallery.nearest(
+            vectors, search.top_k, fingerprint, max_distance=search.max_distance, per_person=per_person
+        )
+
+    def _told_of(self, search: Search, model: Model) -> tuple[Remark, ...]:
+        """Remark on a wish that the gallery and the model do not allow."""
+        if search.max_false_match is None:
+            return ()
+        known = self.gallery.calibration(fingerprint_of(model))
+        least = decision.least(known) if known else None
+        if least is None or least <= search.max_false_match:
+            return ()
+        return (
+            Remark(
+                "wish_out_of_reach",
+                f"With max_false_match {search.max_false_match:g}, more than one in ten faces of people "
+                f"enrolled here get no name; {least:.2g} is the least with which they do.",
+                {"least": least},
+            ),
+        )
 
     def enrol(self, enrolments: Sequence[Enrolment]) -> EnrolmentReport:
         """Store one face of each picture as a sample; an id sent again replaces its sample.
@@ -285,7 +326,9 @@ class Service:
         model, vectors = self.rehearsal(self._rehearse)
         self.gallery.nearest(vectors, 1, fingerprint_of(model))
         self.gallery.check_room()
-        return Readiness(model, self.gallery.count(), self.gallery.damaged())
+        known = self.gallery.calibration(fingerprint_of(model))
+        decisions = decision.decisions(known) if known else None
+        return Readiness(model, self.gallery.count(), self.gallery.damaged(), self.max_false_match, decisions)
 
     def _rehearse(self) -> tuple[Model, NDArray[np.float32]]:
         faces = self.sight.detector(self.ready_picture)
@@ -350,7 +393,17 @@ class Service:
 
 
 def _recognition(
-    face: Face, nearest: Sequence[Match], threshold: float, model: Model, quality: Quality
+    face: Face, found: Sequence[Match], search: Search | None, model: Model, quality: Quality
 ) -> Recognition:
-    matches = [match for match in nearest if match.distance < threshold]
-    return Recognition(face, matches, nearest[0].distance if nearest else None, model, quality)
+    """Tell who a face is. `search`: None for a face that is too poor to be given a name."""
+    best = found[0] if found else None
+    matches = [match for match in found if search is not None and _accepts(search, match)]
+    return Recognition(
+        face, matches, best.distance if best else None, best.false_match if best else None, model, quality
+    )
+
+
+def _accepts(search: Search, match: Match) -> bool:
+    if search.max_false_match is not None:
+        return match.false_match is not None and match.false_match <= search.max_false_match
+    return search.max_distance is not None and match.distance < search.max_distance

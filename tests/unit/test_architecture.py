@@ -30,10 +30,11 @@ ROOMS = {
     "fonts": set(),
     "audit": set(),
     "admission": set(),
-    "gallery": {"matching", "audit"},
+    "backgrounds": {"matching"},
+    "gallery": {"matching", "backgrounds", "audit"},
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
-    "service": {"seeing", "enrolling", "pictures", "admission"},
+    "service": {"seeing", "enrolling", "pictures", "matching", "admission"},
     "web": {"service", "gallery"},
 }
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.

@@ -1,6 +1,6 @@
 """Backgrounds that come with the program, one file a model, and how they are read and written.
 
-A file has no single person's vector: centres are means of several people, and the tail is of scores alone.
+A file has no single person's vector: centres are means of several people, and all else is of scores alone.
 `benchmarks/background.py` makes them.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from recognition.matching.background import Background
 from recognition.matching.calibration import Tail
 
 FOLDER = Path(__file__).parent
+OWN = 201  # quantiles that are kept of people's scores with themselves
 
 
+@cache
 def shipped(fingerprint: str) -> Background | None:
     """Return the background for the vectors of a fingerprint, if there is one."""
     for file in sorted(FOLDER.glob("*.npz")):
@@ -37,7 +40,9 @@ def read(file: Path) -> tuple[dict[str, Any], Background]:
     with np.load(file, allow_pickle=False) as parts:
         about: dict[str, Any] = json.loads(str(parts["about"]))
         tail = Tail(parts["scores"].astype(np.float64), float(parts["excess"]), int(parts["people"]))
-        return about, Background(parts["centres"].astype(np.float32), tail)
+        return about, Background(
+            parts["centres"].astype(np.float32), tail, parts["own"], float(parts["discount"])
+        )
 
 
 def write(file: Path, about: Mapping[str, Any], background: Background) -> None:
@@ -55,4 +60,6 @@ def write(file: Path, about: Mapping[str, Any], background: Background) -> None:
         scores=background.tail.scores,
         excess=np.float64(background.tail.excess),
         people=np.int64(background.tail.people),
+        own=np.quantile(background.own, np.linspace(0, 1, OWN)) if len(background.own) else background.own,
+        discount=np.float64(background.discount),
     )

@@ -233,6 +233,30 @@ def doctor(database: str | None, limit: int, name: str, as_json: bool) -> None:
         click.echo(f"{len(found)} findings{hidden}.")
 
 
+@gallery.command("calibrate", short_help="Tell how many strangers and people enrolled a wish concerns.")
+@click.option(
+    "--wish",
+    "wishes",
+    multiple=True,
+    type=click.FloatRange(min=0, max=0.5, min_open=True),
+    help="A max_false_match; may be repeated. Default: from 0.1 to 0.001.",
+)
+@GALLERY
+@JSON
+@click.pass_obj
+def calibrate(database: str | None, wishes: tuple[float, ...], name: str, as_json: bool) -> None:
+    """Tell what max_false_match means in a gallery at its present size, and what it costs.
+
+    For each wish it shows which share of the faces of people enrolled would get no name, judged by their own
+    samples where there are enough. Nothing is changed.
+    """
+    from recognition.cli.wishes import decisions_of, lines_of, value_of
+
+    with _opened(database) as opened:
+        decisions = decisions_of(opened.of(name), wishes)
+    show(as_json, value_of(decisions), lines_of(decisions))
+
+
 def _check_prepared(fingerprint: str, dimension: int) -> None:
     """Hold a file against the models that are prepared here: no other check is there for an empty gallery."""
     from embedding.network import prepared_models

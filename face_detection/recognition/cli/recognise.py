@@ -18,6 +18,12 @@ MIN_DISTANCE = click.option(
     type=click.FloatRange(min=0, min_open=True),
     help="The largest distance that is still a match, as in /face-recognition; default: the model's own.",
 )
+MAX_FALSE_MATCH = click.option(
+    "--max-false-match",
+    type=click.FloatRange(min=0, max=0.5, min_open=True),
+    help="Decide so that of strangers at most about this share gets a name, in place of --min-distance; "
+    "default: as MAX_FALSE_MATCH is set.",
+)
 SMALL_FACES = click.option(
     "--small-faces",
     is_flag=True,
@@ -32,6 +38,7 @@ ONE_PICTURES_FAULT = {"invalid_image", "image_too_large", "body_too_large", "no_
 @click.command(short_help="Say who is in pictures.")
 @click.argument("files", nargs=-1, required=True, type=PICTURE)
 @MIN_DISTANCE
+@MAX_FALSE_MATCH
 @SMALL_FACES
 @click.option("--top", "top_k", type=click.IntRange(1, 100), help="Also show this many nearest people.")
 @click.option(
@@ -45,6 +52,7 @@ def recognise(
     as_json: bool,
     files: Sequence[Path],
     min_distance: float | None,
+    max_false_match: float | None,
     small_faces: bool | None,
     top_k: int | None,
     draw: Path | None,
@@ -55,7 +63,12 @@ def recognise(
     """
     if draw and len(files) > 1:
         raise click.UsageError("--draw takes one picture.")
-    options = {"min_distance": min_distance, "small_faces": small_faces, "include_unknown": True}
+    options = {
+        "min_distance": min_distance,
+        "max_false_match": max_false_match,
+        "small_faces": small_faces,
+        "include_unknown": True,
+    }
     all_read = _each(
         files,
         as_json,

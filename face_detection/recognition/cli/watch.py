@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recognition.cli.recognise import MIN_DISTANCE, SMALL_FACES
+from recognition.cli.recognise import MAX_FALSE_MATCH, MIN_DISTANCE, SMALL_FACES
 from recognition.cli.service import service_command
 from recognition.cli.session import FAILED, check_processor, fail, printable, show
 from recognition.client import Client
@@ -37,6 +37,7 @@ COLUMNS = ("time", "name", "id", "distance", "bbox")
 )
 @click.option("--unknown", is_flag=True, help="List unknown faces too, with an empty name.")
 @MIN_DISTANCE
+@MAX_FALSE_MATCH
 @SMALL_FACES
 @service_command(gallery="existing")
 def watch(
@@ -46,6 +47,7 @@ def watch(
     every: float,
     unknown: bool,
     min_distance: float | None,
+    max_false_match: float | None,
     small_faces: bool | None,
 ) -> bool:
     """Print who is seen when, as CSV or, with --json, an object for each frame.
@@ -63,7 +65,11 @@ def watch(
     live = source.isdecimal() or "://" in source
     for when, jpeg in _jpegs(capture, every, live):
         faces = service.recognise(
-            jpeg, min_distance=min_distance, small_faces=small_faces, include_unknown=unknown
+            jpeg,
+            min_distance=min_distance,
+            max_false_match=max_false_match,
+            small_faces=small_faces,
+            include_unknown=unknown,
         )
         if as_json:
             show(as_json, {"time": when, "faces": faces}, [])

@@ -26,12 +26,12 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from recognition.audit import Audit, Begin
-from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable
+from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable, NotCalibrated
 from recognition.faces import Around, Match, Mistaken, Sample, Stored
-from recognition.gallery import atrest, face_rows, mistakes, persons, rows, surroundings
+from recognition.gallery import atrest, face_rows, mistakes, persons, rows, surroundings, weighing
 from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
-from recognition.gallery.search import Search, nearest_people
+from recognition.gallery.search import MORE_FOR_PEOPLE, Search, nearest_people
 from recognition.gallery.tables import (
     DEFAULT_NAME,
     SAMPLES,
@@ -44,6 +44,8 @@ from recognition.gallery.tables import (
 )
 from recognition.gallery.tables import expired as gone_by
 from recognition.gallery.tables import persons as persons_table
+from recognition.gallery.weighing import Kept
+from recognition.matching.decision import Calibration
 from serving.errors import DiskFull, NotFound
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class Gallery:
         self.audit = audit
         self._make_search = make_search
         self._searches: dict[str, Search] = {}  # of the galleries that have been searched, by name
+        self._calibrations: dict[str, Kept] = {}  # likewise
         self._clock = clock
         self._looked_at_s: float | None = None  # at the clock, last
 
@@ -113,6 +116,7 @@ class Gallery:
     def forget(self) -> None:
         """Keep nothing in memory of a gallery that is not there any more."""
         self._searches.pop(self.name, None)
+        self._calibrations.pop(self.name, None)
 
     def searched(self) -> set[str]:
         """Return the names of the galleries that this process has searched, and may have in memory."""
@@ -354,30 +358,76 @@ class Gallery:
             per_person: take of each person only the nearest sample, so that the k matches are of k people.
 
         Returns:
-            For each probe at most k matches, nearest first; equally near ones in the order of enrolment.
+            For each probe at most k matches, nearest first; equally near ones in the order of enrolment. Each
+            has its rate, if there is anybody to compare with.
 
         Raises:
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
+        known = self.calibration(fingerprint)
         with self.searching() as (search, connection, current):
-            if current.fingerprint != fingerprint:
-                if rows.any_sample(connection, current.expired_by):
-                    raise _mismatch()
+            if self._is_empty(connection, current, fingerprint):
                 return [[] for _ in probes]
             if per_person and k > 1:
                 neighbours = nearest_people(search, connection, current, probes, k, max_distance)
             else:
                 neighbours = search.nearest(connection, current, probes, k)
-            matched = rows.samples_of(connection, {int(key) for keys, _ in neighbours for key in keys})
-        return [
-            [
-                Match(matched[int(key)], float(distance))
-                for place, (key, distance) in enumerate(zip(keys, distances, strict=True))
-                if place == 0 or distance < max_distance
+            found = weighing.weighed(connection, current, probes, neighbours, known)
+            return [
+                [match for place, match in enumerate(some) if place == 0 or match.distance < max_distance]
+                for some in weighing.matches(connection, found)
             ]
-            for keys, distances in neighbours
-        ]
+
+    def likeliest(
+        self, probes: NDArray[np.float32], k: int, fingerprint: str, *, per_person: bool
+    ) -> list[list[Match]]:
+        """Find the samples of those who each probe is likeliest, by all samples of a person together.
+
+        Args:
+            probes: float32 (n, d).
+            k: at least 1.
+            fingerprint: of the model that made the probes.
+            per_person: take of each person only the nearest sample.
+
+        Returns:
+            For each probe at most k matches, the likeliest first, each with its rate.
+
+        Raises:
+            NotCalibrated: there is nobody to compare with.
+            GalleryModelMismatch, GalleryUnavailable: as `nearest` does.
+        """
+        known = self.calibration(fingerprint)
+        with self.searching() as (search, connection, current):
+            if self._is_empty(connection, current, fingerprint):
+                return [[] for _ in probes]
+            if known is None:
+                raise NotCalibrated(weighing.NOBODY_TO_COMPARE_WITH)
+            take = max(weighing.LOOKED_AT, MORE_FOR_PEOPLE * k)
+            neighbours = search.nearest(connection, current, probes, take)
+            found = weighing.weighed(connection, current, probes, neighbours, known)
+            best = [weighing.likeliest(some, k, per_person=per_person) for some in found]
+            return weighing.matches(connection, best)
+
+    def calibration(self, fingerprint: str) -> Calibration | None:
+        """Tell what scores mean in this gallery, as it is now or was some moments ago.
+
+        None: there is no background for the model of this fingerprint, and the gallery has too few people to
+        be one.
+
+        Raises:
+            NotFound, GalleryUnavailable.
+        """
+        began_s = self._clock.steady_s()
+        kept = self._calibrations.get(self.name)
+        if kept is None or kept.fingerprint != fingerprint or kept.due_s <= began_s:
+            with self.reading() as (connection, current):
+                if kept is None or (kept.fingerprint, kept.revision) != (fingerprint, current.revision):
+                    kept = weighing.calibrate(connection, current, fingerprint)
+            ended_s = self._clock.steady_s()
+            pause_s = (ended_s - began_s) / weighing.PART_OF_TIME
+            self._calibrations[self.name] = replace(kept, due_s=ended_s + pause_s)
+        return kept.calibration
 
     def around(
         self,
@@ -473,6 +523,18 @@ class Gallery:
     def _search(self) -> Search:
         """Return what searches this gallery, made when it is first needed."""
         return self._searches.get(self.name) or self._searches.setdefault(self.name, self._make_search())
+
+    def _is_empty(self, connection: sa.Connection, current: State, fingerprint: str) -> bool:
+        """Tell whether there is nothing to compare with vectors of a model.
+
+        Raises:
+            GalleryModelMismatch: there are only vectors of another model.
+        """
+        if current.fingerprint == fingerprint:
+            return False
+        if rows.any_sample(connection, current.expired_by):
+            raise _mismatch()
+        return True
 
     def _enter(self, connection: sa.Connection) -> State:
         """Let a transaction be in this gallery, if it is there, and opened with its own key."""

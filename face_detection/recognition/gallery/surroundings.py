@@ -76,7 +76,7 @@ def neighbourhoods(
     known: dict[int, Any] = {}
     while left:
         found = nearest(probes[left], take)
-        _look_up(connection, known, {int(key) for keys, _ in found for key in keys})
+        look_up(connection, known, {int(key) for keys, _ in found for key in keys})
         open_: list[int] = []
         for place, (keys, distances) in zip(left, found, strict=True):
             near[place] = [
@@ -97,7 +97,7 @@ def neighbourhoods(
         for place, owner in enumerate(owners)
         if owner is not None and not theirs[place] and not complete[place]
     ]
-    vectors = _of_people(
+    vectors = of_people(
         connection, state, {owner for place in unseen if (owner := owners[place]) is not None}
     )
     for place in unseen:
@@ -192,13 +192,14 @@ def _whose(connection: sa.Connection, new: Sequence[Sample]) -> list[tuple[str |
     return whose
 
 
-def _look_up(connection: sa.Connection, known: dict[int, Any], keys: set[int]) -> None:
+def look_up(connection: sa.Connection, known: dict[int, Any], keys: set[int]) -> None:
+    """Read the `key`, `sample_id` and `person` of those of these samples that are not known yet."""
     query = sa.select(samples.c.key, samples.c.sample_id, samples.c.person)
     for some in portions(sorted(keys - known.keys())):
         known.update((row.key, row) for row in connection.execute(query.where(samples.c.key.in_(some))))
 
 
-def _of_people(
+def of_people(
     connection: sa.Connection, state: State, keys: Collection[int]
 ) -> dict[int, list[tuple[Any, NDArray[np.float32]]]]:
     """Read all vectors of some people, but for damaged ones, by the keys of the people."""

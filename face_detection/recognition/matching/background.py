@@ -26,10 +26,14 @@ class Background:
     """Other people, and how strangers score beside them.
 
     centres: float32 (c, d), directions; tail: of the scores of strangers with one person.
+    own: float64 (n,), how people's faces score with one other picture of them.
+    discount: how much lower than cosines scores are, in the mean.
     """
 
     centres: NDArray[np.float32]
     tail: Tail
+    own: Doubles
+    discount: float
 
 
 def fit(samples: Sequence[NDArray[np.floating]], *, seed: int = 1) -> Background:
@@ -46,7 +50,12 @@ def fit(samples: Sequence[NDArray[np.floating]], *, seed: int = 1) -> Background
     some = templates[order[:cut]]
     centres = _centres(some, min(MOST_CENTRES, len(some) // PEOPLE_PER_CENTRE), random).astype(np.float32)
     rest = [samples[place] for place in order[cut:]]
-    return Background(centres, calibration.fitted(_strangers(rest, centres, seed), len(rest)))
+    return Background(
+        centres,
+        calibration.fitted(_strangers(rest, centres, seed), len(rest)),
+        own_scores([vectors[:2] for vectors in rest], centres),
+        2 * people.WEIGHT * float(people.typicality(templates[order[cut:]], centres).mean()),
+    )
 
 
 def tails(background: Background, samples: Sequence[NDArray[np.floating]], *, seed: int = 1) -> list[Tail]:
@@ -65,6 +74,25 @@ def tails(background: Background, samples: Sequence[NDArray[np.floating]], *, se
     strangers = _strangers(samples, background.centres, seed)
     moved = calibration.adapted(background.tail, strangers, len(samples))
     return [moved, *([calibration.fitted(strangers, len(samples))] if len(samples) >= LEAST_PEOPLE else [])]
+
+
+def own_scores(samples: Sequence[NDArray[np.floating]], centres: NDArray[np.floating]) -> Doubles:
+    """Score each sample with the template of the other samples of its person: float64 (n,).
+
+    samples: of each person the vectors, (n, d), n > 0; those of a single one tell nothing.
+    """
+    probes, templates = [], []
+    for vectors in samples:
+        if len(vectors) > 1:
+            towards = directions(vectors)
+            probes.append(towards)
+            templates.append(directions(towards.sum(axis=0) - towards))
+    if not probes:
+        return np.empty(0)
+    probe, template = np.concatenate(probes), np.concatenate(templates)
+    typical = people.typicality(probe, centres) + people.typicality(template, centres)
+    scores: Doubles = np.einsum("nd,nd->n", probe, template) - people.WEIGHT * typical
+    return scores
 
 
 def _strangers(samples: Sequence[NDArray[np.floating]], centres: NDArray[np.floating], seed: int) -> Doubles:

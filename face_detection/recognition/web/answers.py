@@ -21,6 +21,15 @@ Distance = Annotated[float, Field(description="Between the vectors of two faces:
 Similarity = Annotated[
     float, Field(ge=0, le=1, description="1 for the same picture; falls as the distance grows.")
 ]
+FalseMatch = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=1,
+        description="The share of strangers that would come as near to somebody here, an estimate; "
+        "null where it cannot be told.",
+    ),
+]
 Probability = Annotated[float, Field(ge=0, le=1, description="The detector's, that this is a face.")]
 Point = Annotated[list[float], Field(min_length=2, max_length=2, description="x, y in pixels.")]
 Time = Annotated[str, Field(description="ISO 8601, UTC.")]
@@ -120,6 +129,7 @@ class Candidate(TypedDict):
     metadata: Metadata
     distance: Distance
     similarity: Similarity
+    false_match: FalseMatch
 
 
 class RecognisedFace(TypedDict):
@@ -137,12 +147,14 @@ class RecognisedFace(TypedDict):
         Similarity | None,
         Field(description="1 for the same picture. Null in an empty gallery."),
     ]
+    false_match: FalseMatch
     confidence: Probability
     quality: Quality
     reasons: Reasons
     candidates: NotRequired[
         Annotated[
-            list[Candidate], Field(description="The nearest samples, if `top_k` was sent; nearest first.")
+            list[Candidate],
+            Field(description="The best samples, if `top_k` was sent; the nearest or the likeliest first."),
         ]
     ]
 
@@ -355,6 +367,43 @@ class GallerySize(TypedDict):
     ]
 
 
+class WishMeaning(TypedDict):
+    """What a `max_false_match` amounts to now."""
+
+    max_false_match: Annotated[float, Field(description="The share of strangers that may get a name.")]
+    score: Annotated[float, Field(description="A person's, from which on a face is given their name.")]
+    distance: Annotated[
+        float, Field(description="About what distance to the mean of a person's samples that comes to.")
+    ]
+    missed: Annotated[
+        float | None,
+        Field(
+            ge=0, le=1, description="The share of faces of people enrolled that get no name; null: not known."
+        ),
+    ]
+
+
+class ReadyDecisions(TypedDict):
+    """How faces are decided on, and what else could be had."""
+
+    max_false_match: Annotated[
+        float | None,
+        Field(description="Decides if neither it nor `min_distance` is sent; null: `threshold` does."),
+    ]
+    people: Annotated[int | None, Field(ge=0, description="How many are in the gallery.")]
+    wishes: Annotated[
+        list[WishMeaning],
+        Field(description="What usual wishes amount to in this gallery; none where that cannot be told."),
+    ]
+    least: Annotated[
+        float | None,
+        Field(
+            description="The smallest wish at which nine of ten faces of people enrolled get their name; "
+            "null: not known."
+        ),
+    ]
+
+
 class Ready(TypedDict):
     """A recognition from end to end has just worked."""
 
@@ -364,5 +413,6 @@ class Ready(TypedDict):
     threshold: Annotated[float, Field(description="What `min_distance` is if it is not sent.")]
     distance_range: Annotated[Range, Field(description="The smallest and the largest distance there can be.")]
     gallery: Annotated[GallerySize, Field(description="What is enrolled.")]
+    decisions: Annotated[ReadyDecisions, Field(description="What decisions mean.")]
     authentication: Annotated[bool, Field(description="Whether keys are asked for.")]
     warnings: Annotated[list[Notice], Field(description="What is wrong though the service is ready.")]

@@ -18,7 +18,7 @@ PICTURE_PX = 96  # the side of the picture
 
 BOX = "61, 42, 120, 150"
 SAMPLE = {"id": "astronaut/1", "name": "Eileen Collins", "metadata": {"flights": 4}}
-MATCH = {**SAMPLE, "person": "eileen", "distance": 3.1, "similarity": 0.845}
+MATCH = {**SAMPLE, "person": "eileen", "distance": 3.1, "similarity": 0.845, "false_match": 2e-9}
 QUALITY = {"quality": 0.93, "reasons": []}
 FACE = {"bbox": BOX, **MATCH, "confidence": 0.9998, **QUALITY}
 LANDMARKS = {
@@ -120,6 +120,12 @@ READY = {
     "threshold": 9.0,
     "distance_range": [0.0, 20.0],
     "gallery": {"samples": 92, "damaged": 0},
+    "decisions": {
+        "max_false_match": None,
+        "people": 15,
+        "wishes": [{"max_false_match": 0.01, "score": 0.3, "distance": 9.6, "missed": 0.01}],
+        "least": 0.0004,
+    },
     "authentication": False,
     "warnings": [],
 }

@@ -123,6 +123,7 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> Recognis
         "person": (best.person or "") if best else "",
         "distance": recognition.distance,
         "similarity": None if recognition.distance is None else similarity(recognition.distance),
+        "false_match": recognition.false_match,
         "confidence": recognition.face.confidence,
         "quality": recognition.quality.value,
         "reasons": _reasons(recognition.quality),
@@ -136,6 +137,7 @@ def _recognition(recognition: Recognition, *, with_candidates: bool) -> Recognis
                 "metadata": match.sample.metadata,
                 "distance": match.distance,
                 "similarity": similarity(match.distance),
+                "false_match": match.false_match,
             }
             for match in recognition.matches
         ]
@@ -301,6 +303,25 @@ def readiness_answer(
         "threshold": readiness.model.threshold,
         "distance_range": readiness.model.distance_range,
         "gallery": {"samples": readiness.samples, "damaged": readiness.damaged},
+        "decisions": _decisions(readiness),
         "authentication": authentication,
         "warnings": warnings,
+    }
+
+
+def _decisions(readiness: Readiness) -> answers.ReadyDecisions:
+    known, radius = readiness.decisions, readiness.model.distance_range[1] / 2
+    return {
+        "max_false_match": readiness.max_false_match,
+        "people": known.people if known else None,
+        "wishes": [
+            {
+                "max_false_match": each.false_match,
+                "score": each.score,
+                "distance": radius * math.sqrt(2 - 2 * each.cosine),  # of vectors as long as the radius
+                "missed": each.missed,
+            }
+            for each in (known.meanings if known else ())
+        ],
+        "least": known.least if known else None,
     }

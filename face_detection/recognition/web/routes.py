@@ -36,6 +36,7 @@ STATUS: dict[type[Failure], int] = {
     errors.ChangedMeanwhile: 409,
     errors.GalleryExists: 409,
     errors.GalleryModelMismatch: 409,
+    errors.NotCalibrated: 409,
     errors.EmbeddingUnavailable: 503,
     errors.GalleryUnavailable: 503,
     errors.AuditUnavailable: 503,
@@ -102,7 +103,7 @@ RECOGNISE_FACES = Route(
     files={"file": IMAGE_FILE},
     form=wire.RecogniseOptions,
     query=wire.DrawQuery,
-    raises=(*PICTURE, *VECTORS),
+    raises=(*PICTURE, *VECTORS, errors.NotCalibrated),
 )
 DRAW = replace(
     RECOGNISE_FACES,

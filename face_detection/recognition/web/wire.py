@@ -37,6 +37,18 @@ MinDistance = Annotated[
         "a maximum, in spite of its historical name. Default: the model's own threshold, 9 for Facenet."
     ),
 ]
+MaxFalseMatch = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        le=0.5,
+        allow_inf_nan=False,
+        description="Decide by all samples of each person together, so that of strangers at most about this "
+        "share gets a name in this gallery as it is now; in place of `min_distance`. Default: null, as the "
+        "server's MAX_FALSE_MATCH says, or by `min_distance`.",
+        examples=[0.01],
+    ),
+]
 Image = Annotated[
     str, Field(description="The picture in base64, bare or behind `data:image/...;base64,`. Required.")
 ]
@@ -223,10 +235,25 @@ class RecogniseOptions(DetectOptions):
             examples=[0],
         ),
     ] = 0
+    max_false_match: MaxFalseMatch = None
+
+    @model_validator(mode="after")
+    def refuse_both(self) -> RecogniseOptions:
+        """Refuse two rules together: nobody knows which was meant."""
+        if self.min_distance is not None and self.max_false_match is not None:
+            raise ValueError("min_distance, max_false_match: send one of them")
+        return self
 
     def search(self) -> Search:
         """Say the same in the service's words."""
-        return Search(self.min_distance, self.top_k or 1, self.per == "name", self.limit, self.small_faces)
+        return Search(
+            self.min_distance,
+            self.top_k or 1,
+            self.per == "name",
+            self.limit,
+            self.small_faces,
+            self.max_false_match,
+        )
 
 
 class RecogniseRequest(RecogniseOptions):

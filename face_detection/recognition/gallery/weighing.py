@@ -1,0 +1,154 @@
+"""All samples of people, weighed together: who a face likeliest is, and how many strangers come as near.
+
+Nothing is kept of a person beside their samples: what is weighed is read in the transaction that searches.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from recognition import backgrounds
+from recognition.faces import Match
+from recognition.gallery import persons, rows
+from recognition.gallery.atrest import dimension_of
+from recognition.gallery.portable import LARGEST
+from recognition.gallery.search import Neighbours
+from recognition.gallery.surroundings import look_up, of_people
+from recognition.gallery.tables import State, samples
+from recognition.gallery.tables import persons as people
+from recognition.matching.background import LEAST_PEOPLE
+from recognition.matching.decision import Calibration, calibrated, false_matches
+
+# Samples nearest to a face, whose people are weighed: XXX
+LOOKED_AT = 64
+# Of a gallery, from whom it is told what scores mean. Twice as many move no wish by a tenth, and take 0.2 s.
+MOST_PEOPLE = 600
+MOST_SAMPLES = 10 * MOST_PEOPLE
+PART_OF_TIME = 0.01  # that may go into telling it anew, while the gallery changes
+NOBODY_TO_COMPARE_WITH = (
+    "There is no background for this model, and this gallery has too few people to serve as one: "
+    f"{LEAST_PEOPLE} are needed. Send min_distance instead."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What scores mean in a state of a gallery; None: it cannot be told.
+
+    due_s: from when on it is looked whether the gallery has changed, by a clock that only goes forward.
+    """
+
+    calibration: Calibration | None
+    fingerprint: str
+    revision: int
+    due_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A sample that a face may match: its key, that of its person, its distance, and the person's rate.
+
+    false_match: which share of strangers would come as near to somebody here; None: that cannot be told.
+    """
+
+    key: int
+    person: int
+    distance: float
+    false_match: float | None
+
+
+def calibrate(connection: sa.Connection, state: State, fingerprint: str) -> Kept:
+    """Tell what scores of a model's vectors mean in a gallery as it is now."""
+    everybody = sa.select(sa.func.count()).select_from(people).where(persons.inside(connection))
+    empty = everybody.where(people.c.by_hand, ~persons.has_samples())  # others go with their last sample
+    number = connection.execute(everybody).scalar_one() - connection.execute(empty).scalar_one()
+    vectors = {}
+    if state.fingerprint == fingerprint and (dimension := dimension_of(connection)) is not None:
+        vectors = _vectors(connection, state, _some(connection), dimension)
+    known = calibrated(backgrounds.shipped(fingerprint), list(vectors.values()), number)
+    return Kept(known, fingerprint, state.revision)
+
+
+def weighed(
+    connection: sa.Connection,
+    state: State,
+    probes: NDArray[np.float32],
+    neighbours: Sequence[Neighbours],
+    known: Calibration | None,
+) -> list[list[Weighed]]:
+    """Weigh the people whose samples are the nearest ones of probes, float32 (n, d); the order stays.
+
+    known: what scores mean here; None: that cannot be told.
+    """
+    owners: dict[int, Any] = {}
+    look_up(connection, owners, {int(key) for keys, _ in neighbours for key in keys})
+    people_near = {row.person for row in owners.values()} if known is not None else set()
+    vectors = _vectors(connection, state, people_near, probes.shape[1])
+    each: list[list[Weighed]] = []
+    for probe, (keys, distances) in zip(probes, neighbours, strict=True):
+        whose = [owners[key].person for key in keys.tolist()]
+        theirs = [person for person in dict.fromkeys(whose) if person in vectors]
+        rates: dict[int, float] = {}
+        if known is not None and theirs:
+            shares = false_matches(known, probe, [vectors[person] for person in theirs])
+            rates = dict(zip(theirs, shares.tolist(), strict=True))
+        each.append(
+            [
+                Weighed(key, person, distance, rates.get(person))
+                for key, person, distance in zip(keys.tolist(), whose, distances.tolist(), strict=True)
+            ]
+        )
+    return each
+
+
+def likeliest(found: Sequence[Weighed], k: int, *, per_person: bool) -> list[Weighed]:
+    """Take the k samples of those who are likeliest; of one person's samples the nearest come first.
+
+    per_person: take of each person only the nearest sample.
+    """
+    order = sorted(found, key=lambda each: (_rate(each), each.distance, each.key))
+    if per_person:
+        firsts: dict[int, Weighed] = {}
+        for each in order:
+            firsts.setdefault(each.person, each)
+        order = list(firsts.values())
+    return order[:k]
+
+
+def matches(connection: sa.Connection, found: Sequence[Sequence[Weighed]]) -> list[list[Match]]:
+    """Read the samples."""
+    stored = rows.samples_of(connection, {each.key for some in found for each in some})
+    return [[Match(stored[each.key], each.distance, each.false_match) for each in some] for some in found]
+
+
+def _some(connection: sa.Connection) -> list[int]:
+    """Choose people of a gallery, the same ones each time, and not more samples than MOST_SAMPLES."""
+    theirs = sa.select(sa.func.count()).where(samples.c.person == people.c.key).scalar_subquery()
+    query = sa.select(people.c.key, theirs).where(persons.inside(connection), persons.has_samples())
+    chosen = connection.execute(query.order_by(people.c.person_id).limit(MOST_PEOPLE)).all()
+    seen = itertools.accumulate(number for _, number in chosen)
+    return [key for (key, _), so_far in zip(chosen, seen, strict=True) if so_far <= MOST_SAMPLES]
+
+
+def _rate(each: Weighed) -> float:
+    return 1.0 if each.false_match is None else each.false_match
+
+
+def _vectors(
+    connection: sa.Connection, state: State, keys: Collection[int], dimension: int
+) -> dict[int, NDArray[np.float32]]:
+    """Read all vectors of people, float32 (n, d), by the keys of the people; damaged ones are left out."""
+    read: dict[int, NDArray[np.float32]] = {}
+    for key, some in of_people(connection, state, keys).items():
+        vectors = [vector for _, vector in some if len(vector) == dimension]
+        whole = [vector for vector in vectors if (np.abs(vector) < LARGEST).all()]
+        if whole:
+            read[key] = np.stack(whole)
+    return read
