@@ -6,6 +6,9 @@
 product's own way from bytes to a vector. People are parted in two halves; the background that judges one is
 fitted on the other. The same pictures are enrolled and searched by each rule.
 
+`--poor 320` damages the first picture of so many people as benchmarks/quality.py does, and shows those faces
+that are not refused for their quality.
+
 Data flow: pictures -> one vector each -> two halves -> trials -> rates at FPIR, and what wishes come true
 """
 
@@ -15,6 +18,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +31,12 @@ sys.path.extend(
 
 import accuracy
 import identification_rates as rates
+import quality
+from quality_damage import KINDS
+from recognition.config import Settings
 from recognition.matching import background, calibration
 from recognition.matching.people import directions
+from serving import pictures as images
 
 ROOT = Path(__file__).resolve().parents[1]
 FPIRS = (0.03, 0.01, 0.003, 0.001)
@@ -36,6 +44,11 @@ LEAST_STRANGERS = 3  # that an FPIR has to be, of all there are, to be told
 WISHES = (0.03, 0.01, 0.003)
 SEARCHES = 6000  # of a wish in one size of gallery, about
 SEED = 1
+# Cosines from which on two faces are one person's: the model's threshold, 9 at vectors of length 10, and
+# deepface 0.0.103's own for Facenet, a cosine distance of 0.40 (deepface/config/threshold.py).
+FIXED = {"min_distance 9": 1 - 0.9**2 / 2, "deepface's threshold": 1 - 0.40}
+# Sigma 4 is nearly a fifth of the distance between the eyes; LFW's faces, some 100 px high, have 25 shrunk.
+POOR = ("blur, sigma 2", "blur, sigma 4", "dark, x 0.1", "shrunk 4 times")
 
 
 def people_of(images: Path, cache: Path | None, system: accuracy.System) -> dict[str, rates.Doubles]:
@@ -49,23 +62,62 @@ def people_of(images: Path, cache: Path | None, system: accuracy.System) -> dict
     return {name: np.stack(some) for name, some in people.items()}
 
 
-def halves(people: dict[str, rates.Doubles]) -> list[tuple[list[rates.Doubles], background.Background]]:
-    """Return each half's people, and the background that is fitted on the other half."""
-    names = list(people)
-    of_first, of_second = rates.backgrounds(list(people.values()), names)
-    return [
-        ([people[name] for name in names if rates.half_of(name) == half], other)
-        for half, other in ((0, of_second), (1, of_first))
-    ]
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One half's people, and the background that is fitted on the other half.
+
+    shown: by the kind of damage, of each person the direction of the damaged face, or None.
+    """
+
+    names: list[str]
+    people: list[rates.Doubles]
+    other: background.Background
+    shown: dict[str, list[rates.Doubles | None]]
 
 
-def measured(
-    parts: Sequence[tuple[list[rates.Doubles], background.Background]], samples_each: int
-) -> list[dict[str, Any]]:
+def halves(people: dict[str, rates.Doubles], poor: dict[str, dict[str, rates.Doubles]]) -> list[Half]:
+    """Part the people."""
+    of_first, of_second = rates.backgrounds(list(people.values()), list(people))
+    parts = []
+    for half, other in ((0, of_second), (1, of_first)):
+        names = [name for name in people if rates.half_of(name) == half]
+        shown = {kind: [some.get(name) for name in names] for kind, some in poor.items()}
+        parts.append(Half(names, [people[name] for name in names], other, shown))
+    return parts
+
+
+def damaged(
+    folder: Path, number: int, models_dir: Path, threads: int, cache: Path | None
+) -> dict[str, dict[str, rates.Doubles]]:
+    """Damage the first picture of so many people: by kind and name the directions of those not refused."""
+    people = quality.people_of(folder, "both")[:number]
+    pipeline = quality.Pipeline(models_dir, threads)
+    least = Settings.model_fields["min_quality"].default
+    read = [images.decode(paths[0].read_bytes(), quality.MAX_PIXELS).pixels for paths in people]
+    found = {}
+    sharp = quality.stored(cache and cache / "sharp.npz", lambda: pipeline(read))
+    before = dict(zip(sharp.people.tolist(), sharp.faces, strict=True))
+    for kind in POOR:
+
+        def made(kind: str = kind) -> quality.Faces:
+            return pipeline(
+                [KINDS[kind](pixels, before[n]) if n in before else None for n, pixels in enumerate(read)]
+            )
+
+        faces = quality.stored(cache and cache / f"{kind}.npz", made)
+        found[kind] = {
+            people[n][0].parent.name: directions(vector)
+            for n, vector, seen in zip(faces.people, faces.vectors, faces.qualities(), strict=True)
+            if seen.value >= least
+        }
+    return found
+
+
+def measured(parts: Sequence[Half], samples_each: int) -> list[dict[str, Any]]:
     """Measure each rule with everybody enrolled who can be."""
     rows = []
     for name, rule in rates.RULES.items():
-        trials = [rates.trial(people, other, rule, samples_each, None, SEED) for people, other in parts]
+        trials = [rates.trial(part.people, part.other, rule, samples_each, None, SEED) for part in parts]
         strangers = sum(len(each.strangers) for each in trials)
         fpir, fnir = rates.det(trials)
         rows.append(
@@ -79,6 +131,11 @@ def measured(
                     for at in FPIRS
                     if at * strangers >= LEAST_STRANGERS
                 },
+                "fixed": {
+                    what: rates.at_threshold(trials, least)
+                    for what, least in FIXED.items()
+                    if rule is rates.nearest
+                },
                 "det": [fpir.tolist(), fnir.tolist()],
             }
         )
@@ -86,27 +143,29 @@ def measured(
 
 
 def wishes(
-    parts: Sequence[tuple[list[rates.Doubles], background.Background]], samples_each: int, size: int | None
+    parts: Sequence[Half], samples_each: int, size: int | None, kind: str | None = None
 ) -> dict[str, Any]:
     """Tell which share of strangers gets a name, for each share that was wished.
 
-    The score that is asked for is the service's.
+    The score that is asked for is the service's. `kind`: the damage to the strangers' faces.
     """
     named: dict[float, list[Any]] = {wish: [] for wish in WISHES}
     hits: dict[float, list[Any]] = {wish: [] for wish in WISHES}
     enrolled = 0
-    for people, other in parts:
-        seeds = max(1, SEARCHES // 2 // len(people)) if size else 1
-        for seed in range(SEED, SEED + seeds):
-            enrolled = size or 0
-            each = rates.trial(people, other, rates.product, samples_each, size, seed)
+    for part in parts:
+        shown = part.shown[kind] if kind else None
+        seeds = max(1, SEARCHES // 2 // len(part.people)) if size else 1
+        for seed in range(SEED, SEED + seeds * (5 if kind else 1)):
+            each = rates.trial(part.people, part.other, rates.product, samples_each, size, seed, shown)
             enrolled = each.enrolled
-            tails = tails_of(people, other, samples_each, size, seed)
+            tails = tails_of(part, samples_each, size, seed)
             for wish in WISHES:
                 limit = calibration.score_at(tails, wish, each.enrolled)
                 named[wish].append(each.strangers >= limit)
                 hits[wish].append(each.right & (each.own >= limit))
     return {
+        "samples_each": samples_each,
+        "kind": kind or quality.SHARP,
         "enrolled": enrolled,
         "searches": sum(map(len, named[WISHES[0]])),
         "named": {f"{wish:g}": float(np.concatenate(some).mean()) for wish, some in named.items()},
@@ -114,20 +173,15 @@ def wishes(
     }
 
 
-def tails_of(
-    people: list[rates.Doubles],
-    other: background.Background,
-    samples_each: int,
-    size: int | None,
-    seed: int,
-) -> list[calibration.Tail]:
+def tails_of(part: Half, samples_each: int, size: int | None, seed: int) -> list[calibration.Tail]:
     """Return the tails that the service would use for a trial's gallery."""
     random = np.random.default_rng(seed)  # as the trial draws
-    order = random.permutation([n for n, some in enumerate(people) if len(some) > samples_each])
+    order = random.permutation([n for n, some in enumerate(part.people) if len(some) > samples_each])
     own = []
     for person in order[:size]:
-        own.append(people[person][random.permutation(len(people[person]))][:samples_each])
-    return background.tails(other, own)
+        some = part.people[person]
+        own.append(some[random.permutation(len(some))][:samples_each])
+    return background.tails(part.other, own)
 
 
 def table(report: dict[str, Any]) -> str:
@@ -147,20 +201,24 @@ def table(report: dict[str, Any]) -> str:
                 f"{mean:.3f} ({low:.3f} to {high:.3f})" for mean, low, high in row["recognised"].values()
             ]
             lines.append(f"| {row['rule']} | {' | '.join(cells)} |")
+        for what, (fpir, hits) in first["fixed"].items():
+            lines.append(f"- nearest sample, {what}: FPIR {fpir:.1%}, recognised {hits:.3f}")
         lines.append("")
     lines += [
-        "| of each enrolled | people | searches | "
+        "The person who scores best was behind this many samples at most: "
+        f"{report['behind']['most']} of {report['behind']['searches']} searches.",
+        "",
+        "| strangers' faces | of each enrolled | people | searches | "
         + " | ".join(f"wished {wish:.1%}" for wish in WISHES)
         + " |",
-        "| ---: | ---: | ---: |" + " ---: |" * len(WISHES),
+        "| --- | ---: | ---: | ---: |" + " ---: |" * len(WISHES),
     ]
     for row in report["wishes"]:
         cells = [
             f"{named:.2%} ({row['recognised'][wish]:.3f} recognised)" for wish, named in row["named"].items()
         ]
-        lines.append(
-            f"| {row['samples_each']} | {row['enrolled']} | {row['searches']} | {' | '.join(cells)} |"
-        )
+        about = row["kind"], row["samples_each"], row["enrolled"], row["searches"]
+        lines.append(f"| {' | '.join([*map(str, about), *cells])} |")
     return "\n".join(lines)
 
 
@@ -192,6 +250,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, required=True, help="folder with Name/Name_0001.jpg")
     parser.add_argument("--enrol", type=numbers, default=[1, 2, 3, 5], help="pictures of each person")
     parser.add_argument("--sizes", type=numbers, default=[10, 100], help="people enrolled, beside all")
+    parser.add_argument("--poor", type=int, default=0, help="people whose pictures are damaged")
     parser.add_argument("--cache", type=Path, help="folder in which vectors are kept")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
     parser.add_argument("--threads", type=int, default=2)
@@ -204,13 +263,22 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the benchmark, print the tables, and return the report."""
     options = arguments(argv)
     system = accuracy.load_ours(options.models_dir, "central", options.threads)
-    parts = halves(people_of(options.images, options.cache, system))
+    poor = {}
+    if options.poor:
+        folder = options.cache and options.cache / f"poor-{options.poor}"
+        poor = damaged(options.images, options.poor, options.models_dir, options.threads, folder)
+    parts = halves(people_of(options.images, options.cache, system), poor)
+    sizes = (*options.sizes, None)
+    behind = [rates.ranks(part.people, part.other, each) for part in parts for each in options.enrol]
     report: dict[str, Any] = {
         "identification": {str(each): measured(parts, each) for each in options.enrol},
+        "behind": {"most": int(max(some.max() for some in behind)), "searches": sum(map(len, behind))},
         "wishes": [
-            {"samples_each": each, **wishes(parts, each, size)}
-            for each in options.enrol
-            for size in (*options.sizes, None)
+            wishes(parts, each, size, kind)
+            for kind in (None, *poor)
+            for each in (options.enrol if kind is None else options.enrol[:1] + options.enrol[2:3])
+            for size in (sizes if kind is None else options.sizes)
+            if kind is None or any(one is not None for part in parts for one in part.shown[kind])
         ],
     }
     print(table(report))

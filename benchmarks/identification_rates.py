@@ -91,6 +91,7 @@ def trial(
     samples_each: int,
     size: int | None,
     seed: int,
+    shown: Sequence[Doubles | None] | None = None,
 ) -> Trial:
     """Enrol people with some of their pictures, and search the others', and strangers'.
 
@@ -101,6 +102,8 @@ def trial(
         samples_each: so many pictures of each person are enrolled; who has no more than that is a stranger.
         size: how many people are enrolled, drawn from those who can be; None: all. The others are strangers.
         seed: of all that is drawn.
+        shown: of each person the direction, (d,), by which they come as a stranger; None: they do not. Else
+            it is that of any of their pictures.
     """
     random = np.random.default_rng(seed)
     order = random.permutation([n for n, some in enumerate(vectors) if len(some) > samples_each])
@@ -113,7 +116,8 @@ def trial(
         probes.append(some)
         whose += [place] * len(some)
     there = set(enrolled.tolist())
-    others = [some[random.integers(len(some))] for n, some in enumerate(vectors) if n not in there]
+    comes = shown or [some[random.integers(len(some))] for some in vectors]
+    others = [one for n, one in enumerate(comes) if n not in there and one is not None]
     gallery = np.stack(samples)
     scores = rule(np.concatenate(probes), gallery, background)
     person = np.array(whose)
@@ -126,6 +130,26 @@ def recognised(trials: Sequence[Trial], fpir: float) -> float:
     limit = _limit(np.concatenate([each.strangers for each in trials]), fpir)
     hits = [each.right & (each.own > limit) for each in trials]
     return float(np.concatenate(hits).mean())
+
+
+def at_threshold(trials: Sequence[Trial], least: float) -> tuple[float, float]:
+    """Return FPIR, and the share of enrolled people's probes that get their name, from a score on."""
+    strangers = np.concatenate([each.strangers >= least for each in trials])
+    hits = np.concatenate([each.right & (each.own >= least) for each in trials])
+    return float(strangers.mean()), float(hits.mean())
+
+
+def ranks(vectors: Sequence[Doubles], background: Background, samples_each: int) -> Integers:
+    """Tell how many other samples are nearer than the nearest one of the person who scores best.
+
+    Everybody is enrolled who has so many pictures; the rest of all pictures are the probes. int64 (p,).
+    """
+    samples = np.stack([some[:samples_each] for some in vectors if len(some) >= samples_each])
+    probes = np.concatenate([some[samples_each if len(some) >= samples_each else 0 :] for some in vectors])
+    best = product(probes, samples, background).argmax(axis=1)
+    cosines = _cosines(probes, samples)
+    own = cosines[np.arange(len(probes)), best].max(axis=1)
+    return (cosines > own[:, None, None]).sum(axis=(1, 2))
 
 
 def interval(trials: Sequence[Trial], fpir: float, seed: int = 1) -> tuple[float, float]:
