@@ -24,8 +24,8 @@ from recognition.matching.people import Doubles
 # and beyond its end nobody would be a stranger.
 SHARES = np.array([1.0, 0.9, 0.75, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001])
 CERTAIN_OF = 10  # people; a median of LFW's of 10 people moved wishes by less than a tenth
-# Without it, wishes of 0.3 to 3 % came 1.0 to 1.6 times as often true in galleries of 5 to 30 people of LFW as
-# was wished, and up to 2.5 times with strangers' faces of 25 px; with it 0.6 to 1.3, and up to 2.0.
+# Without it, wishes of 0.3 to 3 % came true 1.0 to 1.6 times in galleries of 5 to 30 people of LFW, and up to
+# 2.5 times with strangers' faces of 25 px; with it 0.6 to 1.3 times, and up to 2.0.
 CAUTION = 0.1
 
 
