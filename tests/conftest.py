@@ -82,10 +82,33 @@ def backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery without samples: a file to copy."""
+    file = tmp_path_factory.mktemp("empty") / "gallery.sqlite3"
+    open_gallery(f"sqlite:///{file}", lock_timeout_s=5).close()
+    return file
+
+
+@pytest.fixture(scope="session")
+def empty_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
+    """A gallery without samples: a database to copy."""
+    with postgresql.database() as name:
+        open_gallery(postgresql.url(name), lock_timeout_s=5).close()
+        yield name
+
+
 @pytest.fixture
 def url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A new database."""
+    """A new database, which has its tables."""
     with database_url(backend, tmp_path, request) as url:
+        yield url
+
+
+@pytest.fixture
+def bare_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A new database without tables; a SQLite file that is not there."""
+    with database_url(backend, tmp_path, request, tables=False) as url:
         yield url
 
 

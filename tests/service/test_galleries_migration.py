@@ -20,6 +20,12 @@ from recognition.gallery.transfer import faults
 PEOPLE = "0007"  # the version before
 
 
+@pytest.fixture
+def url(bare_url: str) -> str:
+    """What is there is made by older versions."""
+    return bare_url
+
+
 def bring_to(url: str, version: str) -> None:
     """Bring an older database to a version that is not the newest one."""
     engine = sa.create_engine(url)

@@ -58,6 +58,12 @@ INSERT INTO tombstones VALUES (1, 2);
 ROW = "INSERT INTO samples VALUES (2, ?, ?, ?, ?, ?, ?, ?, ?, 1)"
 
 
+@pytest.fixture
+def url(bare_url: str) -> str:
+    """What is there is made by older versions."""
+    return bare_url
+
+
 def execute(url: str, *statements: str) -> None:
     engine = sa.create_engine(url)
     with engine.begin() as connection:

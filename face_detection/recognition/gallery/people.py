@@ -33,6 +33,8 @@ from serving.errors import InvalidRequest, NotFound
 Cursor = tuple[Annotated[str, Field(pattern=NO_NUL)], Id, Moment]
 CURSOR: TypeAdapter[Cursor] = TypeAdapter(Cursor)
 
+ORDER = persons.c.search_key, persons.c.key
+
 
 def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | None = None) -> PersonPage:
     """Return the first people in the order of their names, without case and accents.
@@ -50,7 +52,7 @@ def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | Non
     """
     part = search_key_of(q or "")
     query = sa.select(*PERSON_COLUMNS, persons.c.search_key)
-    some = query.order_by(persons.c.search_key, persons.c.key).limit(limit + 1)
+    some = query.order_by(*ORDER).limit(limit + 1)
     cursor = None if after is None else _cursor(after)
     with gallery.reading() as (connection, current):
         which = [rows_of_people.inside(connection)]
@@ -67,8 +69,12 @@ def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | Non
             total = len(found)
         else:
             every = sa.select(sa.func.count()).select_from(persons).where(*which)
+            counted = 0
+            if part and after is None:  # looking through the names takes long enough to do it once
+                counted = len(found)
+                every = every.where(sa.tuple_(*ORDER) > sa.tuple_(found[-1].search_key, found[-1].key))
             every = rows_of_people.unexpired(connection, every, current.expired_by)
-            total = connection.execute(every).scalar_one()
+            total = counted + connection.execute(every).scalar_one()
         listed = _people_of(connection, found[:limit], current.expired_by)
     gallery.audit.read("list", [], persons=[person.id for person in listed])
     last = _opaque(found[limit - 1]) if len(found) > limit else None
