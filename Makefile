@@ -4,20 +4,21 @@
 # make lowest unit and service tests with the oldest versions that pyproject.toml allows
 # make lock   renew the lock files from which the image is built
 # make fuzz   broken pictures and requests by the hundred thousand; some of them are in make test
-# make accuracy, make quality, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
+# make accuracy, make ageing, make quality, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
 # make soak   a quarter of an hour of load, while workers are killed; on a quiet machine
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# Labelled faces to measure with: LFW and its pair list, WIDER FACE and its truth.
+# Labelled faces to measure with: LFW and its pair list, FG-NET, WIDER FACE and its truth.
 LFW ?= ../shared/data/lfw-dev
 LFW_PAIRS ?= $(LFW)/pairsDevTest.txt
+FGNET ?= ../shared/data/fgnet-dev
 WIDER ?= ../shared/data/wider-dev
 WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
 
-.PHONY: run test check lint lowest lock fuzz accuracy quality detection benchmark gallery-benchmark soak clean
+.PHONY: run test check lint lowest lock fuzz accuracy ageing quality detection benchmark gallery-benchmark soak clean
 
 run: $(VENV)/.installed
 	@$(BIN)/recognition serve
@@ -56,6 +57,11 @@ accuracy: $(VENV)/.installed-dev
 	@test -d $(LFW) || { echo 'name a folder of labelled faces: make accuracy LFW=DIR LFW_PAIRS=FILE'; exit 1; }
 	$(BIN)/python prepare_models.py
 	$(BIN)/python benchmarks/accuracy.py --images $(LFW) --pairs $(LFW_PAIRS) --peer deepface
+
+ageing: $(VENV)/.installed-dev
+	@test -d $(FGNET) || { echo 'name a folder of faces with ages, PPPAyy.JPG: make ageing FGNET=DIR'; exit 1; }
+	$(BIN)/python prepare_models.py
+	$(BIN)/python benchmarks/ageing.py --images $(FGNET)
 
 quality: $(VENV)/.installed-dev
 	@test -d $(LFW) || { echo 'name a folder of labelled faces: make quality LFW=DIR'; exit 1; }
