@@ -63,20 +63,25 @@ def test_a_background_is_nobodys_face(others: Background) -> None:
 
 @pytest.mark.parametrize("alike", [1.0, 1.15])
 @pytest.mark.parametrize("number", [10, 100, 400])
-@pytest.mark.parametrize("wish", [0.1, 0.03, 0.01])
 def test_of_strangers_about_as_many_get_a_name_as_was_wished(
-    others: Background, number: int, wish: float, alike: float
+    others: Background, number: int, alike: float
 ) -> None:
-    """Also in a gallery whose people are more alike than those of the background."""
-    named = []
-    for seed in range(max(4, 1000 // number)):
-        drawn = made_up(number + 200, 100 + seed, alike=alike)
+    """Also in a gallery whose people are more alike than those of the background.
+
+    Rarely more than wished: no tail of these is as heavy as the one that is fitted.
+    """
+    named: dict[float, list[NDArray[np.bool_]]] = {wish: [] for wish in (0.1, 0.03, 0.01)}
+    for seed in range(max(4, 400 // number)):
+        drawn = made_up(number + 300, 100 + seed, alike=alike)
         tails = background.tails(others, drawn[:number])
-        limit = calibration.score_at(tails, wish, number)
         templates = np.stack([people.template(samples) for samples in drawn[:number]])
         probes = np.stack([people.directions(samples[0]) for samples in drawn[number:]])
-        named.append(people.scores(probes, templates, others.centres).max(axis=1) >= limit)
-    assert wish / 3 < np.concatenate(named).mean() < wish * 3
+        best = people.scores(probes, templates, others.centres).max(axis=1)
+        for wish, some in named.items():
+            some.append(best >= calibration.score_at(tails, wish, number))
+    shares = {wish: np.concatenate(some).mean() / wish for wish, some in named.items()}
+    assert 1 / 3 < shares[0.1]
+    assert max(shares.values()) < 2
 
 
 def test_nobody_and_one_person_leave_the_tail_where_it_is(others: Background) -> None:
