@@ -22,6 +22,8 @@ from recognition.matching.people import Doubles
 # generalised Pareto distribution scatter about a shape of -0.1, which is nearly that, but ends somewhere,
 # and beyond its end nobody would be a stranger.
 SHARES = np.array([1.0, 0.9, 0.75, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001])
+# Of a tail, whatever its scores are: where many are the same, none are beyond the last one. LFW's is 0.04.
+LEAST_EXCESS = 0.01
 CERTAIN_OF = 10  # people; a median of LFW's of 10 people moved wishes by less than a tenth
 
 
@@ -49,8 +51,9 @@ class Tail:
 def fitted(scores: NDArray[np.floating], people: int) -> Tail:
     """Fit a tail to scores of strangers, (n,), that come from so many people."""
     quantiles = np.quantile(np.asarray(scores, np.float64), 1 - SHARES)
-    beyond = scores[scores > quantiles[-1]]
-    return Tail(quantiles, float((beyond - quantiles[-1]).mean()), people)
+    beyond = scores[scores > quantiles[-1]] - quantiles[-1]
+    excess = float(beyond.mean()) if len(beyond) else 0.0
+    return Tail(quantiles, max(excess, LEAST_EXCESS), people)
 
 
 def adapted(tail: Tail, scores: NDArray[np.floating], people: int) -> Tail:
@@ -61,9 +64,14 @@ def adapted(tail: Tail, scores: NDArray[np.floating], people: int) -> Tail:
     middle, upper = np.quantile(scores, [0.5, 0.9])
     before, above = np.interp([0.5, 0.1], SHARES[::-1], tail.scores[::-1])
     certain = people / (people + CERTAIN_OF)
-    stretch = float(((upper - middle) / (above - before)) ** (people / (people + 5 * CERTAIN_OF)))
+    wider = (
+        float((upper - middle) / (above - before)) - 1
+    )  # -1 where all scores are the same, as of two people
+    stretch = 1 + wider * people / (people + 5 * CERTAIN_OF)
     centre = before + (middle - before) * certain
-    return Tail(centre + (tail.scores - before) * stretch, tail.excess * stretch, tail.people)
+    return Tail(
+        centre + (tail.scores - before) * stretch, max(tail.excess * stretch, LEAST_EXCESS), tail.people
+    )
 
 
 def false_match(tails: Sequence[Tail], score: NDArray[np.floating] | float, people: int) -> Doubles:
