@@ -264,6 +264,16 @@ def test_ready_tells_what_wishes_mean(door: Door) -> None:
     assert 0 < decisions["least"] < 0.5
 
 
+def test_ready_tells_what_the_wish_means_that_is_set(gallery: Gallery) -> None:
+    for setting, wishes in (
+        ("0.02", [0.1, 0.03, 0.02, 0.01, 0.003, 0.001]),
+        ("0.03", [0.1, 0.03, 0.01, 0.003, 0.001]),
+        ("0.5", [0.5, 0.1, 0.03, 0.01, 0.003, 0.001]),
+    ):
+        decisions = ok(Door(gallery, MAX_FALSE_MATCH=setting).client.get("/ready"))["decisions"]
+        assert [each["max_false_match"] for each in decisions["wishes"]] == wishes
+
+
 def test_galleries_are_told_of_apart(door: Door) -> None:
     ok(door.client.post("/galleries", json={"name": "lobby"}))
     assert ok(door.client.get("/ready?gallery=lobby"))["decisions"]["people"] == 0
