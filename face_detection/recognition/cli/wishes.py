@@ -43,9 +43,15 @@ def lines_of(decisions: Decisions) -> list[str]:
     lines = [f"{decisions.people} people.", "max_false_match  strangers named  people missed  score"]
     for each in decisions.meanings:
         missed = "not known" if each.missed is None else f"{each.missed:.2%}"
-        strangers = f"1 in {float(f'{1 / each.false_match:.0e}'):,.0f}"  # to one digit, as on the page
-        lines.append(f"{each.false_match:>15g}  {strangers:>15}  {missed:>13}  {each.score:.3f}")
-    if decisions.least is not None:
-        least = f"{decisions.least:.2g}"
-        lines.append(f"Below {least}, more than one face of enrolled people in ten gets no name.")
+        lines.append(
+            f"{each.false_match:>15g}  {_one_in(each.false_match):>15}  {missed:>13}  {each.score:.3f}"
+        )
+    if decisions.least:
+        least = _one_in(decisions.least)
+        lines.append(f"With fewer than {least}, more than one in ten faces of enrolled people get no name.")
     return lines
+
+
+def _one_in(share: float) -> str:
+    """Say a share to one digit: it is an estimate."""
+    return f"1 in {float(f'{1 / share:.0e}'):.0f}"
