@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from flask import Flask
+from numpy.typing import NDArray
 from werkzeug.test import TestResponse
 
+from recognition import backgrounds
 from recognition.app import create_app
 from recognition.config import read
 from recognition.faces import Box, Face
 from recognition.gallery import Gallery
+from recognition.matching import background
 from serving.model import Model
 
 FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32))
@@ -50,6 +57,24 @@ def app_of_greys(gallery: Gallery, faces: int = 1, **settings: str) -> Flask:
     read_settings = read({"MIN_QUALITY": "0"} | settings)
     embedder = EmbedderOfGreys()
     return create_app(read_settings, detector=lambda _: [FACE] * faces, embedder=embedder, gallery=gallery)
+
+
+@contextmanager
+def shipped_background(
+    folder: Path, fingerprint: str, people: Sequence[NDArray[np.floating]] | None = None
+) -> Iterator[None]:
+    """Let a background come with the program, for the vectors of a fingerprint, and none for others.
+
+    people: the vectors of each, (n, d), whom it is made of; without them 300 who are made up, of 4 values.
+    """
+    anybody = np.random.default_rng(1).normal(size=(300, 2, 4))
+    fitted = background.fit(list(anybody) if people is None else people)
+    backgrounds.write(folder / "a.npz", {"fingerprint": fingerprint}, fitted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backgrounds, "FOLDER", folder)
+        backgrounds.shipped.cache_clear()
+        yield
+    backgrounds.shipped.cache_clear()
 
 
 def ok(answer: TestResponse) -> Any:

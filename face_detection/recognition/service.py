@@ -327,7 +327,8 @@ class Service:
         self.gallery.nearest(vectors, 1, fingerprint_of(model))
         self.gallery.check_room()
         known = self.gallery.calibration(fingerprint_of(model))
-        decisions = decision.decisions(known) if known else None
+        wishes = {*decision.WISHES, self.max_false_match or decision.WISHES[0]}
+        decisions = decision.decisions(known, sorted(wishes, reverse=True)) if known else None
         return Readiness(model, self.gallery.count(), self.gallery.damaged(), self.max_false_match, decisions)
 
     def _rehearse(self) -> tuple[Model, NDArray[np.float32]]:

@@ -14,13 +14,11 @@ import pytest
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
 
-from fakes import FACE, ok, refused
+from fakes import FACE, ok, refused, shipped_background
 from galleries import NOW, FakeClock, a_sample
-from recognition import backgrounds
 from recognition.app import create_app
 from recognition.config import SettingsError, read
 from recognition.gallery import Gallery, open_gallery
-from recognition.matching import background
 from serving.model import Model
 from serving.remarks import Picture
 
@@ -87,14 +85,8 @@ class Door:
 @pytest.fixture(scope="module", autouse=True)
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("backgrounds")
-    backgrounds.write(
-        folder / "a.npz", {"fingerprint": f"{WITH}-1"}, background.fit(made_up(600, 1, samples=3))
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backgrounds, "FOLDER", folder)
-        backgrounds.shipped.cache_clear()
+    with shipped_background(folder, f"{WITH}-1", made_up(600, 1, samples=3)):
         yield
-    backgrounds.shipped.cache_clear()
 
 
 @pytest.fixture
@@ -227,6 +219,37 @@ def test_what_was_stored_and_removed_counts_in_the_next_answer(door: Door) -> No
     assert door.seen(ann[0], max_false_match=0.01)["name"] == ""
 
 
+class BusyClock(FakeClock):
+    """Goes on by itself whenever it is looked at."""
+
+    step_s = 0.0
+
+    def steady_s(self) -> float:
+        self.now += timedelta(seconds=self.step_s)
+        return super().steady_s()
+
+
+@pytest.mark.parametrize(("takes_s", "seen"), [(0.005, [1, 2, 3, 4, 5, 6]), (1.0, [1, 1, 1, 1, 1, 6])])
+def test_the_estimate_follows_each_change_unless_that_takes_long(
+    url: str, takes_s: float, seen: list[int]
+) -> None:
+    """Of the time, a hundredth may go into it; what was saved up counts."""
+    clock = BusyClock()
+    with closing(open_gallery(url, lock_timeout_s=5, clock=clock)) as gallery:
+        door = Door(gallery)
+        clock.now += timedelta(hours=1)
+        clock.step_s = takes_s
+        known = []
+        for number, vectors in enumerate(made_up(6, 2)):
+            door.enrol(f"p{number}", vectors)
+            if number == 5:
+                clock.now += timedelta(minutes=5)
+            calibration = gallery.calibration(door.fingerprint)
+            assert calibration is not None
+            known.append(calibration.people)
+    assert known == seen
+
+
 def test_what_has_expired_is_not_weighed(door: Door, clock: FakeClock) -> None:
     (ann,) = made_up(1, 8, samples=3)
     door.enrol("Ann", ann[1:], expires_at=NOW + timedelta(days=1))
@@ -262,6 +285,16 @@ def test_ready_tells_what_wishes_mean(door: Door) -> None:
     missed = [each["missed"] for each in decisions["wishes"]]
     assert missed == sorted(missed)
     assert 0 < decisions["least"] < 0.5
+
+
+def test_ready_tells_what_the_wish_means_that_is_set(gallery: Gallery) -> None:
+    for setting, wishes in (
+        ("0.02", [0.1, 0.03, 0.02, 0.01, 0.003, 0.001]),
+        ("0.03", [0.1, 0.03, 0.01, 0.003, 0.001]),
+        ("0.5", [0.5, 0.1, 0.03, 0.01, 0.003, 0.001]),
+    ):
+        decisions = ok(Door(gallery, MAX_FALSE_MATCH=setting).client.get("/ready"))["decisions"]
+        assert [each["max_false_match"] for each in decisions["wishes"]] == wishes
 
 
 def test_galleries_are_told_of_apart(door: Door) -> None:

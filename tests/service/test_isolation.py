@@ -22,7 +22,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from fakes import FACE, ConstantEmbedder
+from fakes import FACE, ConstantEmbedder, shipped_background
 from galleries import FakeClock, database_url
 from recognition.app import create_app
 from recognition.audit import Audit
@@ -102,6 +102,8 @@ def sides(
     entries = " ".join(key.entry() for _, key in KEYS.values())
     sides = []
     with ExitStack() as stack:
+        # What wishes mean, and how many strangers would come as near, is of one gallery alone, too.
+        stack.enter_context(shipped_background(tmp_path_factory.mktemp("background"), "fingerprint-1"))
         for full in (True, False):
             folder = tmp_path_factory.mktemp("side")
             url = stack.enter_context(database_url(backend, folder, request))
@@ -163,10 +165,18 @@ PROBES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "get_face_recognition": [("/face-recognition", {})],
     "get_ready": [("/ready", {})],
     "post_face_recognition": [
-        ("/face-recognition", {"json": {**IMAGE, "include_unknown": True, "top_k": 100, "per": per}})
-        for per in ("name", "sample")
+        ("/face-recognition", {"json": {**IMAGE, "include_unknown": True, "top_k": 100, **options}})
+        for options in (
+            {"per": "name"},
+            {"per": "sample"},
+            {"max_false_match": 0.5},
+            {"max_false_match": 1e-9},
+        )
     ],
-    "post_draw": [("/draw", {"json": {**IMAGE, "include_unknown": True}})],
+    "post_draw": [
+        ("/draw", {"json": {**IMAGE, "include_unknown": True, **options}})
+        for options in ({}, {"max_false_match": 0.5})
+    ],
     "post_detect": [("/detect", {"json": IMAGE})],
     "post_verify": [("/verify", {"json": {"image1": PICTURE, "image2": PICTURE}})],
     "post_update_samples": [

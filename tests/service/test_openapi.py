@@ -21,6 +21,7 @@ from embedding import config as embedding_config
 from embedding import routes as embedding_routes
 from embedding.app import create_app as create_embedding_app
 from embedding.network import Network
+from fakes import shipped_background
 from recognition import config
 from recognition.app import create_app
 from recognition.faces import Box, Face
@@ -197,8 +198,12 @@ def bodies(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {}
 
 
-def test_every_example_of_a_request_works_and_the_answer_fits(client: FlaskClient) -> None:
-    document = document_of(client)
+def test_every_example_of_a_request_works_and_the_answer_fits(client: FlaskClient, tmp_path: Path) -> None:
+    with shipped_background(tmp_path, f"{MODEL.fingerprint}-1"):
+        send_every_example(client, document_of(client))
+
+
+def send_every_example(client: FlaskClient, document: dict[str, Any]) -> None:
     order = ["post", "get", "patch", "delete"]  # so that what is shown, exported and removed is there
     calls = [each for each in operations(document) if "clear" not in each[1]]
     for person_id in ("eileen", "another"):

@@ -410,6 +410,43 @@ def test_the_nearest_people_are_listed(run: Run, folder: Path) -> None:
     assert len(objects(run(*arguments, "--json"))[0]["faces"][0]["candidates"]) == 2
 
 
+@pytest.mark.parametrize("transport", ["run", "alone"])
+def test_the_share_of_strangers_decides(
+    transport: str, request: pytest.FixtureRequest, folder: Path, demo: Path
+) -> None:
+    run: Run = request.getfixturevalue(transport)
+    objects(run("enrol", folder, "--json"), 1)
+    madonna = next((demo / "val" / "madonna").iterdir())
+    (seen,) = objects(run("recognise", madonna, "--max-false-match", "0.5", "--top", "2", "--json"))
+    (face,) = seen["faces"]
+    assert face["name"] == face["candidates"][0]["name"] == "madonna"
+    assert 0 <= face["false_match"] == face["candidates"][0]["false_match"] <= 0.5
+    (seen,) = objects(run("recognise", madonna, "--max-false-match", "1e-15", "--json"))
+    assert seen["faces"][0]["name"] == ""
+    assert seen["warnings"] == ["wish_out_of_reach"]
+    drawn = folder / "drawn.jpg"
+    assert "unknown" in text(run("recognise", madonna, "--max-false-match", "1e-15", "--draw", drawn))
+    assert drawn.exists()
+
+
+@pytest.mark.parametrize("command", ["recognise", "watch"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--max-false-match", "0.6"),
+        ("--max-false-match", "0"),
+        ("--max-false-match", "0.1", "--min-distance", "9"),
+    ],
+    ids=" ".join,
+)
+def test_a_rule_that_is_none_is_a_mistake(
+    run: Run, folder: Path, command: str, options: tuple[str, ...]
+) -> None:
+    result = run(command, folder / "Mindy.jpg", *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--max-false-match" in result.stderr
+
+
 def test_names_and_ids_cannot_command_the_terminal(pair: Pair, run: Run, folder: Path) -> None:
     with Client(pair.url) as client:
         client.enrol("M\x1b[2J\nx", "N\x1b[2J\nx", folder / "Mindy.jpg")
@@ -479,6 +516,7 @@ READING = [
     ("watch", "{}"),
     ("gallery", "count"),
     ("gallery", "verify"),
+    ("gallery", "calibrate"),
     ("gallery", "export", "{}.jsonl"),
     ("gallery", "backup", "{}.sqlite3"),
 ]

@@ -67,7 +67,9 @@ def test_a_video_tells_who_is_seen_when(pair: Pair, photographs: dict[str, list[
         (3, 0),
         (4, 0),
     ]
-    assert watched(pair, video, "--min-distance", "0.001").splitlines() == ["time,name,id,distance,bbox"]
+    for rule in (("--min-distance", "0.001"), ("--max-false-match", "1e-15")):
+        assert watched(pair, video, *rule).splitlines() == ["time,name,id,distance,bbox"]
+    assert "Madonna" in watched(pair, video, "--max-false-match", "0.1")
 
 
 def test_every_frame_can_be_looked_at(pair: Pair, video: Path) -> None:

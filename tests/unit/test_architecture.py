@@ -208,6 +208,7 @@ LAZY: dict[str, set[str]] = {
         "recognition.cli.erasing",
         "recognition.cli.findings",
         "recognition.cli.opening",
+        "recognition.cli.wishes",
         "recognition.gallery",
         "recognition.gallery.backup",
         "recognition.gallery.galleries",

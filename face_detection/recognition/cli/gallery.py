@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,14 @@ def _moment(_context: click.Context, _parameter: click.Parameter, text: str | No
     if moment is not None and moment.tzinfo is None:
         raise click.BadParameter("not a time in ISO 8601 with its offset from UTC")
     return moment
+
+
+def _numbers(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[float, ...]
+) -> tuple[float, ...]:
+    if any(math.isnan(value) for value in values):
+        raise click.BadParameter("not a number")
+    return values
 
 
 @click.group(cls=OrderedGroup, short_help="Move, back up and check the database itself.")
@@ -239,6 +248,7 @@ def doctor(database: str | None, limit: int, name: str, as_json: bool) -> None:
     "wishes",
     multiple=True,
     type=click.FloatRange(min=0, max=0.5, min_open=True),
+    callback=_numbers,
     help="A max_false_match; may be repeated. Default: from 0.1 to 0.001.",
 )
 @GALLERY

@@ -35,6 +35,12 @@ SMALL_FACES = click.option(
 ONE_PICTURES_FAULT = {"invalid_image", "image_too_large", "body_too_large", "no_face"}
 
 
+def check_rule(min_distance: float | None, max_false_match: float | None) -> None:
+    """Refuse two rules together: nobody knows which was meant."""
+    if min_distance is not None and max_false_match is not None:
+        raise click.UsageError("--min-distance and --max-false-match: choose one of them.")
+
+
 @click.command(short_help="Say who is in pictures.")
 @click.argument("files", nargs=-1, required=True, type=PICTURE)
 @MIN_DISTANCE
@@ -61,6 +67,7 @@ def recognise(
 
     Exit status 1: a picture cannot be read.
     """
+    check_rule(min_distance, max_false_match)
     if draw and len(files) > 1:
         raise click.UsageError("--draw takes one picture.")
     options = {

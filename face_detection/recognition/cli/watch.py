@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recognition.cli.recognise import MAX_FALSE_MATCH, MIN_DISTANCE, SMALL_FACES
+from recognition.cli.recognise import MAX_FALSE_MATCH, MIN_DISTANCE, SMALL_FACES, check_rule
 from recognition.cli.service import service_command
 from recognition.cli.session import FAILED, check_processor, fail, printable, show
 from recognition.client import Client
@@ -58,6 +58,7 @@ def watch(
     Exit status 1: the source cannot be opened, or a camera or a stream ends, as it does when its connection
     breaks.
     """
+    check_rule(min_distance, max_false_match)
     capture = _open_source(source)
     table = csv.writer(sys.stdout, lineterminator="\n")
     if not as_json:

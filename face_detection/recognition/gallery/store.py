@@ -421,12 +421,12 @@ class Gallery:
         began_s = self._clock.steady_s()
         kept = self._calibrations.get(self.name)
         if kept is None or kept.fingerprint != fingerprint or kept.due_s <= began_s:
+            due_s = max(kept.due_s if kept else 0.0, began_s - weighing.SAVED_S)
             with self.reading() as (connection, current):
                 if kept is None or (kept.fingerprint, kept.revision) != (fingerprint, current.revision):
                     kept = weighing.calibrate(connection, current, fingerprint)
-            ended_s = self._clock.steady_s()
-            pause_s = (ended_s - began_s) / weighing.PART_OF_TIME
-            self._calibrations[self.name] = replace(kept, due_s=ended_s + pause_s)
+            due_s += (self._clock.steady_s() - began_s) / weighing.PART_OF_TIME
+            self._calibrations[self.name] = replace(kept, due_s=due_s)
         return kept.calibration
 
     def around(

@@ -23,6 +23,8 @@ from recognition.matching.people import Doubles
 # generalised Pareto distribution scatter about a shape of -0.1, which is nearly that, but ends somewhere,
 # and beyond its end nobody would be a stranger.
 SHARES = np.array([1.0, 0.9, 0.75, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001])
+# Of a tail, whatever its scores are: where many are the same, none are beyond the last one. LFW's is 0.04.
+LEAST_EXCESS = 0.01
 CERTAIN_OF = 10  # people; a median of LFW's of 10 people moved wishes by less than a tenth
 # Without it, wishes of 0.3 to 3 % came true 1.0 to 1.6 times in galleries of 5 to 30 people of LFW, and up to
 # 2.5 times with strangers' faces of 25 px; with it 0.6 to 1.3 times, and up to 2.0.
@@ -53,8 +55,9 @@ class Tail:
 def fitted(scores: NDArray[np.floating], people: int) -> Tail:
     """Fit a tail to scores of strangers, (n,), that come from so many people."""
     quantiles = np.quantile(np.asarray(scores, np.float64), 1 - SHARES)
-    beyond = scores[scores > quantiles[-1]]
-    return Tail(quantiles, float((beyond - quantiles[-1]).mean()), people)
+    beyond = scores[scores > quantiles[-1]] - quantiles[-1]
+    excess = float(beyond.mean()) if len(beyond) else 0.0
+    return Tail(quantiles, max(excess, LEAST_EXCESS), people)
 
 
 def adapted(tail: Tail, scores: NDArray[np.floating], people: int) -> Tail:
@@ -66,10 +69,12 @@ def adapted(tail: Tail, scores: NDArray[np.floating], people: int) -> Tail:
     middle, upper = np.quantile(scores, [0.5, 0.9])
     before, above = np.interp([0.5, 0.1], SHARES[::-1], tail.scores[::-1])
     certain = people / (people + CERTAIN_OF)
-    stretch = float(((upper - middle) / (above - before)) ** (people / (people + 5 * CERTAIN_OF)))
+    wider = float((upper - middle) / (above - before)) - 1  # -1 where all are the same, as of two people
+    stretch = 1 + wider * people / (people + 5 * CERTAIN_OF)
     centre = before + (middle - before) * certain
     stretch *= 1 + CAUTION / math.sqrt(people)
-    return Tail(centre + (tail.scores - before) * stretch, tail.excess * stretch, tail.people)
+    excess = max(tail.excess * stretch, LEAST_EXCESS)
+    return Tail(centre + (tail.scores - before) * stretch, excess, tail.people)
 
 
 def false_match(tails: Sequence[Tail], score: NDArray[np.floating] | float, people: int) -> Doubles:

@@ -16,6 +16,7 @@ from recognition.results import Decisions, Meaning
 
 LEAST_OWN = 20  # samples of people who have others, from which on a gallery tells whom it would miss
 WISHES = (0.1, 0.03, 0.01, 0.003, 0.001)
+DIGITS = 9  # of scores: those beyond depend on how many are computed together
 RECOGNISED = 0.9  # share of the people enrolled, at which a wish counts as one that can be had
 
 
@@ -71,7 +72,7 @@ def false_matches(
     """
     templates = np.stack([people.template(vectors) for vectors in theirs])
     scores = people.scores(directions(probe)[None], templates, known.background.centres)[0]
-    return calibration.false_match(known.tails, scores, known.people)
+    return calibration.false_match(known.tails, np.round(scores, DIGITS), known.people)
 
 
 def decisions(known: Calibration, wishes: Sequence[float] = WISHES) -> Decisions:

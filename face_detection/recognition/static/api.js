@@ -6,7 +6,6 @@ import { ApiError } from "./errors.js";
 const KEY = "face-recognition-key";
 const MOST_TRIES = 4;
 const LONGEST_WAIT_S = 10;
-const EVERYTHING = 1e9; // as min_distance: every face comes with its nearest people, however far
 
 /** What became of the last call: "well", "busy" (another try follows) or "failed". */
 export const calls = new EventTarget();
@@ -91,10 +90,10 @@ export async function version() {
 
 let known = null;
 
-/** Whether all of it works, and the model: its name, threshold and range of distances. */
-export const ready = async () => (known = await json("ready"));
+/** Whether all of it works, the model (its name, threshold and range of distances), and what decisions mean. */
+export const ready = async (options) => (known = await json("ready", options));
 
-/** The model, asked for once. */
+/** The same, asked for once. */
 export const model = async () => known ?? ready();
 
 /** What a call takes as a form. */
@@ -105,17 +104,23 @@ export const form = (fields) => {
 };
 
 /**
- * Every face of a picture, largest first, each with its two nearest people whatever their distance.
+ * Every face of a picture, largest first, each with the two people that it may be, as far as the call allows.
  *
- * options: further fields of the call.
- * Returns {faces, warnings, ms}; the warnings are codes.
+ * question: what decides, as a field of the call: {min_distance} or {max_false_match}; options: further ones.
+ * Returns {faces, warnings, ms}; the warnings are codes. `poor` of a face tells that it gets no name, however near
+ * somebody is.
  */
-export async function recognise(file, options) {
+export async function recognise(file, question, options) {
   const began = performance.now();
-  const fields = { file, include_unknown: true, top_k: 2, min_distance: EVERYTHING, ...options };
-  const answer = await call("face-recognition", form(fields));
+  const answer = await call("face-recognition", form({ file, include_unknown: true, top_k: 2, ...question, ...options }));
   const warnings = answer.headers.get("X-Picture-Warnings")?.split(", ") ?? [];
-  return { faces: await answer.json(), warnings, ms: performance.now() - began };
+  const isPoor = (face) => face.candidates.length === 0 && isNear(face, question);
+  const faces = (await answer.json()).map((face) => ({ ...face, poor: isPoor(face) }));
+  return { faces, warnings, ms: performance.now() - began };
+}
+
+function isNear({ distance, false_match: rate }, { min_distance: limit, max_false_match: most }) {
+  return limit === undefined ? rate !== null && rate <= most : distance !== null && distance < limit;
 }
 
 /** Every face of a picture, largest first. */

@@ -3,11 +3,11 @@
 import { calls, forgetKey, hasKey, ready, version } from "./api.js";
 import * as check from "./check.js";
 import * as compare from "./compare.js";
+import { know } from "./deciding.js";
 import { byId, el } from "./elements.js";
 import * as enrol from "./enrol.js";
 import { explain, isDown, isOutage } from "./errors.js";
 import * as gallery from "./gallery.js";
-import { know } from "./panel.js";
 import * as people from "./people.js";
 import * as person from "./person.js";
 import * as recognise from "./recognise.js";

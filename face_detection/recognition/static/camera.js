@@ -1,6 +1,7 @@
 // The camera: what it sees is recognised as fast as answers come.
 
 import { enrol, model, newSample, recognise } from "./api.js";
+import * as deciding from "./deciding.js";
 import { byId, pause } from "./elements.js";
 import { complain, isOutage } from "./errors.js";
 import * as panel from "./panel.js";
@@ -89,10 +90,13 @@ async function live(mine) {
 
 async function look(mine) {
   const picture = await frame(video);
-  panel.know(await model());
-  const answer = await recognise(picture.blob, panel.options());
+  deciding.know(await model());
+  const answer = await recognise(picture.blob, deciding.question(), panel.options());
   if (mine !== turn || panel.hasFocus()) return;
-  const goOn = () => mine === turn && byId("camera-toggle").focus();
+  const goOn = () => {
+    deciding.refresh();
+    if (mine === turn) byId("camera-toggle").focus();
+  };
   panel.show(picture, answer, {
     enrolAs: async (i, whose) => {
       await enrol(picture.blob, { ...newSample(whose), face: middleOf(answer.faces[i].bbox) });

@@ -28,6 +28,7 @@ export const isDown = ({ status, code }) =>
 const REFUSALS = {
   ambiguous_name: "Several people have this name. Choose one from the list.",
   internal_error: "Something went wrong on the server. Its log says more.",
+  not_calibrated: "Too few people are enrolled to tell how strangers look. Let the distance decide.",
 };
 
 /** Say what went wrong. */

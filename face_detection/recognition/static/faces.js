@@ -1,43 +1,38 @@
-// The faces of a picture as a list, which follows the threshold without asking the service again.
+// The faces of a picture as a list, which follows what decides without asking the service again.
 
 import { correctionForm } from "./correction.js";
+import { accepts, measures, strangersLike } from "./deciding.js";
 import { explain } from "./errors.js";
 import { distanceText, el, percent } from "./elements.js";
 import { askWhich, nameIn, picker, whose } from "./picker.js";
 
-const figures = ({ distance, similarity }) => ` ${distanceText(distance)} · ${percent(similarity)}`;
-
 /** What is wrong with a face, in words: "blurred, turned away". */
 const wrongWith = ({ reasons }) => reasons.map(({ code }) => code.replaceAll("_", " ")).join(", ");
 
-/** Whether the service gives a face no name, however near somebody is. */
-const tooPoor = ({ candidates, distance }) => candidates.length === 0 && distance !== null;
-
-/** Whose face it is at this threshold, null for nobody. */
-export function nameAt({ candidates: [nearest] }, threshold) {
-  return nearest !== undefined && nearest.distance < threshold ? nearest.name : null;
-}
+/** Whose face it is by what decides at this moment, null for nobody. */
+export const nameOf = ({ candidates: [nearest] }) => (nearest && accepts(nearest) ? nearest.name : null);
 
 /**
  * Make the list item of one face.
  *
- * face: of the service's answer, with candidates whatever their distance.
+ * face: as api.recognise returns it.
  * crop: the canvas that shows it.
  * enrolAs: called with whose face it is, {person} or {name}, when an unknown one is named; may throw.
  * correctAs: the same for a face that was taken for somebody else's, and what becomes of that enrolled face.
- * Returns {item, update}; update(threshold) changes the item and returns what the picture's box says.
+ * Returns {item, update}; update() lets the item say what is decided now, and returns what the picture's box says.
  */
 export function faceItem(face, number, crop, enrolAs, correctAs) {
   const [nearest, next] = face.candidates;
   const title = el("h2");
   const line = el("p", { class: "figures" });
+  const sureness = el("p", { class: "hint" });
   const more = el("p", { class: "hint" });
   const message = el("p", { class: "message", role: "alert" });
   const input = picker({ required: true, placeholder: "Who is this?", "aria-label": `Name of face ${number}` });
   const button = el("button", { type: "submit", class: "primary" }, "Name this face");
   const form = el("form", { class: "naming", submit }, input, button);
   const wrong = el("button", { type: "button", class: "link", click: () => ask(true) });
-  const about = el("div", {}, title, line, more, form, message, wrong);
+  const about = el("div", {}, title, line, sureness, more, form, message, wrong);
   let correction = null; // the form that gives the face to somebody else, while it is open
   const item = el("li", { class: "face", tabindex: "-1" }, el("span", { class: "number" }, `${number}`), crop, about);
 
@@ -70,8 +65,8 @@ export function faceItem(face, number, crop, enrolAs, correctAs) {
     correction.querySelector("input").focus();
   }
 
-  function update(threshold) {
-    const name = nameAt(face, threshold);
+  function update() {
+    const name = nameOf(face);
     const known = name !== null;
     item.classList.toggle("unknown", !known);
     form.hidden = known;
@@ -79,16 +74,19 @@ export function faceItem(face, number, crop, enrolAs, correctAs) {
     wrong.hidden = !known || correction !== null;
     if (!known) ask(false);
     title.replaceChildren(el("bdi", {}, name ?? "Unknown face"));
-    line.textContent = nearest
-      ? `distance ${distanceText(nearest.distance)} · similarity ${percent(nearest.similarity)}` : "";
+    const seen = face.poor || face.distance === null ? null : nearest ?? face;
+    line.textContent = seen ? `distance ${distanceText(seen.distance)} · similarity ${percent(seen.similarity)}` : "";
+    sureness.textContent = seen ? strangersLike(seen) : "";
     if (known) {
-      more.textContent = next ? `Next nearest: ${next.name}, ${distanceText(next.distance)}` : "";
-    } else if (tooPoor(face)) {
+      more.textContent = next ? `Next nearest: ${[next.name, ...measures(next).slice(0, 1)].join(", ")}` : "";
+    } else if (face.poor) {
       more.textContent = `Too poor to recognise: ${wrongWith(face)}`;
+    } else if (nearest) {
+      more.textContent = `Nearest: ${nearest.name}`;
     } else {
-      more.textContent = nearest ? `Nearest: ${nearest.name}` : "Nobody is enrolled yet.";
+      more.textContent = face.distance === null ? "Nobody is enrolled yet." : "";
     }
-    return { known, name: name ?? "Unknown", figures: nearest ? figures(nearest) : "" };
+    return { known, name: name ?? "Unknown", figures: nearest ? ` ${measures(nearest).join(" · ")}` : "" };
   }
 
   return { item, update };

@@ -1,15 +1,13 @@
-// The faces that are shown: boxes over the picture, a list beside it, and the threshold that both follow.
+// The faces that are shown: boxes over the picture, and a list beside it. Both follow what decides.
 
-import { model } from "./api.js";
 import { drawBoxes } from "./boxes.js";
-import { byId, count, distanceText } from "./elements.js";
-import { faceItem, nameAt } from "./faces.js";
+import * as deciding from "./deciding.js";
+import { byId, count } from "./elements.js";
+import { faceItem, nameOf } from "./faces.js";
 import { parseBox, thumbnail } from "./pictures.js";
 
 let shown = null; // {picture, faces, items: [{box, item, update}]}, or null while no faces are known
-let changed = () => {};
 
-const slider = byId("threshold");
 const list = byId("faces");
 const smallFaces = byId("small-faces");
 
@@ -20,15 +18,15 @@ const REMARKS = {
   turned: "The picture lies on its side or upside down.",
 };
 
-/** `onThreshold` is called whenever another threshold decides. */
-export function start(onThreshold) {
-  changed = onThreshold;
-  slider.addEventListener("input", decide);
-  byId("threshold-reset").addEventListener("click", () => model().then(useThreshold));
+/** `onMove` is called whenever other faces may have names, `onOptions` whenever the service has to be asked anew. */
+export function start(onMove, onOptions) {
+  const move = () => {
+    redraw();
+    onMove();
+  };
+  deciding.start(move, onOptions);
+  smallFaces.addEventListener("change", onOptions);
 }
-
-/** `changed` is called whenever other options are chosen. */
-export const onOptions = (changed) => smallFaces.addEventListener("change", changed);
 
 /** What the user has chosen for the pictures to come, as fields of the calls. */
 export const options = () => (smallFaces.checked ? { small_faces: true } : {});
@@ -75,42 +73,20 @@ export async function focusLeft() {
   while (hasFocus()) await new Promise((resolve) => list.addEventListener("focusout", () => setTimeout(resolve), { once: true }));
 }
 
-const named = (face) => nameAt(face, Number(slider.value)) !== null;
+/** Whether each of these faces is somebody's by what decides at this moment. */
+export const allKnown = (faces) => faces.every((face) => nameOf(face) !== null);
 
-/** Whether each of these faces is somebody's by the threshold of this moment. */
-export const allKnown = (faces) => faces.every(named);
-
-/** Who these faces are by the threshold of this moment: "Ann, Ben, 2 unknown". */
+/** Who these faces are by what decides at this moment: "Ann, Ben, 2 unknown". */
 export function peopleIn(faces) {
-  const names = new Set(faces.filter(named).map((face) => face.candidates[0].name));
-  const unknown = faces.filter((face) => !named(face)).length;
+  const names = new Set(faces.map(nameOf).filter((name) => name !== null));
+  const unknown = faces.filter((face) => nameOf(face) === null).length;
   return [...names, ...(unknown ? [unknown === 1 ? "unknown" : `${unknown} unknown`] : [])].join(", ");
-}
-
-/** Let the slider start from the model's threshold, as soon as the model is known. */
-export function know(scale) {
-  if (slider.disabled) useThreshold(scale);
-}
-
-function useThreshold({ threshold, distance_range: [low, high] }) {
-  const step = (high - low) / 400;
-  Object.assign(slider, { min: low, max: high, step, value: threshold, disabled: false });
-  const reset = byId("threshold-reset");
-  reset.hidden = false;
-  reset.textContent = `Reset to ${threshold}, the model’s default`;
-  decide();
-}
-
-function decide() {
-  byId("threshold-value").textContent = distanceText(Number(slider.value));
-  redraw();
-  changed();
 }
 
 function redraw() {
   if (!shown) return;
   const { picture, faces, items } = shown;
-  const labelled = items.map(({ box, update }, i) => ({ ...update(Number(slider.value)), box, number: i + 1 }));
+  const labelled = items.map(({ box, update }, i) => ({ ...update(), box, number: i + 1 }));
   drawBoxes(byId("boxes"), picture.width, picture.height, labelled);
   const summary = faces.length
     ? `${count(faces.length, "face", "faces")}: ${peopleIn(faces)}` : "No face was found in the picture.";

@@ -2,6 +2,7 @@
 
 import { enrol, model, newSample, recognise } from "./api.js";
 import * as camera from "./camera.js";
+import * as deciding from "./deciding.js";
 import { byId } from "./elements.js";
 import { complain, isOutage } from "./errors.js";
 import * as panel from "./panel.js";
@@ -18,8 +19,7 @@ let running = null; // the entries that are being recognised
 const message = byId("recognise-message");
 
 export function start() {
-  panel.start(() => strip.caption(entries));
-  panel.onOptions(askAgain);
+  panel.start(() => strip.caption(entries), askAgain);
   onChosen("recognise-file", take);
   onChosen("recognise-other", take);
   byId("recognise-example").addEventListener("click", example);
@@ -35,7 +35,10 @@ export function start() {
 export const leave = () => camera.stop();
 
 /** Called when the view is shown, and after an outage: what has no answer yet is asked for again. */
-export const enter = () => run();
+export function enter() {
+  deciding.refresh();
+  run();
+}
 
 /** Recognise these files instead of what was shown before, and show the first. */
 export function take(files) {
@@ -130,8 +133,8 @@ async function ask(entry) {
     const opened = await open(entry.file);
     entry.place.replaceChildren(overview(opened));
     close(opened);
-    panel.know(await model());
-    const answer = await recognise(entry.file, panel.options());
+    deciding.know(await model());
+    const answer = await recognise(entry.file, deciding.question(), panel.options());
     entry.answer = before === changes ? answer : null;
   } catch (error) {
     entry.answer = isOutage(error) ? null : { error };
@@ -160,6 +163,7 @@ async function correctFace(entry, face, i, whose, then) {
 /** Recognise a picture again after face i was enrolled, and then those whose answers may be out of date. */
 async function lookAgain(entry, i, warnings, outOfDate) {
   changes++;
+  deciding.refresh();
   if (!entries.includes(entry)) return;
   for (const other of entries) if (other.answer?.faces && outOfDate(other.answer)) other.answer = null;
   await ask(entry);

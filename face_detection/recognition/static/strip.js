@@ -37,7 +37,7 @@ export function mark({ radio, item }) {
   item.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
-/** Say in the strip who is in each picture, by the threshold of this moment. */
+/** Say in the strip who is in each picture, by what decides at this moment. */
 export function caption(entries) {
   for (const { answer, item, caption: node } of entries) {
     if (!answer) continue;

@@ -54,6 +54,7 @@ PAGE_FILES = Literal[
     "chooser.js",
     "compare.js",
     "correction.js",
+    "deciding.js",
     "details.js",
     "elements.js",
     "enrol.js",
