@@ -4,7 +4,7 @@
 # make lowest unit and service tests with the oldest versions that pyproject.toml allows
 # make lock   renew the lock files from which the image is built
 # make fuzz   broken pictures and requests by the hundred thousand; some of them are in make test
-# make accuracy, make ageing, make quality, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
+# make accuracy, make identification, make ageing, make quality, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
 # make soak   a quarter of an hour of load, while workers are killed; on a quiet machine
 
 PYTHON ?= python3
@@ -14,11 +14,12 @@ BIN := $(VENV)/bin
 # Labelled faces to measure with: LFW and its pair list, FG-NET, WIDER FACE and its truth.
 LFW ?= ../shared/data/lfw-dev
 LFW_PAIRS ?= $(LFW)/pairsDevTest.txt
+LFW_PEOPLE ?= ../shared/data/lfw-people
 FGNET ?= ../shared/data/fgnet-dev
 WIDER ?= ../shared/data/wider-dev
 WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
 
-.PHONY: run test check lint lowest lock fuzz accuracy ageing quality detection benchmark gallery-benchmark soak clean
+.PHONY: run test check lint lowest lock fuzz accuracy identification ageing quality detection benchmark gallery-benchmark soak clean
 
 run: $(VENV)/.installed
 	@$(BIN)/recognition serve
@@ -57,6 +58,11 @@ accuracy: $(VENV)/.installed-dev
 	@test -d $(LFW) || { echo 'name a folder of labelled faces: make accuracy LFW=DIR LFW_PAIRS=FILE'; exit 1; }
 	$(BIN)/python prepare_models.py
 	$(BIN)/python benchmarks/accuracy.py --images $(LFW) --pairs $(LFW_PAIRS) --peer deepface
+
+identification: $(VENV)/.installed-dev
+	@test -d $(LFW_PEOPLE) || { echo 'name a folder of labelled faces: make identification LFW_PEOPLE=DIR'; exit 1; }
+	$(BIN)/python prepare_models.py
+	$(BIN)/python benchmarks/identification.py --images $(LFW_PEOPLE) --poor 320 --plot docs/identification.png
 
 ageing: $(VENV)/.installed-dev
 	@test -d $(FGNET) || { echo 'name a folder of faces with ages, PPPAyy.JPG: make ageing FGNET=DIR'; exit 1; }

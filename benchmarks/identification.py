@@ -18,7 +18,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,26 +149,27 @@ def wishes(
 
     The score that is asked for is the service's. `kind`: the damage to the strangers' faces.
     """
-    named: dict[float, list[Any]] = {wish: [] for wish in WISHES}
-    hits: dict[float, list[Any]] = {wish: [] for wish in WISHES}
-    enrolled = 0
-    for part in parts:
+    trials: list[rates.Trial] = []
+    limits: dict[float, list[float]] = {wish: [] for wish in WISHES}
+    for number, part in enumerate(parts):
         shown = part.shown[kind] if kind else None
         seeds = max(1, SEARCHES // 2 // len(part.people)) if size else 1
         for seed in range(SEED, SEED + seeds * (5 if kind else 1)):
             each = rates.trial(part.people, part.other, rates.product, samples_each, size, seed, shown)
-            enrolled = each.enrolled
+            trials.append(replace(each, stranger=each.stranger * len(parts) + number))
             tails = tails_of(part, samples_each, size, seed)
-            for wish in WISHES:
-                limit = calibration.score_at(tails, wish, each.enrolled)
-                named[wish].append(each.strangers >= limit)
-                hits[wish].append(each.right & (each.own >= limit))
+            for wish, some in limits.items():
+                some.append(calibration.score_at(tails, wish, each.enrolled))
+    hits = {
+        wish: [each.right & (each.own >= limit) for each, limit in zip(trials, some, strict=True)]
+        for wish, some in limits.items()
+    }
     return {
         "samples_each": samples_each,
         "kind": kind or quality.SHARP,
-        "enrolled": enrolled,
-        "searches": sum(map(len, named[WISHES[0]])),
-        "named": {f"{wish:g}": float(np.concatenate(some).mean()) for wish, some in named.items()},
+        "enrolled": sorted({each.enrolled for each in trials}),
+        "searches": sum(len(each.strangers) for each in trials),
+        "named": {f"{wish:g}": rates.named(trials, some) for wish, some in limits.items()},
         "recognised": {f"{wish:g}": float(np.concatenate(some).mean()) for wish, some in hits.items()},
     }
 
@@ -215,9 +216,11 @@ def table(report: dict[str, Any]) -> str:
     ]
     for row in report["wishes"]:
         cells = [
-            f"{named:.2%} ({row['recognised'][wish]:.3f} recognised)" for wish, named in row["named"].items()
+            f"{share:.2%} ({low:.2%} to {high:.2%}); {row['recognised'][wish]:.3f}"
+            for wish, (share, low, high) in row["named"].items()
         ]
-        about = row["kind"], row["samples_each"], row["enrolled"], row["searches"]
+        people = " and ".join(map(str, row["enrolled"]))
+        about = row["kind"], row["samples_each"], people, row["searches"]
         lines.append(f"| {' | '.join([*map(str, about), *cells])} |")
     return "\n".join(lines)
 

@@ -30,13 +30,15 @@ class Trial:
     """The outcome of searches: the best score of each probe, and whose probe it is.
 
     own: float64 (g,), best scores of enrolled people's probes; right: bool (g,), of the right person;
-    own_person: int64 (g,). strangers: float64 (s,), best scores, one a person. enrolled: how many people.
+    own_person: int64 (g,). strangers: float64 (s,), best scores, one a person; stranger: int64 (s,), who it
+    is. enrolled: how many people.
     """
 
     own: Doubles
     right: NDArray[np.bool_]
     own_person: Integers
     strangers: Doubles
+    stranger: Integers
     enrolled: int
 
 
@@ -117,12 +119,19 @@ def trial(
         whose += [place] * len(some)
     there = set(enrolled.tolist())
     comes = shown or [some[random.integers(len(some))] for some in vectors]
-    others = [one for n, one in enumerate(comes) if n not in there and one is not None]
+    others = {n: one for n, one in enumerate(comes) if n not in there and one is not None}
     gallery = np.stack(samples)
     scores = rule(np.concatenate(probes), gallery, background)
     person = np.array(whose)
-    strangers = rule(np.stack(others), gallery, background).max(axis=1)
-    return Trial(scores.max(axis=1), scores.argmax(axis=1) == person, person, strangers, len(enrolled))
+    strangers = rule(np.stack(list(others.values())), gallery, background).max(axis=1)
+    return Trial(
+        scores.max(axis=1),
+        scores.argmax(axis=1) == person,
+        person,
+        strangers,
+        np.array(list(others)),
+        len(enrolled),
+    )
 
 
 def recognised(trials: Sequence[Trial], fpir: float) -> float:
@@ -167,6 +176,27 @@ def interval(trials: Sequence[Trial], fpir: float, seed: int = 1) -> tuple[float
         drawn.append(np.average(np.concatenate(hits), weights=np.concatenate(weights)))
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
+
+
+def named(trials: Sequence[Trial], limits: Sequence[float], seed: int = 1) -> tuple[float, float, float]:
+    """Return the share of strangers that reach the limit of their trial, and its interval of 95 %.
+
+    The interval is by bootstrap over the strangers, who come in several trials; where none is named, by the
+    rule of three.
+    """
+    size = 1 + max(int(each.stranger.max()) for each in trials)
+    came, hit = np.zeros(size), np.zeros(size)
+    for each, limit in zip(trials, limits, strict=True):
+        came += np.bincount(each.stranger, minlength=size)
+        hit += np.bincount(each.stranger, each.strangers >= limit, size)
+    came, hit = came[came > 0], hit[came > 0]
+    share = hit.sum() / came.sum()
+    if not share:
+        return 0.0, 0.0, min(1.0, 3 / len(came))
+    random = np.random.default_rng(seed)
+    draws = random.integers(len(came), size=(REPLICATES, len(came)))
+    low, high = np.percentile(hit[draws].sum(axis=1) / came[draws].sum(axis=1), [2.5, 97.5])
+    return float(share), float(low), float(high)
 
 
 def det(trials: Sequence[Trial]) -> tuple[Doubles, Doubles]:

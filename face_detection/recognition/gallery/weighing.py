@@ -33,9 +33,7 @@ LOOKED_AT = 64
 MOST_PEOPLE = 600
 MOST_SAMPLES = 10 * MOST_PEOPLE
 PART_OF_TIME = 0.01  # that may go into telling it anew, while the gallery changes
-SAVED_S = (
-    10.0  # of earlier time, at most; a gallery of five people takes 5 ms, and is told anew at each change
-)
+SAVED_S = 10.0  # of earlier time, at most: a gallery of five people takes 5 ms after each change
 NOBODY_TO_COMPARE_WITH = (
     "There is no background for this model, and this gallery has too few people to serve as one: "
     f"{LEAST_PEOPLE} are needed. Send min_distance instead."

@@ -10,7 +10,6 @@ the false positive identification rate of ISO/IEC 19795-1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +27,7 @@ LEAST_EXCESS = 0.01
 CERTAIN_OF = 10  # people; a median of LFW's of 10 people moved wishes by less than a tenth
 # Without it, wishes of 0.3 to 3 % came true 1.0 to 1.6 times in galleries of 5 to 30 people of LFW, and up to
 # 2.5 times with strangers' faces of 25 px; with it 0.6 to 1.3 times, and up to 2.0.
-CAUTION = 0.1
+CAUTION = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def adapted(tail: Tail, scores: NDArray[np.floating], people: int) -> Tail:
     """Move and stretch a tail to where other people's scores, (n,), have their median and their spread.
 
     Of few people these are uncertain: they count for people / (people + CERTAIN_OF), and the tail is
-    stretched by CAUTION / sqrt(people) more, since a gallery's people may be more alike than others.
+    stretched by CAUTION / (people + CERTAIN_OF) more, since a gallery's people may be more alike than others.
     """
     middle, upper = np.quantile(scores, [0.5, 0.9])
     before, above = np.interp([0.5, 0.1], SHARES[::-1], tail.scores[::-1])
@@ -72,7 +71,7 @@ def adapted(tail: Tail, scores: NDArray[np.floating], people: int) -> Tail:
     wider = float((upper - middle) / (above - before)) - 1  # -1 where all are the same, as of two people
     stretch = 1 + wider * people / (people + 5 * CERTAIN_OF)
     centre = before + (middle - before) * certain
-    stretch *= 1 + CAUTION / math.sqrt(people)
+    stretch *= 1 + CAUTION / (people + CERTAIN_OF)
     excess = max(tail.excess * stretch, LEAST_EXCESS)
     return Tail(centre + (tail.scores - before) * stretch, excess, tail.people)
 
