@@ -411,7 +411,7 @@ def test_any_history_of_two_processes_is_that_of_a_dictionary(shared_url: str) -
 
 # --- killed
 
-KILLS = {"sqlite": int(os.environ.get("KILLS", 20)), "postgresql": int(os.environ.get("KILLS", 6))}
+KILLS = {"sqlite": int(os.environ.get("KILLS", 8)), "postgresql": int(os.environ.get("KILLS", 4))}
 BATCH = 40
 
 

@@ -154,6 +154,9 @@ def _service(name: str, url: str, key: str | None, place: tuple[str, int] | None
         it must run.
     """
     shown_url = without_credentials(url)
+    in_the_way = obstacle(*place) if place else None
+    if in_the_way is not None and "in use" not in in_the_way:  # an address elsewhere may never answer
+        return Check(name, False, in_the_way, f"set {name.upper()}_HOST to an address of this machine")
     with Client(url, key=key, timeout_s=READY_LIMIT_S, retries=0) as client:
         try:
             health = client.health()
@@ -164,13 +167,8 @@ def _service(name: str, url: str, key: str | None, place: tuple[str, int] | None
             if e.code == "unreachable":
                 if place is None:
                     return Check(name, False, e.detail, "start it: recognition serve")
-                reason = obstacle(*place)
-                if reason is None:
+                if in_the_way is None:
                     return Check(name, True, f"not running; port {place[1]} is free")
-                if "in use" not in reason:
-                    return Check(
-                        name, False, reason, f"set {name.upper()}_HOST to an address of this machine"
-                    )
             is_ours = False
         if not is_ours:
             advice = f"stop it, or set {name.upper()}_PORT to another port" if place else ""
