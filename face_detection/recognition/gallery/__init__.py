@@ -1,6 +1,7 @@
 """The gallery: enrolled samples in a database, and the search among them. It knows values and matching only.
 
-opening.py opens one; store.py changes it, alike for SQLite and PostgreSQL; search*.py is where they differ.
+opening.py opens one; store.py changes it, in transactions.py's transactions, alike for SQLite and PostgreSQL;
+search*.py is where they differ.
 transfer.py and portable.py move it as a file; tables.py and migrations/ are its tables; the rest serves them.
 """
 

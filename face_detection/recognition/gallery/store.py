@@ -1,37 +1,27 @@
 """Samples in a database through SQLAlchemy, the same for SQLite and PostgreSQL.
 
-A database has several galleries, of which a `Gallery` sees and changes one alone: each transaction begins
-with `rows.enter`. Every change raises the gallery's `revision` and stamps the rows it touched with it; a
-deletion leaves a tombstone. search.py tells from these what has changed since it last looked.
-
-What has expired is found by nobody from that moment on. Whoever writes removes it first, and so does the
-upkeep once a minute, if the clock is to be believed (clock.py): readers never wait for a database that
-cannot be written.
+Every change raises the gallery's `revision` and stamps the rows it touched with it; a deletion leaves a
+tombstone. search.py tells from these what has changed since it last looked.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import math
-from collections.abc import Callable, Collection, Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 from functools import partial
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from recognition.audit import Audit, Begin
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable, NotCalibrated
 from recognition.faces import Around, Match, Mistaken, Sample, Stored
 from recognition.gallery import atrest, face_rows, mistakes, persons, rows, surroundings, weighing
-from recognition.gallery.clock import Clock, Trust
-from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes, transaction
-from recognition.gallery.search import MORE_FOR_PEOPLE, Search, nearest_people
+from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes
+from recognition.gallery.search import MORE_FOR_PEOPLE, nearest_people
 from recognition.gallery.tables import (
     DEFAULT_NAME,
     SAMPLES,
@@ -43,51 +33,15 @@ from recognition.gallery.tables import (
     samples,
 )
 from recognition.gallery.tables import expired as gone_by
-from recognition.gallery.tables import persons as persons_table
-from recognition.gallery.weighing import Kept
+from recognition.gallery.transactions import Transactions
 from recognition.matching.decision import Calibration
-from serving.errors import DiskFull, NotFound
+from serving.errors import DiskFull
 
 log = logging.getLogger(__name__)
 
 
-class Gallery:
-    """Samples and their vectors. Several threads may use it, and several processes the same database.
-
-    name: of this gallery; `of` gives the others of the database.
-    """
-
-    def __init__(
-        self, engine: sa.Engine, make_search: Callable[[], Search], clock: Clock, audit: Audit
-    ) -> None:
-        self.engine = engine
-        self.name = DEFAULT_NAME
-        self.audit = audit
-        self._make_search = make_search
-        self._searches: dict[str, Search] = {}  # of the galleries that have been searched, by name
-        self._calibrations: dict[str, Kept] = {}  # likewise
-        self._clock = clock
-        self._looked_at_s: float | None = None  # at the clock, last
-
-    def of(self, name: str) -> Gallery:
-        """Return the gallery of this name in the same database, whether it is there or not.
-
-        Where it is not, all that is asked of it raises NotFound.
-        """
-        other = copy.copy(self)
-        other.name = name
-        other.audit = replace(self.audit, gallery=None if name == DEFAULT_NAME else name)
-        return other
-
-    def check_there(self) -> None:
-        """Make sure that there is this gallery.
-
-        Raises:
-            NotFound: there is not.
-            GalleryUnavailable: the database cannot be reached or is locked.
-        """
-        with self.reading():
-            pass
+class Gallery(Transactions):
+    """Samples and their vectors, of one gallery of the database."""
 
     def load(self) -> None:
         """Do what the next search would otherwise wait for; what is gone by now is then not kept in memory.
@@ -113,15 +67,6 @@ class Gallery:
         else:
             self.remove_expired()
 
-    def forget(self) -> None:
-        """Keep nothing in memory of a gallery that is not there any more."""
-        self._searches.pop(self.name, None)
-        self._calibrations.pop(self.name, None)
-
-    def searched(self) -> set[str]:
-        """Return the names of the galleries that this process has searched, and may have in memory."""
-        return set(self._searches)
-
     def remove_expired(self) -> None:
         """Remove what has expired, and note the time; the log says if the database cannot be written."""
         moment = self.moment()
@@ -135,21 +80,9 @@ class Gallery:
         except (GalleryUnavailable, AuditUnavailable) as e:
             log.warning("%s: samples that have expired cannot be removed yet: %s", e.code, e.detail)
 
-    def now(self) -> datetime:
-        """Return the time, in UTC."""
-        return self._clock()
-
-    def moment(self) -> datetime:
-        """Return the moment, naive UTC, by which samples have expired or not."""
-        return naive_utc(self._clock())
-
     def damaged(self) -> int:
         """Return the number of samples whose vectors the last search could not use."""
         return self._search().damaged()
-
-    def close(self) -> None:
-        """Close all connections to the database."""
-        self.engine.dispose()
 
     def free_bytes(self) -> int | None:
         """Tell how many bytes may still be written to the disk of a SQLite file.
@@ -461,69 +394,6 @@ class Gallery:
                 nearest, connection, current, new, vectors, without, reach=reach, double=double
             )
 
-    @contextmanager
-    def searching(self) -> Iterator[tuple[Search, sa.Connection, State]]:
-        """Begin a transaction to search in; gives the search, whose lock is held, too."""
-        search = self._search()
-        with search.lock, self.reading() as (connection, current):
-            yield search, connection, current
-
-    @contextmanager
-    def reading(self) -> Iterator[tuple[sa.Connection, State]]:
-        """Begin a transaction; gives the state in it, too, which says whether samples in it have expired."""
-        moment = self.moment()
-        with transaction(self.engine) as connection:
-            current = self._enter(connection)
-            expired_by = current.trust.hides_by(moment)
-            if current.due(expired_by):
-                current = current._replace(expired_by=expired_by)
-            yield connection, current
-
-    @contextmanager
-    def writing(self) -> Iterator[tuple[sa.Connection, Begin]]:
-        """Begin a transaction that writes: first of all it removes what has expired, by a credible clock.
-
-        Gives what begins a change's lines in the audit log, too: to be called when only the commit is left.
-        """
-        moment = self.moment()
-        expired: list[str] = []
-        with self.audit.outcomes() as begin, transaction(self.engine, write=True) as connection:
-            current = self._enter(connection)
-            erased_by = self._judged(connection, current.trust, moment).erases_by(moment)
-            if erases := current.due(erased_by):
-                expired = rows.remove(connection, gone_by(current.gallery, erased_by))
-                over = sa.and_(persons.inside(connection), persons_table.c.expires_at <= erased_by)
-                gone = persons.remove(connection, over)
-                begin("expire", expired, **({"persons": gone} if gone else {}))
-            yield connection, begin
-        if erases:
-            empty_log(self.engine)
-
-    def _judged(self, connection: sa.Connection, known: Trust, moment: datetime) -> Trust:
-        """Look at the clock, and note what is news; once for all processes the log tells of a jump."""
-        trust = known.judged(moment, self._ran())
-        self._looked_at_s = self._clock.steady_s()
-        if known.is_news(trust):
-            rows.note(connection, trust)
-        if trust.claimed is not None and known.claimed is None:
-            log.warning(
-                "the clock has jumped from %s to %s: what expires in between is not found, and not erased "
-                "before services have run on this time for a while",
-                trust.seen,
-                trust.claimed,
-            )
-        return trust
-
-    def _ran(self) -> timedelta:
-        """Tell how long this process has run since it looked at the clock."""
-        if self._looked_at_s is None:
-            return timedelta(0)
-        return timedelta(seconds=self._clock.steady_s() - self._looked_at_s)
-
-    def _search(self) -> Search:
-        """Return what searches this gallery, made when it is first needed."""
-        return self._searches.get(self.name) or self._searches.setdefault(self.name, self._make_search())
-
     def _is_empty(self, connection: sa.Connection, current: State, fingerprint: str) -> bool:
         """Tell whether there is nothing to compare with vectors of a model.
 
@@ -535,16 +405,6 @@ class Gallery:
         if rows.any_sample(connection, current.expired_by):
             raise _mismatch()
         return True
-
-    def _enter(self, connection: sa.Connection) -> State:
-        """Let a transaction be in this gallery, if it is there, and opened with its own key."""
-        try:
-            current = rows.enter(connection, self.name)
-        except NotFound:
-            self.forget()
-            raise
-        atrest.check(connection, current.key_check)
-        return current
 
     def _remove(self, which: Callable[[sa.Connection], sa.ColumnElement[bool]]) -> list[str]:
         """Remove the samples that meet a condition. Returns their ids."""
