@@ -152,7 +152,7 @@ def _refusals(route: Route, statuses: Mapping[type[Failure], int]) -> Iterator[R
         failures.append(Forbidden)
     if route.changes:
         failures.append(CrossOrigin)
-    if route.scope == ADMIN:
+    if route.near or route.scope == ADMIN:
         failures.append(NotLocal)
     if route.has_body:
         detail = "The body is larger than MAX_BODY_BYTES."

@@ -48,6 +48,8 @@ class Route:
     parameter: the type of the path's parameter.
     raises: how it may fail, in addition to how every call may fail.
     unsafe: whether it changes something although its method is GET.
+    near: whether it answers, as long as there are no keys, only to this machine and private networks, as what
+        asks for `admin` does.
     whole: whether it is about the service as a whole, so that keys for one gallery are refused.
     failing: one status for all failures, in place of their own, once the caller has been let in.
     """
@@ -70,6 +72,7 @@ class Route:
     parameter: Any = str
     raises: tuple[type[Failure], ...] = ()
     unsafe: bool = False
+    near: bool = False
     whole: bool = False
     failing: int | None = None
 

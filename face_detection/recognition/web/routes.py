@@ -222,6 +222,7 @@ ROUTES = (
         ENROL,
         (handlers.JPEG, None),
         others=(OCTETS,),
+        near=True,
         query=wire.InGallery,
         parameter=wire.SampleId,
         raises=SAMPLES,
