@@ -40,7 +40,7 @@ class Route:
     others: media types that the answer may also have; OCTETS only for those who ask.
     headers: that the answer may have, each a whole number, and what it means.
     queued: whether it waits for a turn, and so is refused, when too many wait, before its body is read.
-    json: the type of a JSON body, and an example.
+    json: the type of a JSON body, and an example; of a call that is not queued it is small.
     raw: the media types of a body that is neither JSON nor a form, and an example of each, None for bytes.
     files, form: an upload's files, each with a description, and the model of its other fields.
     several: whether each of the files may come several times.
@@ -102,6 +102,11 @@ class Route:
         """Whether a body comes with the call."""
         return bool(self.files or self.json or self.raw)
 
+    @property
+    def max_json_bytes(self) -> int | None:
+        """The bound of a body that is parsed without waiting for a turn; None: the bound of all bodies."""
+        return bodies.MAX_SMALL_JSON_BYTES if self.json and not self.queued else None
+
 
 def register(
     app: Flask,
@@ -142,6 +147,8 @@ def register(
                 raise unknown_field(name)
         if not route.has_body and route.method != "GET":
             bodies.check_none()
+        if route.max_json_bytes is not None and request.max_content_length is not None:
+            request.max_content_length = min(request.max_content_length, route.max_json_bytes)
         g.parts = parts_for(route)
 
     @app.teardown_request

@@ -294,9 +294,13 @@ class Unread(io.RawIOBase):
         raise AssertionError("the body was read")
 
 
-def send_unread(app: Flask, **headers: str) -> tuple[int, Any, str | None]:
-    answer = app.test_client().post(
-        "/face-recognition",
+RECOGNISE = next(route for route in TABLE if (route.method, route.path) == ("POST", "/face-recognition"))
+
+
+def send_unread(app: Flask, route: Route = RECOGNISE, **headers: str) -> tuple[int, Any, str | None]:
+    answer = app.test_client().open(
+        path_of(route),
+        method=route.method,
         content_type="application/json",
         headers=headers,
         environ_overrides={"wsgi.input": Unread(), "CONTENT_LENGTH": "60000000"},
@@ -307,6 +311,14 @@ def send_unread(app: Flask, **headers: str) -> tuple[int, Any, str | None]:
 def test_the_body_of_a_stranger_is_not_read() -> None:
     assert send_unread(guarded()) == (401, "unauthorized", None)
     assert send_unread(guarded(), **with_key("enrol")) == (403, "forbidden", None)
+
+
+@pytest.mark.parametrize("route", [route for route in TABLE if route.json], ids=lambda route: route.name)
+def test_a_body_is_small_or_waits_for_its_turn(route: Route) -> None:
+    """What is parsed takes many times its size in memory, in as many threads as there are."""
+    if route.queued:
+        return
+    assert send_unread(guarded(API_KEYS=""), route) == (413, "body_too_large", None)
 
 
 def test_each_key_has_a_limit_of_its_own_and_the_body_is_not_read() -> None:
