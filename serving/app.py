@@ -66,6 +66,7 @@ def create_app(
     app.request_class = bodies.BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = bodies.MAX_PART_BYTES
+    app.config["MAX_FORM_PARTS"] = bodies.MAX_PARTS
     table = (*table, *health.ROUTES, *documentation.ROUTES)
     everything = {**errors.STATUS, **statuses}
     observe.register(app, metrics)

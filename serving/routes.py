@@ -44,6 +44,7 @@ class Route:
     raw: the media types of a body that is neither JSON nor a form, and an example of each, None for bytes.
     files, form: an upload's files, each with a description, and the model of its other fields.
     several: whether each of the files may come several times.
+    on_disk: whether a file, which is not a picture, lies in a temporary file meanwhile, and not in memory.
     query: the model of the parameters; None: it takes none.
     parameter: the type of the path's parameter.
     raises: how it may fail, in addition to how every call may fail.
@@ -67,6 +68,7 @@ class Route:
     raw: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     several: bool = False
+    on_disk: bool = False
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     parameter: Any = str
@@ -155,14 +157,6 @@ def register(
     def no_longer_watch(_: BaseException | None) -> None:
         hangup.watch(None)
 
-    @app.before_request
-    def refuse_unknown_fields_of_a_form() -> None:
-        route = table.get(request.endpoint or "")
-        if route is not None and route.files and bodies.is_form():
-            bodies.check_names(
-                route.files, route.form.model_fields if route.form else (), several=route.several
-            )
-
     @app.after_request
     def call_it_bytes_if_asked(response: Response) -> Response:
         route = table.get(request.endpoint or "")
@@ -173,6 +167,11 @@ def register(
 
 
 def _call(route: Route, **parameters: str) -> ResponseReturnValue:
+    # Here, after all that is done before a request: forms are read, and must be counted by then.
+    if route.files and bodies.is_form():
+        if route.on_disk:
+            bodies.keep_file_on_disk()
+        bodies.check_names(route.files, route.form.model_fields if route.form else (), several=route.several)
     return route.handler(g.parts, **parameters)
 
 

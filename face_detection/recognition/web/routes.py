@@ -83,7 +83,7 @@ LEFT_OUT = {handlers.LEFT_OUT: "How many smaller faces there are beyond MAX_FACE
 WARNINGS = {
     handlers.WARNINGS: "What is worth knowing of the picture: codes, as in /update-samples; absent if none."
 }
-BODY = (InvalidRequest, UnsupportedMediaType, Overloaded, DiskFull)
+BODY = (InvalidRequest, UnsupportedMediaType, Overloaded)
 PICTURE = (*BODY, InvalidImage, ImageTooLarge)
 SAMPLES = (NotFound, errors.GalleryUnavailable, errors.AuditUnavailable)  # there may be no such gallery
 QUERY = (InvalidRequest, *SAMPLES)
@@ -268,6 +268,7 @@ ROUTES = (
         (answers.Imported, {"imported": 90, "unchanged": 2}),
         raw={handlers.NDJSON: examples.EXPORTED, OCTETS: None},
         files={"file": "What GET /export wrote. Required."},
+        on_disk=True,
         query=wire.InGallery,
         raises=(errors.DamagedGallery, errors.AmbiguousName, UnsupportedMediaType, DiskFull, *VECTORS),
     ),
