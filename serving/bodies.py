@@ -20,8 +20,8 @@ from serving.errors import InvalidRequest, UnsupportedMediaType
 
 FORM = "multipart/form-data"
 MAX_PART_BYTES = 1024 * 1024  # of a form's field, or a part's headers; a file may be as large as the body
-# Of JSON without pictures: 64 KiB of metadata, of which each character may be escaped with six.
-MAX_SMALL_JSON_BYTES = 1024 * 1024
+# Of JSON without pictures: 64 KiB of metadata, of which each character may be escaped with six, and names.
+MAX_SMALL_JSON_BYTES = 512 * 1024
 MAX_PARTS = 1000
 MAX_PART_HEADERS = 16  # clients send three at most
 

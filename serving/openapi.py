@@ -155,7 +155,7 @@ def _refusals(route: Route, statuses: Mapping[type[Failure], int]) -> Iterator[R
     if route.near or route.scope == ADMIN:
         failures.append(NotLocal)
     if route.has_body:
-        bound = "1 MiB" if route.max_json_bytes is not None else "MAX_BODY_BYTES"
+        bound = "512 KiB" if route.max_json_bytes is not None else "MAX_BODY_BYTES"
         detail = f"The body is larger than {bound}."
         yield Refusal(TOO_LARGE, error_text(TOO_LARGE), "body_too_large", detail)
         failures += [InvalidRequest, RequestTimeout, Overloaded]  # if it is wrongly chunked, or slow

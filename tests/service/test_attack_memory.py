@@ -30,8 +30,8 @@ from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery
 from recognition.web import routes
 from recognition.web.json_size import MAX_MARKS, check_size
-from recognition.web.wire import MAX_SAMPLES
-from serving.bodies import MAX_PART_BYTES, MAX_PART_HEADERS, MAX_PARTS
+from recognition.web.wire import MAX_SAMPLES, MAX_SMALL_MARKS
+from serving.bodies import MAX_PART_BYTES, MAX_PART_HEADERS, MAX_PARTS, MAX_SMALL_JSON_BYTES
 from serving.errors import InvalidRequest
 from serving.model import Model
 from serving.remarks import Picture
@@ -202,6 +202,19 @@ def test_every_call_with_json_has_a_bound(gallery: Gallery, route: Route, chunke
         assert (answer.status_code, answer.json["code"]) == (413, "body_too_large")
 
 
+def test_what_does_not_wait_for_a_turn_has_few_values(gallery: Gallery) -> None:
+    client = client_of(gallery)
+    for item in (b'{"":1},', b"[],", b"1,"):
+        body = b'{"name": "n", "metadata": [%b1]}' % (item * (MAX_SMALL_JSON_BYTES // len(item) - 40))
+        assert len(body) <= MAX_SMALL_JSON_BYTES
+        for route in WITH_JSON:
+            if not route.queued:
+                path = re.sub(r"<[\w:]+>", "x", route.path)
+                answer = client.open(path, method=route.method, data=body, content_type="application/json")
+                assert answer.json is not None
+                assert answer.json["detail"].startswith(f"body: more than {MAX_SMALL_MARKS} values")
+
+
 def test_the_largest_honest_metadata_fit_however_they_are_written(gallery: Gallery) -> None:
     text = (MAX_METADATA_BYTES - 2) * "x"
     escaped = text.replace("x", "\\u0078").encode()
@@ -209,6 +222,8 @@ def test_the_largest_honest_metadata_fit_however_they_are_written(gallery: Galle
     answer = client_of(gallery).post("/persons", data=body, content_type="application/json")
     assert answer.json is not None
     assert (answer.status_code, answer.json["metadata"]) == (200, text)
+    many = [[] for _ in range(MAX_METADATA_BYTES // 3)]  # `[],`
+    assert client_of(gallery).post("/persons", json={"name": "n", "metadata": many}).status_code == 200
 
 
 def test_what_stands_in_strings_does_not_count() -> None:
