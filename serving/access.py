@@ -30,6 +30,7 @@ def register(
     keys: Sequence[Key],
     *,
     whole: Collection[str],
+    near: Collection[str],
     limit: RateLimit | None,
     ask: str,
 ) -> None:
@@ -41,6 +42,7 @@ def register(
         keys: those that are accepted; without any, everybody may call everything, except that what asks for
             `admin` answers only to this machine and private networks.
         whole: endpoints that are about all galleries, and so refused to a key that opens one alone.
+        near: further endpoints that, without keys, answer only to this machine and private networks.
         limit: how often one key, or without keys one address, may ask; None: as often as it likes.
         ask: what a caller without a valid key is asked to send.
     """
@@ -61,7 +63,7 @@ def register(
                 raise Forbidden(f"This key does not have the scope {scope}.")
             if key.gallery is not None and request.endpoint in whole:
                 raise Forbidden("This key is for one gallery alone, and this call is about all of them.")
-        elif scope == ADMIN and not _is_near(request):
+        elif (scope == ADMIN or request.endpoint in near) and not _is_near(request):
             raise NotLocal(
                 "No keys are set, so this answers only to this machine and private networks; set API_KEYS."
             )

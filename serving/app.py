@@ -66,6 +66,7 @@ def create_app(
     app.request_class = bodies.BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = bodies.MAX_PART_BYTES
+    app.config["MAX_FORM_PARTS"] = bodies.MAX_PARTS
     table = (*table, *health.ROUTES, *documentation.ROUTES)
     everything = {**errors.STATUS, **statuses}
     observe.register(app, metrics)
@@ -73,7 +74,8 @@ def create_app(
     browsers.register(app, origins, unsafe={route.name for route in table if route.unsafe})
     scopes = {route.name: route.scope for route in table}
     whole = {route.name for route in table if route.whole}
-    access.register(app, scopes, keys, whole=whole, limit=limit, ask=ask)
+    near = {route.name for route in table if route.near}
+    access.register(app, scopes, keys, whole=whole, near=near, limit=limit, ask=ask)
     routes.register(app, table, parts_for or (lambda _: parts), check_queue)
     intake.register(app, max_bodies_bytes, max_body_bytes)
     failures.register(app, table, everything)

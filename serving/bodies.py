@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import io
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from flask import Request, request
-from werkzeug.datastructures import Headers
+from werkzeug.datastructures import FileStorage, Headers
 from werkzeug.formparser import FormDataParser, MultiPartParser
 from werkzeug.sansio.multipart import File
 
@@ -19,6 +20,9 @@ from serving.errors import InvalidRequest, UnsupportedMediaType
 
 FORM = "multipart/form-data"
 MAX_PART_BYTES = 1024 * 1024  # of a form's field, or a part's headers; a file may be as large as the body
+# Of JSON without pictures: 64 KiB of metadata, of which each character may be escaped with six, and names.
+MAX_SMALL_JSON_BYTES = 512 * 1024
+MAX_PARTS = 1000
 MAX_PART_HEADERS = 16  # clients send three at most
 
 
@@ -60,9 +64,22 @@ class _FormParser(FormDataParser):
 
 
 class BoundedRequest(Request):
-    """Flask's, whose forms are bounded."""
+    """Flask's, whose forms are bounded, and whose files stay in memory, as the bodies of JSON do.
+
+    In temporary files, as by default, pictures would touch a disk, and the hundreds of files that a form may
+    have would be more than a process may have open.
+
+    file_on_disk: see `keep_file_on_disk`.
+    """
 
     form_data_parser_class = _FormParser
+    file_on_disk = False
+
+    def _get_file_stream(self, *about: Any, **more: Any) -> IO[bytes]:
+        if not self.file_on_disk:
+            return io.BytesIO()
+        self.file_on_disk = False
+        return super()._get_file_stream(*about, **more)
 
 
 def is_form() -> bool:
@@ -106,6 +123,11 @@ def whole() -> bytes:
     return data
 
 
+def keep_file_on_disk() -> None:
+    """Keep the first file of a form in a temporary file; to be said before the form is read."""
+    cast(BoundedRequest, request).file_on_disk = True
+
+
 def files(*names: str) -> list[bytes]:
     """Return the files of a form, one of each name.
 
@@ -115,7 +137,7 @@ def files(*names: str) -> list[bytes]:
     for name in names:
         if name not in request.files:
             raise InvalidRequest(f"{name}: Field required")
-    return [request.files[name].read() for name in names]
+    return [taken(request.files[name]) for name in names]
 
 
 def several(name: str) -> list[tuple[str, bytes]]:
@@ -129,7 +151,13 @@ def several(name: str) -> list[tuple[str, bytes]]:
         raise UnsupportedMediaType(f"Send {FORM}.")
     if name not in request.files:
         raise InvalidRequest(f"{name}: Field required")
-    return [(file.filename or "", file.read()) for file in request.files.getlist(name)]
+    return [(file.filename or "", taken(file)) for file in request.files.getlist(name)]
+
+
+def taken(file: FileStorage) -> bytes:
+    """Return what is in a file of a form, which then keeps it no longer."""
+    with file.stream as stream:
+        return stream.read()
 
 
 def check_names(files: Collection[str], fields: Collection[str], *, several: bool = False) -> None:

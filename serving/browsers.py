@@ -18,6 +18,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",  # frame-ancestors, for old browsers
     "Referrer-Policy": "no-referrer",
+    # Another page that shows a kept face as a picture would learn that the sample is there.
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",  # answers are about people
 }
 REQUEST_HEADERS = ("Authorization", "Content-Type", "X-Api-Key", "X-Request-Id")

@@ -118,7 +118,7 @@ def register(app: Flask, routes: Iterable[Route], statuses: Mapping[type[Failure
 
     @app.errorhandler(OSError)
     def perhaps_full(e: OSError) -> ResponseReturnValue:
-        # What is received in a form, beyond 500 KB, and the file of an import lie in TMPDIR meanwhile.
+        # The file of an import lies in TMPDIR meanwhile.
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             return expected(DiskFull("The disk for temporary files is full."))
         return unforeseen(e)

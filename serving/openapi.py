@@ -152,10 +152,11 @@ def _refusals(route: Route, statuses: Mapping[type[Failure], int]) -> Iterator[R
         failures.append(Forbidden)
     if route.changes:
         failures.append(CrossOrigin)
-    if route.scope == ADMIN:
+    if route.near or route.scope == ADMIN:
         failures.append(NotLocal)
     if route.has_body:
-        detail = "The body is larger than MAX_BODY_BYTES."
+        bound = "512 KiB" if route.max_json_bytes is not None else "MAX_BODY_BYTES"
+        detail = f"The body is larger than {bound}."
         yield Refusal(TOO_LARGE, error_text(TOO_LARGE), "body_too_large", detail)
         failures += [InvalidRequest, RequestTimeout, Overloaded]  # if it is wrongly chunked, or slow
     elif route.scope != OPEN:

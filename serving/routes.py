@@ -40,14 +40,17 @@ class Route:
     others: media types that the answer may also have; OCTETS only for those who ask.
     headers: that the answer may have, each a whole number, and what it means.
     queued: whether it waits for a turn, and so is refused, when too many wait, before its body is read.
-    json: the type of a JSON body, and an example.
+    json: the type of a JSON body, and an example; of a call that is not queued it is small.
     raw: the media types of a body that is neither JSON nor a form, and an example of each, None for bytes.
     files, form: an upload's files, each with a description, and the model of its other fields.
     several: whether each of the files may come several times.
+    on_disk: whether a file, which is not a picture, lies in a temporary file meanwhile, and not in memory.
     query: the model of the parameters; None: it takes none.
     parameter: the type of the path's parameter.
     raises: how it may fail, in addition to how every call may fail.
     unsafe: whether it changes something although its method is GET.
+    near: whether it answers, as long as there are no keys, only to this machine and private networks, as what
+        asks for `admin` does.
     whole: whether it is about the service as a whole, so that keys for one gallery are refused.
     failing: one status for all failures, in place of their own, once the caller has been let in.
     """
@@ -65,11 +68,13 @@ class Route:
     raw: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     several: bool = False
+    on_disk: bool = False
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     parameter: Any = str
     raises: tuple[type[Failure], ...] = ()
     unsafe: bool = False
+    near: bool = False
     whole: bool = False
     failing: int | None = None
 
@@ -98,6 +103,11 @@ class Route:
     def has_body(self) -> bool:
         """Whether a body comes with the call."""
         return bool(self.files or self.json or self.raw)
+
+    @property
+    def max_json_bytes(self) -> int | None:
+        """The bound of a body that is parsed without waiting for a turn; None: the bound of all bodies."""
+        return bodies.MAX_SMALL_JSON_BYTES if self.json and not self.queued else None
 
 
 def register(
@@ -139,19 +149,13 @@ def register(
                 raise unknown_field(name)
         if not route.has_body and route.method != "GET":
             bodies.check_none()
+        if route.max_json_bytes is not None and request.max_content_length is not None:
+            request.max_content_length = min(request.max_content_length, route.max_json_bytes)
         g.parts = parts_for(route)
 
     @app.teardown_request
     def no_longer_watch(_: BaseException | None) -> None:
         hangup.watch(None)
-
-    @app.before_request
-    def refuse_unknown_fields_of_a_form() -> None:
-        route = table.get(request.endpoint or "")
-        if route is not None and route.files and bodies.is_form():
-            bodies.check_names(
-                route.files, route.form.model_fields if route.form else (), several=route.several
-            )
 
     @app.after_request
     def call_it_bytes_if_asked(response: Response) -> Response:
@@ -163,6 +167,11 @@ def register(
 
 
 def _call(route: Route, **parameters: str) -> ResponseReturnValue:
+    # Here, after all that is done before a request: forms are read, and must be counted by then.
+    if route.files and bodies.is_form():
+        if route.on_disk:
+            bodies.keep_file_on_disk()
+        bodies.check_names(route.files, route.form.model_fields if route.form else (), several=route.several)
     return route.handler(g.parts, **parameters)
 
 

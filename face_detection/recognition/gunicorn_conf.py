@@ -17,8 +17,9 @@ def announce(master: Any) -> None:
         )
     if not (settings.api_keys or settings.api_keys_file):
         master.log.warning(
-            "no keys are set: anyone who can reach %s can enrol, recognise, list and delete samples; only "
-            "this machine and private networks can clear, export and import; API_KEYS closes it",
+            "no keys are set: anyone who can reach %s can enrol, recognise, list and delete samples and "
+            "people; only this machine and private networks can clear, export and import, make and delete "
+            "galleries, and see kept faces; API_KEYS closes it",
             ", ".join(master.cfg.bind),
         )
 

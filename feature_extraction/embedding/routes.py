@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from embedding import service, wire
 from embedding.network import Network
 from serving import bodies
-from serving.errors import DiskFull, InvalidRequest, UnsupportedMediaType
+from serving.errors import InvalidRequest, UnsupportedMediaType
 from serving.keys import ANY
 from serving.metrics import Metrics
 from serving.model import Model
@@ -108,7 +108,7 @@ def uploads(parts: Parts) -> ResponseReturnValue:
     if not bodies.is_form():
         raise UnsupportedMediaType(f"Send {bodies.FORM}.")
     ids = wire.parse_face_ids(request.form)
-    pictures = [upload.read() for upload in request.files.getlist("image")]
+    pictures = [bodies.taken(upload) for upload in request.files.getlist("image")]
     wire.check_same_number(ids, pictures)
     running = parts.metrics.gauges["running"]
     with running.labels("decode").track_inprogress(), stage("decode"):
@@ -155,6 +155,6 @@ ROUTES = (
         files=FACES,
         several=True,
         form=wire.Upload,
-        raises=(*BODY, DiskFull),
+        raises=BODY,
     ),
 )

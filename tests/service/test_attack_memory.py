@@ -7,11 +7,14 @@ import io
 import itertools
 import json
 import random
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +25,21 @@ from PIL import Image
 
 from recognition import config
 from recognition.app import create_app
+from recognition.bounds import MAX_METADATA_BYTES
 from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery
+from recognition.web import routes
 from recognition.web.json_size import MAX_MARKS, check_size
-from serving.bodies import MAX_PART_BYTES, MAX_PART_HEADERS
+from recognition.web.wire import MAX_SAMPLES, MAX_SMALL_MARKS
+from serving.bodies import MAX_PART_BYTES, MAX_PART_HEADERS, MAX_PARTS, MAX_SMALL_JSON_BYTES
 from serving.errors import InvalidRequest
 from serving.model import Model
 from serving.remarks import Picture
+from serving.routes import Route
 
 MODEL = Model("a model", 4, 8, 9.0, (0.0, 20.0), "fingerprint")
 PIXELS = (20, 20, 3)
+LARGE_FILE = 600_000  # bytes; Werkzeug itself keeps files of more than 500 KB on disk
 NO_LANDMARKS = np.full((5, 2), np.nan, np.float32)
 
 
@@ -172,14 +180,50 @@ def test_json_of_millions_of_values_takes_little_memory(body: str) -> None:
     assert "more than 1000000 values" in done.stdout, done.stderr
 
 
-def test_every_call_with_json_has_the_bound(gallery: Gallery) -> None:
-    client = client_of(gallery)
+WITH_JSON = [route for route in routes.ROUTES if route.json]
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("route", WITH_JSON, ids=lambda route: route.name)
+def test_every_call_with_json_has_a_bound(gallery: Gallery, route: Route, chunked: bool) -> None:
+    """What waits for a turn may be large, but of few values; what does not wait is small."""
     body = b'{"image":[' + b"1," * MAX_MARKS + b"1]}"
-    for path in ("/update-samples", "/face-recognition", "/draw", "/detect", "/verify"):
-        answer = client.post(path, data=body, content_type="application/json")
+    sent: dict[str, Any] = {"data": body}
+    if chunked:
+        stream = {"wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True}
+        sent = {"headers": {"Transfer-Encoding": "chunked"}, "environ_overrides": stream}
+    path = re.sub(r"<[\w:]+>", "x", route.path)
+    answer = client_of(gallery).open(path, method=route.method, content_type="application/json", **sent)
+    assert answer.json is not None
+    if route.queued:
         assert answer.status_code == 400
-        assert answer.json is not None
         assert "values" in answer.json["detail"]
+    else:
+        assert (answer.status_code, answer.json["code"]) == (413, "body_too_large")
+
+
+def test_what_does_not_wait_for_a_turn_has_few_values(gallery: Gallery) -> None:
+    client = client_of(gallery)
+    for item in (b'{"":1},', b"[],", b"1,"):
+        body = b'{"name": "n", "metadata": [%b1]}' % (item * (MAX_SMALL_JSON_BYTES // len(item) - 40))
+        assert len(body) <= MAX_SMALL_JSON_BYTES
+        for route in WITH_JSON:
+            if not route.queued:
+                path = re.sub(r"<[\w:]+>", "x", route.path)
+                answer = client.open(path, method=route.method, data=body, content_type="application/json")
+                assert answer.json is not None
+                assert answer.json["detail"].startswith(f"body: more than {MAX_SMALL_MARKS} values")
+
+
+def test_the_largest_honest_metadata_fit_however_they_are_written(gallery: Gallery) -> None:
+    text = (MAX_METADATA_BYTES - 2) * "x"
+    escaped = text.replace("x", "\\u0078").encode()
+    body = b'{"name": "n", "metadata": "%b"}' % escaped
+    answer = client_of(gallery).post("/persons", data=body, content_type="application/json")
+    assert answer.json is not None
+    assert (answer.status_code, answer.json["metadata"]) == (200, text)
+    many = [[] for _ in range(MAX_METADATA_BYTES // 3)]  # `[],`
+    assert client_of(gallery).post("/persons", json={"name": "n", "metadata": many}).status_code == 200
 
 
 def test_what_stands_in_strings_does_not_count() -> None:
@@ -234,6 +278,29 @@ def test_headers_of_a_part_are_few_and_short(gallery: Gallery) -> None:
         assert (answer.status_code, reason in answer.json["detail"]) == (status, True)
 
 
+def test_a_form_has_few_parts(gallery: Gallery) -> None:
+    client = client_of(gallery)
+    field = b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\nn\r\n'
+    for number, status in ((MAX_PARTS - 1, 200), (MAX_PARTS, 413)):
+        sent = files_of_a_form(number, 1, b"x")
+        sent["data"] = field + sent["data"]
+        answer = client.post("/samples", **sent)
+        assert answer.status_code == status
+        assert answer.json is not None
+        assert status == 413 or len(answer.json["fail"]) == number
+
+
+def test_a_body_has_ten_thousand_samples_at_most(gallery: Gallery) -> None:
+    sample = {"name": "n", "image": ""}
+    for number, status in ((MAX_SAMPLES, 200), (MAX_SAMPLES + 1, 400)):
+        answer = client_of(gallery).post(
+            "/update-samples", json=[{"id": str(n), **sample} for n in range(number)]
+        )
+        assert answer.status_code == status
+        assert answer.json is not None
+        assert status == 400 or len(answer.json["fail"]) == number
+
+
 def test_a_field_has_the_same_bounds(gallery: Gallery) -> None:
     client = client_of(gallery)
     field = b'--b\r\nContent-Disposition: form-data; name="limit"\r\n%b\r\n%b\r\n--b--\r\n'
@@ -251,6 +318,59 @@ def test_a_file_may_be_larger_than_a_field_and_have_any_bytes(gallery: Gallery) 
     picture = a_picture() + b"\r\n--c\r\n" * 500_000
     answer = client_of(gallery).post("/detect", **form(b"", picture))
     assert (answer.status_code, answer.json) == (200, [])
+
+
+def files_of_a_form(number: int, size: int, file: bytes = b"") -> dict[str, Any]:
+    """Files of a picture, and bytes behind it."""
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n%b\r\n'
+    data = number * (part % (file or a_picture()).ljust(size, b"\0"))
+    return {"data": data + b"--b--\r\n", "content_type": "multipart/form-data; boundary=b"}
+
+
+def temporary_files() -> int:
+    """How many this process has open that have no name."""
+    links = []
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them
+            links.append(str(each.readlink()))
+    return sum(link.startswith(tempfile.gettempdir()) and link.endswith("(deleted)") for link in links)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pictures_of_a_form_touch_no_disk(gallery: Gallery) -> None:
+    seen: list[int] = []
+
+    def decode(_: bytes) -> Picture:
+        seen.append(temporary_files())
+        return Picture(np.zeros(PIXELS, np.uint8))
+
+    before = temporary_files()
+    client = client_of(gallery, decode=decode, detector=lambda _: faces(1))
+    answer = client.post("/samples", **files_of_a_form(100, LARGE_FILE))
+    assert answer.status_code == 400  # of nobody; but all of it was read
+    assert answer.json is not None
+    assert "name, person" in answer.json["detail"]
+    assert client.post("/detect", **files_of_a_form(1, LARGE_FILE)).status_code == 200
+    assert seen == [before]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_files_of_an_import_take_one_open_file(gallery: Gallery) -> None:
+    """Hundreds of them, each too large for memory, would be more than a process may have open."""
+    most = [before := temporary_files()]
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            most.append(temporary_files())
+            return super().read(size)
+
+    form = files_of_a_form(20, LARGE_FILE)
+    environ = {"wsgi.input": Watched(form["data"]), "wsgi.input_terminated": True}
+    environ |= {"CONTENT_TYPE": form["content_type"], "HTTP_TRANSFER_ENCODING": "chunked"}
+    answer = client_of(gallery).post("/import", environ_overrides=environ)
+    assert answer.json is not None
+    assert (answer.status_code, answer.json["detail"]) == (400, "file: sent several times")
+    assert max(most) == before + 1
 
 
 # --- clients that have gone

@@ -119,7 +119,7 @@ const post = (path, more) =>
     fetch(url + path, { method: "POST", mode: "no-cors", ...more }).catch(() => null);
 const sample = JSON.stringify([{ id: "eve", name: "eve", image: "AAAA" }]);
 """
-CLEAR, IMPORT, UPDATE = "/clear-samples", "/import", "/update-samples"
+CLEAR, IMPORT, UPDATE, UPLOAD = "/clear-samples", "/import", "/update-samples", "/samples"
 NO_ROUTE = "none"  # as the log has it
 ATTACKS: dict[str, tuple[str, str, str]] = {
     "picture": ("GET", CLEAR, 'make("img", { src: url + "/clear-samples" })'),
@@ -178,6 +178,24 @@ ATTACKS: dict[str, tuple[str, str, str]] = {
     "beacon that plants": ("POST", IMPORT, 'navigator.sendBeacon(url + "/import", asForm())'),
     "text that enrols": ("POST", UPDATE, 'void post("/update-samples", { body: sample })'),
     "form that enrols": ("POST", UPDATE, 'form("/update-samples", "text/plain", { x: sample }).submit()'),
+    "form that uploads": (
+        "POST",
+        UPLOAD,
+        'form("/samples", "multipart/form-data", { name: "eve" }).submit()',
+    ),
+    "fetch that uploads": ("POST", UPLOAD, 'void post("/samples", { body: asForm() })'),
+    "form that corrects": (
+        "POST",
+        "/corrections",
+        'form("/corrections", "multipart/form-data",'
+        ' { name: "eve", wrong_sample: "madonna", then: "remove" }).submit()',
+    ),
+    "text that makes people": ("POST", "/persons", 'void post("/persons", { body: `{"name": "eve"}` })'),
+    "text that makes galleries": (
+        "POST",
+        "/galleries",
+        'void post("/galleries", { body: `{"name": "eve"}` })',
+    ),
     "deletion": ("OPTIONS", "/samples", 'void post("/samples", { method: "DELETE", mode: "cors" })'),
     "JSON that enrols": (
         "OPTIONS",
@@ -216,9 +234,33 @@ def test_other_pages_change_nothing(attack: str, way: str, scene: Scene, page: P
         assert set(statuses()) == {405 if method == "HEAD" else 403}
 
 
+LOOK = """([url, credentials]) => new Promise((done) => {
+    const image = Object.assign(new Image(), credentials ? {} : { crossOrigin: "anonymous" });
+    image.onload = () => done("shown");
+    image.onerror = () => done("refused");
+    image.src = url;
+})"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_other_pages_do_not_learn_who_has_a_face_here(way: str, scene: Scene, page: Page) -> None:
+    """A page may show pictures of anywhere; that there is one would tell that the sample is there."""
+    host, service = WAYS[way]
+    page.goto(scene.page_of(host))
+    for sample in ("madonna", "nobody"):
+        for credentials in (True, False):
+            asked = [f"{scene.url(service)}/samples/{sample}/face", credentials]
+            assert page.evaluate(LOOK, asked) == "refused"
+    page.goto(scene.url(service))
+    assert page.evaluate(LOOK, [f"{scene.url(service)}/samples/madonna/face", True]) == "shown"
+
+
 REBOUND = {
     "reads the gallery": ("detection", "GET", "/export", None),
     "reads the names": ("detection", "GET", "/samples", None),
+    "reads the people": ("detection", "GET", "/persons", None),
+    "reads a face": ("detection", "GET", "/samples/madonna/face", None),
+    "deletes a gallery": ("detection", "DELETE", "/galleries/default", None),
     "wipes": ("detection", "POST", "/clear-samples", None),
     "wipes by GET": ("detection", "GET", "/clear-samples", None),
     "deletes": ("detection", "DELETE", "/samples", None),

@@ -181,12 +181,18 @@ def test_a_stop_does_not_wait_for_idle_connections(tmp_path: Path, models_dir: P
         assert stopped.process.wait(TIMEOUT_S) == 0
 
 
+PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+
+
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-def test_bodies_are_bounded_together(service: Service, chunked: bool) -> None:
-    begun = head(LARGE) + bytes(LARGE - 1)
+@pytest.mark.parametrize("media", ["application/json", "multipart/form-data; boundary=b"])
+def test_bodies_are_bounded_together(service: Service, media: str, chunked: bool) -> None:
+    part = PART if "form" in media else b""
+    begun = head(LARGE).replace(b"application/json", media.encode())
     if chunked:
-        begun = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
-        begun += f"{LARGE:x}\r\n".encode() + bytes(LARGE - 1)
+        begun = begun.replace(f"Content-Length: {LARGE}".encode(), b"Transfer-Encoding: chunked")
+        begun += f"{LARGE:x}\r\n".encode()
+    begun += part.ljust(LARGE - 1, b"\0")
 
     def refused() -> bool:
         body = {"image": LIMIT // 2 * "x"}
@@ -200,7 +206,7 @@ def test_bodies_are_bounded_together(service: Service, chunked: bool) -> None:
         wait_until(refused, service.process, service.log)
         assert answers(service)
         oldest.sendall(b"x\r\n0\r\n\r\n" if chunked else b"x")
-        assert oldest.recv(12) == b"HTTP/1.1 400"  # it had room, but is no JSON
+        assert oldest.recv(12) == b"HTTP/1.1 400"  # it had room, but is no JSON, or no form
         assert not refused()
 
 

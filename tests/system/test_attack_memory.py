@@ -32,6 +32,13 @@ def enrolment(picture: bytes, number: int) -> bytes:
     return json.dumps([{"id": str(n), "name": "n", "image": image} for n in range(number)]).encode()
 
 
+def upload(picture: bytes, number: int) -> bytes:
+    """A form of 60 MB: many files, each of which Werkzeug itself would keep on disk."""
+    name = b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\nn\r\n'
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+    return name + number * (head + picture.ljust(600_000, b"\0") + b"\r\n") + b"--b--\r\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_sixteen_of_the_worst_requests_at_once_fit_in_memory(tmp_path: Path, models_dir: Path) -> None:
     stream = io.BytesIO()
@@ -46,11 +53,12 @@ def test_sixteen_of_the_worst_requests_at_once_fit_in_memory(tmp_path: Path, mod
             header + b"a:b\r\n" * 2_000_000 + b"\r\nx\r\n--b--\r\n",
             "multipart/form-data; boundary=b",
         ),
+        ("/samples", upload(png(100, 100), 100), "multipart/form-data; boundary=b"),
     ]
     with running_pair(tmp_path, models_dir, WORKERS="1") as pair:
 
         def send(number: int) -> int:
-            path, body, media = attacks[0 if number == 0 else 1 + number % 3]
+            path, body, media = attacks[0 if number == 0 else 1 + number % (len(attacks) - 1)]
             headers = {"Content-Type": media}
             return requests.post(pair.url + path, data=body, headers=headers, timeout=120).status_code
 

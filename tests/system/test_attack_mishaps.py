@@ -253,6 +253,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+FILE = {"Content-Type": "application/octet-stream"}
+
+
 def fill(folder: Path) -> Path:
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file:
@@ -288,10 +291,13 @@ def test_a_full_tmpdir_harms_the_metrics_at_most(
         assert warnings(service) == ["metrics_apart"]
         assert told(service)['recognition_requests_total{route="/ready",status="200"}'] == 1
         large = photograph + bytes(8_000_000)
-        answer = recognise(service, large)
-        assert (answer.status_code, answer.json()["code"]) == (503, "disk_full")
-        ballast.unlink()
         assert recognise(service, large).status_code == 200
+        for sent in ({"files": {"file": large}}, {"data": large, "headers": FILE}):
+            answer = requests.post(f"{service.url}/import", timeout=TIMEOUT_S, **sent)
+            assert (answer.status_code, answer.json()["code"]) == (503, "disk_full")
+        ballast.unlink()
+        answer = requests.post(f"{service.url}/import", files={"file": large}, timeout=TIMEOUT_S)
+        assert (answer.status_code, answer.json()["code"]) == (400, "damaged_gallery")
         hang_up(service)
         before = 'recognition_requests_total{route="none",status="404"}'  # the first worker has counted it
         wait(service, lambda: told(service).get(before) == 3)

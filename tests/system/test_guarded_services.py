@@ -136,6 +136,27 @@ def test_the_client_script_sends_the_key_it_is_given(guarded: Pair) -> None:
         assert outcome.returncode == status, outcome.stderr
 
 
+JANE: dict[str, Any] = {"id": "private-id", "name": "Jane-Doe", "metadata": {"consent": "Jane-Doe"}}
+ABOUT_PEOPLE = (
+    ("POST", "/persons", JANE),
+    ("POST", "/persons", JANE),  # there is one with this id already
+    ("GET", "/persons?q=Jane-Doe", None),
+    ("GET", "/persons/private-id", None),
+    ("PATCH", "/persons/private-id", {"name": "Jane-Doe"}),
+    ("POST", "/persons", JANE | {"id": "private-id-2"}),
+    ("PATCH", "/samples/private-id", {"name": "Jane-Doe"}),  # two people have it
+    ("GET", "/samples/private-id/face", None),
+    ("POST", "/persons/private-id-2/merge", {"into": "private-id"}),
+    ("POST", "/persons/private-id/unmerge", {"id": "private-id-2", "name": "Jane-Doe", "revision": 1}),
+    ("GET", "/persons/private-id/export", None),
+    ("GET", "/doctor", None),
+    ("POST", "/galleries", {"name": "Jane-Doe"}),
+    ("GET", "/persons?gallery=Jane-Doe", None),
+    ("DELETE", "/galleries/Jane-Doe", None),
+    ("DELETE", "/persons/private-id?receipt=1", None),
+)
+
+
 def test_no_log_has_a_key_a_secret_a_picture_or_a_name(guarded: Pair) -> None:
     picture = a_picture()
     private = ["private-id", "Jane-Doe", KEY, WATCHER, STRANGER, SECRET, KEPT.digest.hex()]
@@ -149,6 +170,13 @@ def test_no_log_has_a_key_a_secret_a_picture_or_a_name(guarded: Pair) -> None:
         requests.post(f"{url}/face-recognition", json={"image": picture}, headers=ids, timeout=TIMEOUT_S)
         requests.post(f"{url}/detect?{picture}", data=picture, headers=ids, timeout=TIMEOUT_S)
         requests.get(f"{url}/samples/private-id?x={KEY}", headers=ids, timeout=TIMEOUT_S)
+        file = {"file": ("Jane-Doe.jpg", base64.b64decode(picture), "image/jpeg")}
+        for path in ("/samples", "/corrections"):
+            for strict in ("true", "false"):
+                form = {"name": "Jane-Doe", "metadata": '"private-id"', "strict": strict}
+                requests.post(url + path, data=form, files=file, headers=ids, timeout=TIMEOUT_S)
+        for method, path, sent in ABOUT_PEOPLE:
+            requests.request(method, url + path, json=sent, headers=ids, timeout=TIMEOUT_S)
         requests.delete(f"{url}/samples?name=Jane-Doe", headers=ids, timeout=TIMEOUT_S)
         requests.get(f"{url}/Jane-Doe/{KEY}", headers=ids, timeout=TIMEOUT_S)
     # What is no HTTP: a picture where a request should begin, a chunk or a header that is none.

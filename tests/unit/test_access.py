@@ -207,7 +207,7 @@ def test_which_addresses_are_near() -> None:
 
 
 @pytest.mark.parametrize("route", TABLE, ids=lambda route: route.name)
-def test_without_keys_strangers_may_call_all_but_the_administrators(route: Route) -> None:
+def test_without_keys_strangers_may_call_all_but_what_the_administrators_may_and_faces(route: Route) -> None:
     client = guarded(API_KEYS="").test_client()
 
     def refused(peer: str, **headers: str) -> bool:
@@ -225,14 +225,29 @@ def test_without_keys_strangers_may_call_all_but_the_administrators(route: Route
         assert "API_KEYS" in answer.json["detail"]
         return True
 
-    administrators = route.scope == keys.ADMIN
+    near = route.scope == keys.ADMIN or route.near
     for peer in ("192.168.1.20", "::1", ""):  # the last is that of a Unix socket
         assert not refused(peer)
-    assert refused("8.8.8.8") == administrators
-    assert refused("8.8.8.8", **{"X-Forwarded-For": "127.0.0.1"}) == administrators  # anybody can write that
-    assert refused("127.0.0.1", **{"X-Forwarded-For": "8.8.8.8"}) == administrators
-    assert refused("127.0.0.1", **{"X-Forwarded-For": "10.0.0.1, 8.8.8.8"}) == administrators
+    assert refused("8.8.8.8") == near
+    assert refused("8.8.8.8", **{"X-Forwarded-For": "127.0.0.1"}) == near  # anybody can write that
+    assert refused("127.0.0.1", **{"X-Forwarded-For": "8.8.8.8"}) == near
+    assert refused("127.0.0.1", **{"X-Forwarded-For": "10.0.0.1, 8.8.8.8"}) == near
     assert not refused("127.0.0.1", **{"X-Forwarded-For": "192.168.1.20"})
+
+
+def test_what_strangers_may_not_call_without_keys() -> None:
+    """What destroys or reveals a whole gallery, or gives away what a face can be recognised by."""
+    assert {(route.method, route.path) for route in TABLE if route.scope == keys.ADMIN or route.near} == {
+        ("GET", "/clear-samples"),
+        ("POST", "/clear-samples"),
+        ("DELETE", "/samples"),
+        ("GET", "/export"),
+        ("POST", "/import"),
+        ("POST", "/galleries"),
+        ("DELETE", "/galleries/<gallery>"),
+        ("GET", "/persons/<path:person_id>/export"),
+        ("GET", "/samples/<path:sample_id>/face"),
+    }
 
 
 def test_without_keys_a_route_that_was_forgotten_is_the_administrators() -> None:
@@ -279,9 +294,13 @@ class Unread(io.RawIOBase):
         raise AssertionError("the body was read")
 
 
-def send_unread(app: Flask, **headers: str) -> tuple[int, Any, str | None]:
-    answer = app.test_client().post(
-        "/face-recognition",
+RECOGNISE = next(route for route in TABLE if (route.method, route.path) == ("POST", "/face-recognition"))
+
+
+def send_unread(app: Flask, route: Route = RECOGNISE, **headers: str) -> tuple[int, Any, str | None]:
+    answer = app.test_client().open(
+        path_of(route),
+        method=route.method,
         content_type="application/json",
         headers=headers,
         environ_overrides={"wsgi.input": Unread(), "CONTENT_LENGTH": "60000000"},
@@ -292,6 +311,14 @@ def send_unread(app: Flask, **headers: str) -> tuple[int, Any, str | None]:
 def test_the_body_of_a_stranger_is_not_read() -> None:
     assert send_unread(guarded()) == (401, "unauthorized", None)
     assert send_unread(guarded(), **with_key("enrol")) == (403, "forbidden", None)
+
+
+@pytest.mark.parametrize("route", [route for route in TABLE if route.json], ids=lambda route: route.name)
+def test_a_body_is_small_or_waits_for_its_turn(route: Route) -> None:
+    """What is parsed takes many times its size in memory, in as many threads as there are."""
+    if route.queued:
+        return
+    assert send_unread(guarded(API_KEYS=""), route) == (413, "body_too_large", None)
 
 
 def test_each_key_has_a_limit_of_its_own_and_the_body_is_not_read() -> None:

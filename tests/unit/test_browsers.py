@@ -37,6 +37,7 @@ def test_every_answer_has_the_headers_and_none_a_cookie(path: str) -> None:
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["Referrer-Policy"] == "no-referrer"
     assert headers["Cache-Control"] == "no-store"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert "Set-Cookie" not in headers
 
 

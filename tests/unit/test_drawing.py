@@ -65,6 +65,18 @@ def test_any_name_is_drawn_somehow(name: str) -> None:
     assert drawn((200, 300), (Box(50, 60, 100, 100), name)).shape == (200, 300, 3)
 
 
+def test_of_a_long_name_no_more_than_40_letters_are_drawn() -> None:
+    told: list[str] = []
+
+    def write(text: str, size: int) -> None:
+        told.append(text)
+
+    draw(np.full((200, 300, 3), GREY, np.uint8), [(Box(50, 60, 100, 100), "ש" * 1000)], write)
+    assert told == ["ש" * 39 + "…"]
+    box = Box(50, 60, 100, 100)
+    assert (drawn((200, 300), (box, "i" * 1000)) == drawn((200, 300), (box, "i" * 39 + "…"))).all()
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [((1, 1), (1, 1)), ((1, 70_000), (1, 4096)), ((70_000, 2), (4096, 1)), ((4096, 30), (4096, 30))],

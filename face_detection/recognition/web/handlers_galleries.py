@@ -49,7 +49,7 @@ def list_galleries(parts: Parts) -> ResponseReturnValue:
 
 def make_gallery(parts: Parts) -> ResponseReturnValue:
     """Make an empty gallery."""
-    name = wire.parse_json(wire.NewGallery, bodies.json()).name
+    name = wire.parse_small(wire.NewGallery, bodies.json()).name
     return jsonify(render.gallery_answer(galleries.make(parts.gallery, name)))
 
 

@@ -24,7 +24,7 @@ def list_persons(parts: Parts) -> ResponseReturnValue:
 
 def make_person(parts: Parts) -> ResponseReturnValue:
     """Make a person without samples, who stays until they are removed or expire."""
-    new = wire.parse_json(wire_people.NewPerson, bodies.json())
+    new = wire.parse_small(wire_people.NewPerson, bodies.json())
     person = people.make(
         parts.gallery,
         new.name,
@@ -44,7 +44,7 @@ def show_person(parts: Parts, person_id: str) -> ResponseReturnValue:
 def change_person(parts: Parts, person_id: str) -> ResponseReturnValue:
     """Change a person's name, metadata or expiry."""
     person_id = wire_people.parse_person_id(person_id)
-    changes = wire.parse_json(wire_people.PersonChanges, bodies.json()).changes()
+    changes = wire.parse_small(wire_people.PersonChanges, bodies.json()).changes()
     return jsonify(render.person_answer(people.change(parts.gallery, person_id, changes)))
 
 
@@ -58,7 +58,7 @@ def delete_person(parts: Parts, person_id: str) -> ResponseReturnValue:
 def merge_person(parts: Parts, person_id: str) -> ResponseReturnValue:
     """Give all samples of a person to another, and remove the emptied one."""
     person_id = wire_people.parse_person_id(person_id)
-    into = wire.parse_json(wire_people.Merge, bodies.json()).into
+    into = wire.parse_small(wire_people.Merge, bodies.json()).into
     return jsonify(render.merge_answer(people.merge(parts.gallery, person_id, into)))
 
 
@@ -69,7 +69,7 @@ def unmerge_person(parts: Parts, person_id: str) -> ResponseReturnValue:
     meanwhile stay as and where they are.
     """
     person_id = wire_people.parse_person_id(person_id)
-    asked = wire.parse_json(wire_people.Unmerge, bodies.json())
+    asked = wire.parse_small(wire_people.Unmerge, bodies.json())
     unmerged = unmerging.unmerge(parts.gallery, person_id, asked.emptied(), asked.revision)
     return jsonify(render.unmerge_answer(unmerged))
 
@@ -83,7 +83,7 @@ def export_person(parts: Parts, person_id: str) -> ResponseReturnValue:
 def change_sample(parts: Parts, sample_id: str) -> ResponseReturnValue:
     """Change whose a sample is, or its metadata, action or expiry."""
     sample_id = wire.parse_id(sample_id)
-    changes = wire.parse_json(wire_people.SampleChanges, bodies.json()).changes()
+    changes = wire.parse_small(wire_people.SampleChanges, bodies.json()).changes()
     return jsonify(render.sample_answer(people.change_sample(parts.gallery, sample_id, changes)))
 
 

@@ -15,18 +15,20 @@ CHUNK_BYTES = 1 << 20
 _IS_MARK = np.isin(np.arange(256), list(MARKS))
 
 
-def check_size(text: bytes) -> None:
+def check_size(text: bytes, most: int = MAX_MARKS) -> None:
     """Refuse what has more values than an honest request.
 
     The time is linear in the text's length, the memory constant. Of what is not JSON nothing is said.
 
+    most: of MARKS that stand outside strings.
+
     Raises:
         InvalidRequest: it has.
     """
-    if len(text) <= MAX_MARKS:  # most requests
+    if len(text) <= most:  # most requests
         return
-    if sum(text.count(mark) for mark in MARKS) > MAX_MARKS and _outside_strings(text) > MAX_MARKS:
-        raise InvalidRequest(f"body: more than {MAX_MARKS} values; send fewer samples at once")
+    if sum(text.count(mark) for mark in MARKS) > most and _outside_strings(text) > most:
+        raise InvalidRequest(f"body: more than {most} values, which are too many at once")
 
 
 def _outside_strings(text: bytes) -> int:

@@ -85,7 +85,7 @@ LEFT_OUT = {handlers.LEFT_OUT: "How many smaller faces there are beyond MAX_FACE
 WARNINGS = {
     handlers.WARNINGS: "What is worth knowing of the picture: codes, as in /update-samples; absent if none."
 }
-BODY = (InvalidRequest, UnsupportedMediaType, Overloaded, DiskFull)
+BODY = (InvalidRequest, UnsupportedMediaType, Overloaded)
 PICTURE = (*BODY, InvalidImage, ImageTooLarge)
 SAMPLES = (NotFound, errors.GalleryUnavailable, errors.AuditUnavailable)  # there may be no such gallery
 QUERY = (InvalidRequest, *SAMPLES)
@@ -224,6 +224,7 @@ ROUTES = (
         ENROL,
         (handlers.JPEG, None),
         others=(OCTETS,),
+        near=True,
         query=wire.InGallery,
         parameter=wire.SampleId,
         raises=SAMPLES,
@@ -269,6 +270,7 @@ ROUTES = (
         (answers.Imported, {"imported": 90, "unchanged": 2}),
         raw={handlers.NDJSON: examples.EXPORTED, OCTETS: None},
         files={"file": "What GET /export wrote. Required."},
+        on_disk=True,
         query=wire.InGallery,
         raises=(errors.DamagedGallery, errors.AmbiguousName, UnsupportedMediaType, DiskFull, *VECTORS),
     ),

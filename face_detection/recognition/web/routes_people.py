@@ -6,7 +6,6 @@ from recognition import errors
 from recognition.web import answers, answers_doctor, examples, handlers_people, wire, wire_people
 from recognition.web.handlers import NDJSON
 from serving.errors import (
-    DiskFull,
     ImageTooLarge,
     InvalidImage,
     InvalidRequest,
@@ -135,7 +134,6 @@ PEOPLE = (
         raises=(
             *CHANGE,
             Overloaded,
-            DiskFull,
             errors.EmbeddingUnavailable,
             errors.GalleryModelMismatch,
         ),
@@ -162,7 +160,6 @@ PEOPLE = (
             errors.AmbiguousName,
             errors.ChangedMeanwhile,
             Overloaded,
-            DiskFull,
             errors.EmbeddingUnavailable,
             errors.GalleryModelMismatch,
         ),
