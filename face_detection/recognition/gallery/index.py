@@ -67,6 +67,14 @@ class VectorIndex:
         if self._dead > DEAD * self._count:
             self._compact()
 
+    def get(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return those of these keys, int64 (n,), that have vectors: int64 (m,), and float32 (m, d)."""
+        rows = np.searchsorted(self._keys[: self._count], keys)
+        inside = rows < self._count
+        rows, keys = rows[inside], keys[inside]
+        known = (self._keys[rows] == keys) & np.isfinite(self._norms[rows])
+        return keys[known], self._vectors[rows[known]]
+
     def nearest(self, probes: NDArray[np.float32], k: int) -> list[matching.Nearest]:
         """Find the k nearest vectors of each probe, float32 (n, d): keys and distances, nearest first."""
         vectors, norms = self._vectors[: self._count], self._norms[: self._count]

@@ -63,6 +63,15 @@ class Search(Protocol):
         """
         ...
 
+    def vectors(
+        self, connection: sa.Connection, state: State, keys: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return those of these samples, int64 (n,), that are compared, as int64 (m,), and float32 (m, d).
+
+        It is called in a transaction in which `nearest` has been called.
+        """
+        ...
+
     def damaged(self) -> int:
         """Return the number of samples that the last search could not compare."""
         ...

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from recognition.gallery.rows import this_gallery
+from recognition.gallery.database import portions
+from recognition.gallery.rows import this_gallery, unexpired
 from recognition.gallery.search import Neighbours
 from recognition.gallery.tables import (
     DEFAULT_KEY,
@@ -128,6 +129,18 @@ class DatabaseSearch:
             for place, rows in zip(few, more, strict=True):
                 candidates[place] = rows
         return [_exact(rows, probe, k) for rows, probe in zip(candidates, probes, strict=True)]
+
+    def vectors(
+        self, connection: sa.Connection, state: State, keys: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Read them."""
+        query = sa.select(samples.c.key, samples.c.vector).where(samples.c.fingerprint == state.fingerprint)
+        query = unexpired(connection, query, state.expired_by)
+        read: list[Any] = []
+        for some in portions(keys.tolist()):
+            read += connection.execute(query.where(samples.c.key.in_(some)))
+        found = np.array([row.key for row in read], np.int64)
+        return found, np.stack([row.vector for row in read] or [np.empty(0, np.float32)])
 
     def damaged(self) -> int:
         """Return 0: PostgreSQL itself refuses what is no vector, or not of the index's dimension."""

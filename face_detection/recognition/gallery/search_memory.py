@@ -95,6 +95,13 @@ class MemorySearch:
         self._hide_expired(connection, state, index)
         return index.nearest(probes, k)
 
+    def vectors(
+        self, connection: sa.Connection, state: State, keys: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return what lies in memory since the search."""
+        assert self._index is not None
+        return self._index.get(keys)
+
     def damaged(self) -> int:
         """Return the number of samples that are set aside."""
         return len(self._damaged)

@@ -306,7 +306,7 @@ class Gallery(Transactions):
                 neighbours = nearest_people(search, connection, current, probes, k, max_distance)
             else:
                 neighbours = search.nearest(connection, current, probes, k)
-            found = weighing.weighed(connection, current, probes, neighbours, known)
+            found = weighing.weighed(search, connection, current, probes, neighbours, known, k)
             return [
                 [match for place, match in enumerate(some) if place == 0 or match.distance < max_distance]
                 for some in weighing.matches(connection, found)
@@ -338,7 +338,8 @@ class Gallery(Transactions):
                 raise NotCalibrated(weighing.NOBODY_TO_COMPARE_WITH)
             take = max(weighing.LOOKED_AT, MORE_FOR_PEOPLE * k)
             neighbours = search.nearest(connection, current, probes, take)
-            found = weighing.weighed(connection, current, probes, neighbours, known)
+            most = max(weighing.PEOPLE, k)
+            found = weighing.weighed(search, connection, current, probes, neighbours, known, most)
             best = [weighing.likeliest(some, k, per_person=per_person) for some in found]
             return weighing.matches(connection, best)
 

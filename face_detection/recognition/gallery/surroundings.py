@@ -25,6 +25,10 @@ from recognition.names import key_of
 
 FIRST = 16  # neighbours looked at: few people have more samples
 MORE = 8  # times as many, where all of those are of the same person
+# Put together once: that takes as long as to execute it.
+_LOOKED_UP = sa.select(samples.c.key, samples.c.sample_id, samples.c.person).where(
+    samples.c.key.in_(sa.bindparam("keys", expanding=True))
+)
 MOST = 16 * MORE**2  # after which nobody else is near enough to matter
 
 
@@ -194,9 +198,8 @@ def _whose(connection: sa.Connection, new: Sequence[Sample]) -> list[tuple[str |
 
 def look_up(connection: sa.Connection, known: dict[int, Any], keys: set[int]) -> None:
     """Read the `key`, `sample_id` and `person` of those of these samples that are not known yet."""
-    query = sa.select(samples.c.key, samples.c.sample_id, samples.c.person)
     for some in portions(sorted(keys - known.keys())):
-        known.update((row.key, row) for row in connection.execute(query.where(samples.c.key.in_(some))))
+        known.update((row.key, row) for row in connection.execute(_LOOKED_UP, {"keys": some}))
 
 
 def of_people(

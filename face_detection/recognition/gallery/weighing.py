@@ -18,8 +18,9 @@ from recognition import backgrounds
 from recognition.faces import Match
 from recognition.gallery import persons, rows
 from recognition.gallery.atrest import dimension_of
+from recognition.gallery.database import portions
 from recognition.gallery.portable import LARGEST
-from recognition.gallery.search import Neighbours
+from recognition.gallery.search import Neighbours, Search
 from recognition.gallery.surroundings import look_up, of_people
 from recognition.gallery.tables import State, samples
 from recognition.gallery.tables import persons as people
@@ -28,12 +29,16 @@ from recognition.matching.decision import Calibration, calibrated, false_matches
 
 # Samples nearest to a face, whose people are weighed. In 10,688 searches of benchmarks/identification.py the
 # nearest sample of whoever scored best was behind 16 others at most.
-LOOKED_AT = 64
+LOOKED_AT = 48
+PEOPLE = 16  # of them, the nearest ones, of whom the likeliest one was the thirteenth at most
 # Of a gallery, from whom it is told what scores mean. Twice as many move no wish by a tenth, and take 0.2 s.
 MOST_PEOPLE = 600
 MOST_SAMPLES = 10 * MOST_PEOPLE
 PART_OF_TIME = 0.01  # that may go into telling it anew, while the gallery changes
 SAVED_S = 10.0  # of earlier time, at most: a gallery of five people takes 5 ms after each change
+_OF_PEOPLE = sa.select(samples.c.key, samples.c.person).where(
+    samples.c.person.in_(sa.bindparam("people", expanding=True))
+)
 NOBODY_TO_COMPARE_WITH = (
     "There is no background for this model, and this gallery has too few people to serve as one: "
     f"{LEAST_PEOPLE} are needed. Send min_distance instead."
@@ -79,35 +84,59 @@ def calibrate(connection: sa.Connection, state: State, fingerprint: str) -> Kept
 
 
 def weighed(
+    search: Search,
     connection: sa.Connection,
     state: State,
     probes: NDArray[np.float32],
     neighbours: Sequence[Neighbours],
     known: Calibration | None,
+    most: int,
 ) -> list[list[Weighed]]:
     """Weigh the people whose samples are the nearest ones of probes, float32 (n, d); the order stays.
 
     known: what scores mean here; None: that cannot be told.
+    most: so many people of each probe, the nearest, are weighed.
     """
     owners: dict[int, Any] = {}
-    look_up(connection, owners, {int(key) for keys, _ in neighbours for key in keys})
-    people_near = {row.person for row in owners.values()} if known is not None else set()
-    vectors = _vectors(connection, state, people_near, probes.shape[1])
-    each: list[list[Weighed]] = []
-    for probe, (keys, distances) in zip(probes, neighbours, strict=True):
-        whose = [owners[key].person for key in keys.tolist()]
-        theirs = [person for person in dict.fromkeys(whose) if person in vectors]
-        rates: dict[int, float] = {}
-        if known is not None and theirs:
-            shares = false_matches(known, probe, [vectors[person] for person in theirs])
-            rates = dict(zip(theirs, shares.tolist(), strict=True))
-        each.append(
-            [
-                Weighed(key, person, distance, rates.get(person))
-                for key, person, distance in zip(keys.tolist(), whose, distances.tolist(), strict=True)
-            ]
-        )
-    return each
+    look_up(connection, owners, {key for keys, _ in neighbours for key in keys.tolist()})
+    whose = [[owners[key].person for key in keys.tolist()] for keys, _ in neighbours]
+    near = {person for some in whose for person in list(dict.fromkeys(some))[:most]}
+    rates = _rates(search, connection, state, probes, near, known)
+    return [
+        [
+            Weighed(key, person, distance, rates.get((place, person)))
+            for key, person, distance in zip(keys.tolist(), some, distances.tolist(), strict=True)
+        ]
+        for place, (some, (keys, distances)) in enumerate(zip(whose, neighbours, strict=True))
+    ]
+
+
+def _rates(
+    search: Search,
+    connection: sa.Connection,
+    state: State,
+    probes: NDArray[np.float32],
+    near: Collection[int],
+    known: Calibration | None,
+) -> dict[tuple[int, int], float]:
+    """Tell the rates of people for each probe, by the places of the probes and the people's keys."""
+    if known is None or not near:
+        return {}
+    theirs = {
+        row.key: row.person
+        for some in portions(sorted(near))
+        for row in connection.execute(_OF_PEOPLE, {"people": some})
+    }
+    keys, vectors = search.vectors(connection, state, np.array(sorted(theirs), np.int64))
+    if not len(keys):
+        return {}
+    weighed_people, owners = np.unique([theirs[key] for key in keys.tolist()], return_inverse=True)
+    found = false_matches(known, probes, vectors, owners).tolist()
+    return {
+        (place, person): rate
+        for place, row in enumerate(found)
+        for person, rate in zip(weighed_people.tolist(), row, strict=True)
+    }
 
 
 def likeliest(found: Sequence[Weighed], k: int, *, per_person: bool) -> list[Weighed]:

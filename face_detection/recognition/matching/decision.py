@@ -58,20 +58,23 @@ def calibrated(
 
 
 def false_matches(
-    known: Calibration, probe: NDArray[np.floating], theirs: Sequence[NDArray[np.floating]]
+    known: Calibration,
+    probes: NDArray[np.floating],
+    vectors: NDArray[np.floating],
+    owners: NDArray[np.intp],
 ) -> Doubles:
-    """Tell which share of strangers would come as near to somebody here as a probe comes to people.
+    """Tell which share of strangers would come as near to somebody here as probes come to people.
 
     Args:
         known: what scores mean here.
-        probe: (d,).
-        theirs: of each of m people all vectors, (n, d), n > 0; m > 0.
+        probes: (n, d).
+        vectors: of all samples of m people, (s, d); owners: whose each is, int (s,), as in `templates`.
 
     Returns:
-        float64 (m,), in [0, 1].
+        float64 (n, m), in [0, 1].
     """
-    templates = np.stack([people.template(vectors) for vectors in theirs])
-    scores = people.scores(directions(probe)[None], templates, known.background.centres)[0]
+    theirs = people.templates(vectors, owners)
+    scores = people.scores(directions(probes), theirs, known.background.centres)
     return calibration.false_match(known.tails, np.round(scores, DIGITS), known.people)
 
 

@@ -35,10 +35,25 @@ def template(vectors: NDArray[np.floating]) -> Doubles:
     return directions(directions(vectors).mean(axis=0))
 
 
+def templates(vectors: NDArray[np.floating], owners: NDArray[np.intp]) -> Doubles:
+    """Return the templates of several people.
+
+    vectors: (n, d); owners: whose each is, int (n,), where each of 0 to m - 1 has one or more.
+
+    Returns:
+        float64 (m, d), of length 1.
+    """
+    sums = np.zeros((owners.max(initial=-1) + 1, vectors.shape[1]))
+    np.add.at(sums, owners, directions(vectors))
+    return directions(sums)
+
+
 def typicality(towards: Doubles, background: NDArray[np.floating]) -> Doubles:
     """Tell how much directions, float64 (n, d), resemble a background, (c, d): float64 (n,), in [-1, 1]."""
     cosines = towards @ background.T.astype(np.float64)
-    nearest: Doubles = np.sort(cosines, axis=1)[:, -NEIGHBOURS:].mean(axis=1)
+    if cosines.shape[1] > NEIGHBOURS:
+        cosines = np.partition(cosines, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:]
+    nearest: Doubles = cosines.mean(axis=1)
     return nearest
 
 
