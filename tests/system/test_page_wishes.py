@@ -157,7 +157,7 @@ def test_what_a_wish_costs(visit: Visit, two: Pair) -> None:
         )
         expect(page.locator("#wish-cost")).to_contain_text(f"{step['distance']:.2f}")
         expect(slider).to_have_attribute("aria-valuetext", one_in(step["max_false_match"]))
-    expect(page.locator("#strangers-rule")).to_contain_text("Children are taken for each other")
+    expect(page.locator("#strangers-rule")).to_contain_text("Children cannot be told apart")
 
 
 def test_a_wish_that_cannot_be_had_is_told_with_what_can(visit: Visit, two: Pair) -> None:

@@ -30,6 +30,7 @@ from serving.version import VERSION
 
 MODEL = Model("a model", 4, 8, 1.0, (0.0, 2.0), "fingerprint")
 MARKS = np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32)
+UNKNOWN = {"max_false_match": None, "people": None, "wishes": [], "least": None}  # nobody to compare with
 
 
 @dataclass
@@ -102,6 +103,7 @@ def test_ready_whatever_the_limit_of_pictures_is(gallery: Gallery) -> None:
             "threshold": 1.0,
             "distance_range": [0.0, 2.0],
             "gallery": {"samples": 0, "damaged": 0},
+            "decisions": UNKNOWN,
             "authentication": False,
             "warnings": [],
         },
@@ -157,6 +159,7 @@ def test_ready_follows_the_embedding_services_model(gallery: Gallery) -> None:
         "threshold": 1.0,
         "distance_range": [0.0, 2.0],
         "gallery": {"samples": 1, "damaged": 0},
+        "decisions": UNKNOWN,
         "authentication": False,
         "warnings": [],
     }
