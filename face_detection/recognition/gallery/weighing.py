@@ -29,7 +29,7 @@ from recognition.matching.decision import Calibration, calibrated, false_matches
 
 # Samples nearest to a face, whose people are weighed. In 10,688 searches of benchmarks/identification.py the
 # nearest sample of whoever scored best was behind 16 others at most.
-LOOKED_AT = 48
+LOOKED_AT = 32
 PEOPLE = 16  # of them, the nearest ones, of whom the likeliest one was the thirteenth at most
 # Of a gallery, from whom it is told what scores mean. Twice as many move no wish by a tenth, and take 0.2 s.
 MOST_PEOPLE = 600
