@@ -206,8 +206,8 @@ def table(report: dict[str, Any]) -> str:
             lines.append(f"- nearest sample, {what}: FPIR {fpir:.1%}, recognised {hits:.3f}")
         lines.append("")
     lines += [
-        "The person who scores best was behind this many samples at most: "
-        f"{report['behind']['most']} of {report['behind']['searches']} searches.",
+        "In {searches} searches, whoever scored best was behind {samples} samples and {people} people at "
+        "most.".format(**report["behind"]),
         "",
         "| strangers' faces | of each enrolled | people | searches | "
         + " | ".join(f"wished {wish:.1%}" for wish in WISHES)
@@ -275,7 +275,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     behind = [rates.ranks(part.people, part.other, each) for part in parts for each in options.enrol]
     report: dict[str, Any] = {
         "identification": {str(each): measured(parts, each) for each in options.enrol},
-        "behind": {"most": int(max(some.max() for some in behind)), "searches": sum(map(len, behind))},
+        "behind": {
+            "samples": int(max(some.max() for some, _ in behind)),
+            "people": int(max(some.max() for _, some in behind)),
+            "searches": sum(len(some) for some, _ in behind),
+        },
         "wishes": [
             wishes(parts, each, size, kind)
             for kind in (None, *poor)

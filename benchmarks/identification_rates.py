@@ -148,17 +148,18 @@ def at_threshold(trials: Sequence[Trial], least: float) -> tuple[float, float]:
     return float(strangers.mean()), float(hits.mean())
 
 
-def ranks(vectors: Sequence[Doubles], background: Background, samples_each: int) -> Integers:
-    """Tell how many other samples are nearer than the nearest one of the person who scores best.
+def ranks(vectors: Sequence[Doubles], background: Background, samples_each: int) -> tuple[Integers, Integers]:
+    """Tell how many samples, and how many people, are nearer than the person who scores best.
 
-    Everybody is enrolled who has so many pictures; the rest of all pictures are the probes. int64 (p,).
+    Everybody is enrolled who has so many pictures; the rest of all pictures are the probes. int64 (p,) each.
     """
     samples = np.stack([some[:samples_each] for some in vectors if len(some) >= samples_each])
     probes = np.concatenate([some[samples_each if len(some) >= samples_each else 0 :] for some in vectors])
     best = product(probes, samples, background).argmax(axis=1)
     cosines = _cosines(probes, samples)
     own = cosines[np.arange(len(probes)), best].max(axis=1)
-    return (cosines > own[:, None, None]).sum(axis=(1, 2))
+    nearer = cosines > own[:, None, None]
+    return nearer.sum(axis=(1, 2)), nearer.any(axis=2).sum(axis=1)
 
 
 def interval(trials: Sequence[Trial], fpir: float, seed: int = 1) -> tuple[float, float]:

@@ -81,7 +81,8 @@ def test_the_share_of_strangers_who_are_named_has_an_interval() -> None:
 
 
 def test_the_likeliest_person_is_near(backgrounds: tuple[Background, Background]) -> None:
-    ranks = rates.ranks(made_up(40, 6), backgrounds[0], 2)
-    assert len(ranks) == 80
-    assert np.median(ranks) == 0
-    assert ranks.max() < 20
+    samples, people = rates.ranks(made_up(40, 6), backgrounds[0], 2)
+    assert len(samples) == len(people) == 80
+    assert np.median(samples) == 0
+    assert (people <= samples).all()
+    assert people.max() < 10

@@ -27,12 +27,11 @@ from recognition.gallery.tables import persons as people
 from recognition.matching.background import LEAST_PEOPLE
 from recognition.matching.decision import Calibration, calibrated, false_matches
 
-# Samples nearest to a face, whose people are weighed. In 10,688 searches of benchmarks/identification.py the
-# nearest sample of whoever scored best was behind 16 others at most.
+# Samples nearest to a face, and how many of their people are weighed, the nearest ones. In 10,688 searches of
+# benchmarks/identification.py, whoever scored best was behind 16 others' samples, and 12 other people, at most.
 LOOKED_AT = 32
-PEOPLE = 16  # of them, the nearest ones, of whom the likeliest one was the thirteenth at most
-# Of a gallery, from whom it is told what scores mean. Twice as many move no wish by a tenth, and take 0.2 s.
-MOST_PEOPLE = 600
+PEOPLE = 16
+MOST_PEOPLE = 600  # of a gallery, from whom it is told what scores mean, in 0.1 to 0.2 s
 MOST_SAMPLES = 10 * MOST_PEOPLE
 PART_OF_TIME = 0.01  # that may go into telling it anew, while the gallery changes
 SAVED_S = 10.0  # of earlier time, at most: a gallery of five people takes 5 ms after each change
