@@ -28,7 +28,7 @@ from recognition.matching.background import LEAST_PEOPLE
 from recognition.matching.decision import Calibration, calibrated, false_matches
 
 # Samples nearest to a face, and how many of their people are weighed, the nearest ones. In 10,688 searches of
-# benchmarks/identification.py, whoever scored best was behind 16 others' samples, and 12 other people, at most.
+# benchmarks/identification.py whoever scored best was behind 16 others' samples, and 12 people, at most.
 LOOKED_AT = 32
 PEOPLE = 16
 MOST_PEOPLE = 600  # of a gallery, from whom it is told what scores mean, in 0.1 to 0.2 s
