@@ -87,10 +87,10 @@ def chosen(boxes: Sequence[Box], shape: tuple[int, ...], rule: FaceRule) -> int:
     )
 
 
-def load_ours(models_dir: Path, rule: FaceRule, threads: int) -> System:
+def load_ours(models_dir: Path, rule: FaceRule, threads: int, model: str = "Facenet") -> System:
     """Load the product's own pipeline, as its services put it together. Raises OSError without models."""
     detect = load_mtcnn(models_dir, threads=threads)
-    network = load("Facenet", models_dir, threads=threads)
+    network = load(model, models_dir, threads=threads)
 
     def represent(picture: NDArray[np.uint8]) -> Vector | None:
         faces = detect(picture)
@@ -106,7 +106,7 @@ def load_ours(models_dir: Path, rule: FaceRule, threads: int) -> System:
         represent=represent,
         thresholds={"euclidean": network.model.threshold},
         about={
-            "pipeline": f"load_mtcnn, the {rule} face, crop_faces, load(Facenet).embed",
+            "pipeline": f"load_mtcnn, the {rule} face, crop_faces, load({model}).embed",
             "face": rule,
             "fingerprint": f"{network.model.fingerprint}-{crops.VERSION}",
             "models_sha256": sha256(path.read_bytes() for path in sorted(models_dir.glob("*.onnx"))),

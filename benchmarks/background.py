@@ -3,7 +3,8 @@
     python benchmarks/background.py --images lfw --out face_detection/recognition/backgrounds/Facenet.npz
 
 `--images` is laid out as Labeled Faces in the Wild (LFW), Name/Name_0001.jpg; people whom the service knows
-should not be among them. At least 300 are needed; a thousand are better.
+should not be among them. At least 300 are needed; a thousand are better. The service finds any file of its
+folder by the fingerprint of the model.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, required=True, help="folder with Name/Name_0001.jpg")
     parser.add_argument("--out", type=Path, required=True, help="file, NAME.npz")
+    parser.add_argument("--model", default="Facenet", help="as EMBEDDING_MODEL has it, and prepared")
     parser.add_argument("--about", default="", help="what the pictures are, and whose")
     parser.add_argument("--cache", type=Path, help="folder in which vectors are kept")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(argv)
-    system = accuracy.load_ours(options.models_dir, "central", options.threads)
+    system = accuracy.load_ours(options.models_dir, "central", options.threads, options.model)
     people = identification.people_of(options.images, options.cache, system)
     if len(people) < LEAST_PEOPLE:
         sys.exit(f"{len(people)} people are too few: {LEAST_PEOPLE} are needed.")
