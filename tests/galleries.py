@@ -208,7 +208,7 @@ def database_url(
     if backend == "sqlite":
         file = folder / "new folder" / "gallery.sqlite3"
         if tables:
-            file.parent.mkdir()
+            file.parent.mkdir(parents=True)
             shutil.copy(empty, file)
         yield f"sqlite:///{file}"
     else:

@@ -30,7 +30,7 @@ TIMEOUT_S = 60
 KEY, ANOTHER = (base64.b64encode(bytes(range(start, start + 32))).decode() for start in (0, 1))
 REFUSED = "face_detection cannot start: DATABASE_URL"
 COULD_NOT_START = "a worker could not start; the next try is in"
-PAUSE_S = 0.05
+PAUSE_S = 0.2
 BROKEN = (0, "the connection broke")  # as when its worker is killed
 FINE = (200, "")
 UNAVAILABLE = (503, "gallery_unavailable")
@@ -193,6 +193,7 @@ def check(clients: Clients, ids: set[str]) -> None:
     assert ids <= {sample_id for sample_id, told in clients.enrolled.items() if told in (FINE, BROKEN)}
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_a_newer_version_changes_the_tables_under_an_older_one(
     url: str, tmp_path: Path, models_dir: Path, session_pair: Pair, photograph: bytes
 ) -> None:
@@ -223,6 +224,7 @@ def test_a_newer_version_changes_the_tables_under_an_older_one(
     check(clients, stored(url))
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # which encrypts the vectors, too
 def test_a_key_that_is_lost_or_changed_under_load_costs_nothing(
     url: str, tmp_path: Path, models_dir: Path, session_pair: Pair, photograph: bytes
 ) -> None:

@@ -7,7 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,9 +146,25 @@ def test_a_full_disk_is_found(tmp_path: Path) -> None:
     assert "free some space" in check.advice
 
 
+@contextmanager
+def another_program() -> Iterator[str]:
+    """One that answers at the loopback of IPv6; gives its port."""
+
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6
+
+    with Server(("::1", 0), BaseHTTPRequestHandler) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield str(server.server_port)
+        finally:
+            server.shutdown()
+            serving.join()
+
+
 def test_a_port_of_another_program_is_found_at_the_services_own_address(environment: dict[str, str]) -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
-        port = str(other.getsockname()[1])
+    with another_program() as port:
         status, checks = ran(environment | {"FACE_DETECTION_HOST": "::1", "FACE_DETECTION_PORT": port})
         assert (status, checks["face_detection"]["ok"]) == (1, False)
         assert f"http://[::1]:{port}" in checks["face_detection"]["detail"]

@@ -54,6 +54,9 @@ class Gallery(Transactions):
         self.remove_expired()
         with self.searching() as (search, connection, current):
             search.load(connection, current)
+        if (kept := self._calibrations.get(self.name)) is not None:
+            with self.reading() as (connection, current):
+                self._calibrated(connection, current, kept.fingerprint, waiting=False)
         empty_log(self.engine)
 
     def refresh(self) -> None:
@@ -298,8 +301,8 @@ class Gallery(Transactions):
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        known = self.calibration(fingerprint)
         with self.searching() as (search, connection, current):
+            known = self._calibrated(connection, current, fingerprint)
             if self._is_empty(connection, current, fingerprint):
                 return [[] for _ in probes]
             if per_person and k > 1:
@@ -330,8 +333,8 @@ class Gallery(Transactions):
             NotCalibrated: there is nobody to compare with.
             GalleryModelMismatch, GalleryUnavailable: as `nearest` does.
         """
-        known = self.calibration(fingerprint)
         with self.searching() as (search, connection, current):
+            known = self._calibrated(connection, current, fingerprint)
             if self._is_empty(connection, current, fingerprint):
                 return [[] for _ in probes]
             if known is None:
@@ -344,7 +347,7 @@ class Gallery(Transactions):
             return weighing.matches(connection, best)
 
     def calibration(self, fingerprint: str) -> Calibration | None:
-        """Tell what scores mean in this gallery, as it is now or was some moments ago.
+        """Tell what scores mean in this gallery, as its last search knew it, or as it is now.
 
         None: there is no background for the model of this fingerprint, and the gallery has too few people to
         be one.
@@ -352,15 +355,25 @@ class Gallery(Transactions):
         Raises:
             NotFound, GalleryUnavailable.
         """
-        began_s = self._clock.steady_s()
         kept = self._calibrations.get(self.name)
-        if kept is None or kept.fingerprint != fingerprint or kept.due_s <= began_s:
-            due_s = max(kept.due_s if kept else 0.0, began_s - weighing.SAVED_S)
-            with self.reading() as (connection, current):
-                if kept is None or (kept.fingerprint, kept.revision) != (fingerprint, current.revision):
-                    kept = weighing.calibrate(connection, current, fingerprint)
-            due_s += (self._clock.steady_s() - began_s) / weighing.PART_OF_TIME
-            self._calibrations[self.name] = replace(kept, due_s=due_s)
+        if kept is not None and kept.fingerprint == fingerprint:
+            return kept.calibration
+        with self.reading() as (connection, current):
+            return self._calibrated(connection, current, fingerprint)
+
+    def _calibrated(
+        self, connection: sa.Connection, current: State, fingerprint: str, *, waiting: bool = True
+    ) -> Calibration | None:
+        """Tell what scores mean now; where that takes long, and somebody waits, what they meant before."""
+        kept = self._calibrations.get(self.name)
+        if (
+            kept is None
+            or kept.fingerprint != fingerprint
+            or (kept.revision != current.revision and (kept.took_s < weighing.QUICK_S or not waiting))
+        ):
+            began_s = self._clock.steady_s()
+            kept = weighing.calibrate(connection, current, fingerprint)
+            self._calibrations[self.name] = replace(kept, took_s=self._clock.steady_s() - began_s)
         return kept.calibration
 
     def around(

@@ -33,8 +33,7 @@ LOOKED_AT = 32
 PEOPLE = 16
 MOST_PEOPLE = 600  # of a gallery, from whom it is told what scores mean, in 0.1 to 0.2 s
 MOST_SAMPLES = 10 * MOST_PEOPLE
-PART_OF_TIME = 0.01  # that may go into telling it anew, while the gallery changes
-SAVED_S = 10.0  # of earlier time, at most: a gallery of five people takes 5 ms after each change
+QUICK_S = 0.02  # a search does that itself once the gallery has changed; what takes longer, the upkeep
 _OF_PEOPLE = sa.select(samples.c.key, samples.c.person).where(
     samples.c.person.in_(sa.bindparam("people", expanding=True))
 )
@@ -48,13 +47,13 @@ NOBODY_TO_COMPARE_WITH = (
 class Kept:
     """What scores mean in a state of a gallery; None: it cannot be told.
 
-    due_s: from when on it is looked whether the gallery has changed, by a clock that only goes forward.
+    took_s: how long it took to tell.
     """
 
     calibration: Calibration | None
     fingerprint: str
     revision: int
-    due_s: float = 0.0
+    took_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
