@@ -18,7 +18,7 @@ from fakes import FACE, ok, refused, shipped_background
 from galleries import NOW, FakeClock, a_sample
 from recognition.app import create_app
 from recognition.config import SettingsError, read
-from recognition.gallery import Gallery, open_gallery
+from recognition.gallery import Gallery, open_gallery, weighing
 from serving.model import Model
 from serving.remarks import Picture
 
@@ -219,36 +219,18 @@ def test_what_was_stored_and_removed_counts_in_the_next_answer(door: Door) -> No
     assert door.seen(ann[0], max_false_match=0.01)["name"] == ""
 
 
-class BusyClock(FakeClock):
-    """Goes on by itself whenever it is looked at."""
-
-    step_s = 0.0
-
-    def steady_s(self) -> float:
-        self.now += timedelta(seconds=self.step_s)
-        return super().steady_s()
-
-
-@pytest.mark.parametrize(("takes_s", "seen"), [(0.005, [1, 2, 3, 4, 5, 6]), (1.0, [1, 1, 1, 1, 1, 6])])
-def test_the_estimate_follows_each_change_unless_that_takes_long(
-    url: str, takes_s: float, seen: list[int]
+def test_the_estimate_follows_each_change_in_small_galleries_and_the_upkeep_in_large_ones(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What takes long waits for the upkeep."""
-    clock = BusyClock()
-    with closing(open_gallery(url, lock_timeout_s=5, clock=clock)) as gallery:
-        door = Door(gallery)
-        clock.now += timedelta(hours=1)
-        clock.step_s = takes_s
-        known = []
-        for number, vectors in enumerate(made_up(6, 2)):
-            door.enrol(f"p{number}", vectors)
-            if number == 5:
-                gallery.load()
-            door.seen(vectors[0], min_distance=9)
-            calibration = gallery.calibration(door.fingerprint)
-            assert calibration is not None
-            known.append(calibration.people)
-    assert known == seen
+    monkeypatch.setattr(weighing, "QUICK", 3)
+    door, known = Door(gallery), []
+    for number, vectors in enumerate(made_up(6, 2)):
+        door.enrol(f"p{number}", vectors)
+        if number == 5:
+            gallery.load()
+        door.seen(vectors[0], min_distance=9)
+        known.append(ok(door.client.get("/ready"))["decisions"]["people"])
+    assert known == [1, 2, 3, 4, 4, 6]
 
 
 def test_what_has_expired_is_not_weighed(door: Door, clock: FakeClock) -> None:

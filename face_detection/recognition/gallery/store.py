@@ -10,7 +10,6 @@ import json
 import logging
 import math
 from collections.abc import Callable, Collection, Container, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -369,11 +368,10 @@ class Gallery(Transactions):
         if (
             kept is None
             or kept.fingerprint != fingerprint
-            or (kept.revision != current.revision and (kept.took_s < weighing.QUICK_S or not waiting))
+            or (kept.revision != current.revision and (kept.is_quick() or not waiting))
         ):
-            began_s = self._clock.steady_s()
             kept = weighing.calibrate(connection, current, fingerprint)
-            self._calibrations[self.name] = replace(kept, took_s=self._clock.steady_s() - began_s)
+            self._calibrations[self.name] = kept
         return kept.calibration
 
     def around(

@@ -33,7 +33,8 @@ LOOKED_AT = 32
 PEOPLE = 16
 MOST_PEOPLE = 600  # of a gallery, from whom it is told what scores mean, in 0.1 to 0.2 s
 MOST_SAMPLES = 10 * MOST_PEOPLE
-QUICK_S = 0.02  # a search does that itself once the gallery has changed; what takes longer, the upkeep
+# People of whom it is told in some 10 ms, by the first search after a change; of more, the upkeep does it.
+QUICK = 100
 _OF_PEOPLE = sa.select(samples.c.key, samples.c.person).where(
     samples.c.person.in_(sa.bindparam("people", expanding=True))
 )
@@ -47,13 +48,17 @@ NOBODY_TO_COMPARE_WITH = (
 class Kept:
     """What scores mean in a state of a gallery; None: it cannot be told.
 
-    took_s: how long it took to tell.
+    people: in the gallery then.
     """
 
     calibration: Calibration | None
     fingerprint: str
     revision: int
-    took_s: float = 0.0
+    people: int
+
+    def is_quick(self) -> bool:
+        """Whether a search may tell it anew."""
+        return self.people <= QUICK or self.calibration is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def calibrate(connection: sa.Connection, state: State, fingerprint: str) -> Kept
     if state.fingerprint == fingerprint and (dimension := dimension_of(connection)) is not None:
         vectors = _vectors(connection, state, _some(connection), dimension)
     known = calibrated(backgrounds.shipped(fingerprint), list(vectors.values()), number)
-    return Kept(known, fingerprint, state.revision)
+    return Kept(known, fingerprint, state.revision, number)
 
 
 def weighed(
