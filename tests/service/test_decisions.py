@@ -134,6 +134,15 @@ def test_all_samples_of_a_person_count_together(gallery: Gallery) -> None:
     assert (face["name"], face["distance"] > 0) == ("Ben", True)
 
 
+def test_of_very_many_samples_the_newest_count(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door(gallery)
+    ann, ben = (vectors[0] for vectors in made_up(2, 5, samples=1))
+    door.enrol("Ann", np.stack([ben, ben, ann, ann]))
+    before = door.seen(ann, max_false_match=0.5)["false_match"]
+    monkeypatch.setattr(weighing, "MOST_EACH", 2)
+    assert door.seen(ann, max_false_match=0.5)["false_match"] < before
+
+
 def test_min_distance_decides_as_before_and_tells_the_error_too(door: Door) -> None:
     probe = made_up(50, 2, samples=3)[7][2]
     near = door.seen(probe, min_distance=9, top_k=3)

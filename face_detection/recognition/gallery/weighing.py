@@ -35,8 +35,20 @@ MOST_PEOPLE = 600  # of a gallery, from whom it is told what scores mean, in 0.1
 MOST_SAMPLES = 10 * MOST_PEOPLE
 # People of whom it is told in some 10 ms, by the first search after a change; of more, the upkeep does it.
 QUICK = 100
-_OF_PEOPLE = sa.select(samples.c.key, samples.c.person).where(
-    samples.c.person.in_(sa.bindparam("people", expanding=True))
+MOST_EACH = 100  # samples of one person, the newest, that are weighed: more hardly move a mean, and take time
+_BY_PERSON = (
+    sa.select(
+        samples.c.key,
+        samples.c.person,
+        sa.func.row_number()
+        .over(partition_by=samples.c.person, order_by=samples.c.key.desc())
+        .label("place"),
+    )
+    .where(samples.c.person.in_(sa.bindparam("people", expanding=True)))
+    .subquery()
+)
+_OF_PEOPLE = sa.select(_BY_PERSON.c.key, _BY_PERSON.c.person).where(
+    _BY_PERSON.c.place <= sa.bindparam("most", type_=sa.Integer)
 )
 NOBODY_TO_COMPARE_WITH = (
     "There is no background for this model, and this gallery has too few people to serve as one: "
@@ -128,7 +140,7 @@ def _rates(
     theirs = {
         row.key: row.person
         for some in portions(sorted(near))
-        for row in connection.execute(_OF_PEOPLE, {"people": some})
+        for row in connection.execute(_OF_PEOPLE, {"people": some, "most": MOST_EACH})
     }
     keys, vectors = search.vectors(connection, state, np.array(sorted(theirs), np.int64))
     if not len(keys):
