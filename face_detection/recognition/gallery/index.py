@@ -57,10 +57,7 @@ class VectorIndex:
 
     def remove(self, keys: NDArray[np.int64]) -> None:
         """Take out vectors: int64 (n,). Unknown keys are ignored."""
-        rows = np.searchsorted(self._keys[: self._count], keys)
-        inside = rows < self._count
-        rows, keys = rows[inside], keys[inside]
-        rows = rows[(self._keys[rows] == keys) & np.isfinite(self._norms[rows])]
+        rows = self._rows_of(keys)
         self._norms[rows] = np.inf
         self._vectors[rows] = 0  # a deleted face is not kept in memory either
         self._dead += len(rows)
@@ -69,11 +66,8 @@ class VectorIndex:
 
     def get(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return those of these keys, int64 (n,), that have vectors: int64 (m,), and float32 (m, d)."""
-        rows = np.searchsorted(self._keys[: self._count], keys)
-        inside = rows < self._count
-        rows, keys = rows[inside], keys[inside]
-        known = (self._keys[rows] == keys) & np.isfinite(self._norms[rows])
-        return keys[known], self._vectors[rows[known]]
+        rows = self._rows_of(keys)
+        return self._keys[rows], self._vectors[rows]
 
     def nearest(self, probes: NDArray[np.float32], k: int) -> list[matching.Nearest]:
         """Find the k nearest vectors of each probe, float32 (n, d): keys and distances, nearest first."""
@@ -82,6 +76,14 @@ class VectorIndex:
             (self._keys[rows], distances)
             for rows, distances in matching.nearest(probes, vectors, norms, k, THREADS)
         ]
+
+    def _rows_of(self, keys: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Find the rows of those of these keys that have vectors."""
+        rows = np.searchsorted(self._keys[: self._count], keys)
+        inside = rows < self._count
+        rows, keys = rows[inside], keys[inside]
+        found: NDArray[np.intp] = rows[(self._keys[rows] == keys) & np.isfinite(self._norms[rows])]
+        return found
 
     def _append(
         self, keys: NDArray[np.int64], vectors: NDArray[np.float32], norms: NDArray[np.float32]

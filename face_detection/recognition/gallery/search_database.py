@@ -46,6 +46,11 @@ CREATE_INDEX = (
 # or a search is planned, in any gallery.
 INDEXED_FROM = 2000
 GALLERY: sa.BindParameter[int] = sa.bindparam("gallery", type_=Key)
+# Put together once: that takes as long as to execute it.
+_VECTORS = sa.select(samples.c.key, samples.c.vector).where(
+    samples.c.key.in_(sa.bindparam("keys", expanding=True)),
+    samples.c.fingerprint == sa.bindparam("fingerprint", type_=sa.Text),
+)
 SPARE = 8  # candidates beyond k: their float32 order may differ from the exact one
 
 
@@ -134,11 +139,10 @@ class DatabaseSearch:
         self, connection: sa.Connection, state: State, keys: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Read them."""
-        query = sa.select(samples.c.key, samples.c.vector).where(samples.c.fingerprint == state.fingerprint)
-        query = unexpired(connection, query, state.expired_by)
+        query = unexpired(connection, _VECTORS, state.expired_by)
         read: list[Any] = []
         for some in portions(keys.tolist()):
-            read += connection.execute(query.where(samples.c.key.in_(some)))
+            read += connection.execute(query, {"keys": some, "fingerprint": state.fingerprint})
         found = np.array([row.key for row in read], np.int64)
         return found, np.stack([row.vector for row in read] or [np.empty(0, np.float32)])
 

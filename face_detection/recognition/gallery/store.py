@@ -399,8 +399,7 @@ class Gallery(Transactions):
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         with self.searching() as (search, connection, current):
-            if current.fingerprint != fingerprint and rows.any_sample(connection, current.expired_by):
-                raise _mismatch()
+            self._is_empty(connection, current, fingerprint)
             nearest = partial(search.nearest, connection, current._replace(fingerprint=fingerprint))
             return surroundings.around(
                 nearest, connection, current, new, vectors, without, reach=reach, double=double

@@ -25,11 +25,12 @@ from recognition.names import key_of
 
 FIRST = 16  # neighbours looked at: few people have more samples
 MORE = 8  # times as many, where all of those are of the same person
+MOST = 16 * MORE**2  # after which nobody else is near enough to matter
+
 # Put together once: that takes as long as to execute it.
 _LOOKED_UP = sa.select(samples.c.key, samples.c.sample_id, samples.c.person).where(
     samples.c.key.in_(sa.bindparam("keys", expanding=True))
 )
-MOST = 16 * MORE**2  # after which nobody else is near enough to matter
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,14 +75,15 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """A sample that a face may match: its key, that of its person, its distance, and the person's rate.
+    """A sample that a face may match: its key, its distance, the key of its person, and the person's rate.
 
+    person: None where no rate can be told.
     false_match: which share of strangers would come as near to somebody here; None: that cannot be told.
     """
 
     key: int
-    person: int
     distance: float
+    person: int | None
     false_match: float | None
 
 
@@ -112,6 +113,11 @@ def weighed(
     known: what scores mean here; None: that cannot be told.
     most: so many people of each probe, the nearest, are weighed.
     """
+    if known is None:
+        return [
+            [Weighed(*each, None, None) for each in zip(keys.tolist(), distances.tolist(), strict=True)]
+            for keys, distances in neighbours
+        ]
     owners: dict[int, Any] = {}
     look_up(connection, owners, {key for keys, _ in neighbours for key in keys.tolist()})
     whose = [[owners[key].person for key in keys.tolist()] for keys, _ in neighbours]
@@ -119,7 +125,7 @@ def weighed(
     rates = _rates(search, connection, state, probes, near, known)
     return [
         [
-            Weighed(key, person, distance, rates.get((place, person)))
+            Weighed(key, distance, person, rates.get((place, person)))
             for key, person, distance in zip(keys.tolist(), some, distances.tolist(), strict=True)
         ]
         for place, (some, (keys, distances)) in enumerate(zip(whose, neighbours, strict=True))
@@ -132,11 +138,9 @@ def _rates(
     state: State,
     probes: NDArray[np.float32],
     near: Collection[int],
-    known: Calibration | None,
+    known: Calibration,
 ) -> dict[tuple[int, int], float]:
     """Tell the rates of people for each probe, by the places of the probes and the people's keys."""
-    if known is None or not near:
-        return {}
     theirs = {
         row.key: row.person
         for some in portions(sorted(near))
@@ -161,7 +165,7 @@ def likeliest(found: Sequence[Weighed], k: int, *, per_person: bool) -> list[Wei
     """
     order = sorted(found, key=lambda each: (_rate(each), each.distance, each.key))
     if per_person:
-        firsts: dict[int, Weighed] = {}
+        firsts: dict[int | None, Weighed] = {}
         for each in order:
             firsts.setdefault(each.person, each)
         order = list(firsts.values())

@@ -16,7 +16,7 @@ from recognition.matching.people import Doubles, directions
 LEAST_PEOPLE = 300
 CENTRES_FROM = 0.6  # share of the people; scores beside centres of the same people would be too low
 PEOPLE_PER_CENTRE = 3
-MOST_CENTRES = 300  # more do not tell more: benchmarks/identification.py --centres
+MOST_CENTRES = 300  # LFW's 1,711 people make 258
 LEAST_MEMBERS = 2  # of a centre, so that it is nobody's face
 ROUNDS = 30  # of Lloyd's algorithm
 
@@ -46,7 +46,7 @@ def fit(samples: Sequence[NDArray[np.floating]], *, seed: int = 1) -> Background
     random = np.random.default_rng(seed)
     order = random.permutation(len(samples))
     cut = int(CENTRES_FROM * len(order))
-    templates = np.stack([people.template(vectors) for vectors in samples])
+    templates = _templates(samples)
     some = templates[order[:cut]]
     centres = _centres(some, min(MOST_CENTRES, len(some) // PEOPLE_PER_CENTRE), random).astype(np.float32)
     rest = [samples[place] for place in order[cut:]]
@@ -99,9 +99,14 @@ def _strangers(samples: Sequence[NDArray[np.floating]], centres: NDArray[np.floa
     """Score one sample of each person with the templates of all others."""
     random = np.random.default_rng(seed)
     probes = np.stack([directions(vectors[random.integers(len(vectors))]) for vectors in samples])
-    templates = np.stack([people.template(vectors) for vectors in samples])
+    templates = _templates(samples)
     scores: Doubles = people.scores(probes, templates, centres)[~np.eye(len(samples), dtype=bool)]
     return scores
+
+
+def _templates(samples: Sequence[NDArray[np.floating]]) -> Doubles:
+    owners = np.repeat(np.arange(len(samples)), [len(vectors) for vectors in samples])
+    return people.templates(np.concatenate(samples), owners)
 
 
 def _centres(towards: Doubles, count: int, random: np.random.Generator) -> Doubles:
