@@ -240,6 +240,8 @@ def test_the_estimate_follows_each_change_in_small_galleries_and_the_upkeep_in_l
         door.seen(vectors[0], min_distance=9)
         known.append(ok(door.client.get("/ready"))["decisions"]["people"])
     assert known == [1, 2, 3, 4, 4, 6]
+    door.gallery.clear()
+    assert ok(door.client.get("/ready"))["decisions"]["people"] == 0
 
 
 def test_what_has_expired_is_not_weighed(door: Door, clock: FakeClock) -> None:

@@ -368,7 +368,7 @@ class Gallery(Transactions):
         if (
             kept is None
             or kept.fingerprint != fingerprint
-            or (kept.revision != current.revision and (kept.is_quick() or not waiting))
+            or (kept.revision != current.revision and (not waiting or kept.may_follow(connection)))
         ):
             kept = weighing.calibrate(connection, current, fingerprint)
             self._calibrations[self.name] = kept

@@ -68,9 +68,12 @@ class Kept:
     revision: int
     people: int
 
-    def is_quick(self) -> bool:
-        """Whether a search may tell it anew."""
-        return self.people <= QUICK or self.calibration is None
+    def may_follow(self, connection: sa.Connection) -> bool:
+        """Whether a search may tell it anew, in a gallery that has changed since."""
+        if self.people <= QUICK or self.calibration is None:
+            return True
+        some = sa.select(people.c.key).where(persons.inside(connection)).limit(QUICK + 1)
+        return len(connection.execute(some).all()) <= QUICK
 
 
 @dataclass(frozen=True, slots=True)
