@@ -110,3 +110,13 @@ class GalleryModelMismatch(Failure):
     """The gallery holds vectors of another model, which cannot be compared with this one's."""
 
     code = "gallery_model_mismatch"
+
+
+class ModelChanged(GalleryModelMismatch):
+    """The gallery has changed its model since the vectors were made that are compared or stored."""
+
+
+class ChangeStopped(Failure):
+    """A change of a gallery's model was stopped, or somebody else goes on with it."""
+
+    code = "change_stopped"

@@ -34,6 +34,7 @@ ROOMS = {
     "gallery": {"matching", "backgrounds", "audit"},
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
+    "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "service": {"seeing", "enrolling", "pictures", "matching", "admission"},
     "web": {"service", "gallery"},
 }

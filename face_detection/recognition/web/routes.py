@@ -36,6 +36,8 @@ STATUS: dict[type[Failure], int] = {
     errors.ChangedMeanwhile: 409,
     errors.GalleryExists: 409,
     errors.GalleryModelMismatch: 409,
+    errors.ModelChanged: 409,
+    errors.ChangeStopped: 409,
     errors.NotCalibrated: 409,
     errors.EmbeddingUnavailable: 503,
     errors.ModelUnknown: 503,
