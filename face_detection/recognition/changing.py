@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count as counting
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition.errors import ChangeStopped
+from recognition.errors import ChangeStopped, ChangeUnderWay
 from recognition.gallery import Gallery, changes, models
 from recognition.gallery.changes import Job, Lacking
 from recognition.pictures import crops
 from recognition.results import WithoutFace
-from recognition.seeing import CROPS_PER_CALL, Decode, fingerprint_of
+from recognition.seeing import CROPS_PER_CALL, Decode, Embedder, fingerprint_of
 from serving.errors import Failure, ImageTooLarge, InvalidImage
 from serving.model import Model
 
@@ -33,18 +33,6 @@ ROUNDS = 8
 WITHOUT_FACE = "without_face"  # as a change's trouble
 
 Made = list[tuple[Lacking, NDArray[np.float32]]]
-
-
-class Embedder(Protocol):
-    """Turns crops into vectors, by several models."""
-
-    def model(self, name: str | None = None) -> Model:
-        """Describe the model of a name; None: its own."""
-        ...
-
-    def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
-        """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""
-        ...
 
 
 class Changed(NamedTuple):
@@ -59,6 +47,51 @@ class Changed(NamedTuple):
     embedded: int
     dropped: int
     waiting: int
+
+
+class Changer:
+    """Changes galleries in the background, each in a thread of its own, in this process or in another one.
+
+    Whichever process finds a change that nobody is at any more goes on with it.
+    """
+
+    def __init__(self, decode: Decode, embedder: Embedder) -> None:
+        self._decode, self._embedder = decode, embedder
+
+    def begin(self, gallery: Gallery, name: str, without_face: WithoutFace) -> None:
+        """Begin to change a gallery to a model, or go on with that.
+
+        Raises:
+            ModelUnknown: the embedding service does not have the model.
+            ChangeUnderWay: somebody is at a change already.
+            NotFound, EmbeddingUnavailable, GalleryUnavailable, AuditUnavailable.
+        """
+        model = self._embedder.model(name)
+        if models.status(gallery).running:
+            raise ChangeUnderWay("A change of the gallery's model is under way; stop it first.")
+        left = changes.claim(gallery, _job(name, model), without_face, unattended=True)
+        if left or without_face == "drop":
+            self._go_on(gallery, name, without_face)
+        else:
+            changes.release(gallery)
+
+    def look_after(self, gallery: Gallery) -> None:
+        """Go on with a change of this gallery that a process has left behind, if there is one.
+
+        Raises:
+            NotFound, GalleryUnavailable.
+        """
+        if (orphan := changes.orphaned(gallery)) is not None:
+            self._go_on(gallery, *orphan)
+
+    def _go_on(self, gallery: Gallery, name: str, without_face: WithoutFace) -> None:
+        def run() -> None:
+            with suppress(Failure):  # the row of the change says what holds it up
+                change(
+                    gallery, name, self._decode, self._embedder, without_face=without_face, unattended=True
+                )
+
+        threading.Thread(target=run, daemon=True, name=f"change of the model of {gallery.name}").start()
 
 
 def change(
@@ -90,7 +123,7 @@ def change(
             next time.
     """
     model = embedder.model(name)
-    job = Job(name, fingerprint_of(model), model.dimension, secrets.token_hex(8))
+    job = _job(name, model)
     embed = partial(_embedded, model=model, decode=decode, embedder=embedder)
     before = _name_of_own(gallery, embedder)
     made = 0
@@ -111,6 +144,10 @@ def change(
         dropped += removed
     changes.release(gallery)
     return Changed(True, made, dropped, models.waiting(gallery, 0)[1])
+
+
+def _job(name: str, model: Model) -> Job:
+    return Job(name, fingerprint_of(model), model.dimension, secrets.token_hex(8))
 
 
 def _changed(
@@ -153,7 +190,8 @@ def _embedded(some: Sequence[Lacking], model: Model, decode: Decode, embedder: E
     for each in some:
         with suppress(InvalidImage, ImageTooLarge):
             picture = decode(each.face.jpeg)
-            cut.append(crops.crop_faces(picture.pixels, [each.face.face], model.input_size)[0])
+            crop = crops.crop_faces(picture.pixels, [each.face.face], model.input_size, model.template)
+            cut.append(crop[0])
             whose.append(each)
     if not whose:
         return []
@@ -184,7 +222,8 @@ def _telling(gallery: Gallery, job: Job, *, unattended: bool) -> Iterator[None]:
     except ChangeStopped:
         raise
     except BaseException as e:
-        trouble = e.code if isinstance(e, Failure) else "interrupted"
+        unforeseen = "internal_error" if isinstance(e, Exception) else "interrupted"
+        trouble = e.code if isinstance(e, Failure) else unforeseen
         with suppress(Failure):
             changes.pause(gallery, job, trouble, give_up=not unattended)
         raise

@@ -492,5 +492,5 @@ def _which(connection: sa.Connection, name: str | None, person: str | None) -> s
 def _mismatch() -> GalleryModelMismatch:
     return GalleryModelMismatch(
         "The gallery was made with another embedding model. "
-        "Clear it and enrol again, or go back to that model."
+        "Change it to this one (recognition gallery change-model), or go back to that model."
     )

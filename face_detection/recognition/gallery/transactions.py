@@ -59,7 +59,7 @@ class Transactions:
         Where it is not, all that is asked of it raises NotFound.
         """
         other = copy.copy(self)
-        other.name = name
+        other.name, other._expected = name, ...
         other.audit = replace(self.audit, gallery=None if name == DEFAULT_NAME else name)
         return other
 

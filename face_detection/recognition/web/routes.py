@@ -10,6 +10,7 @@ from pydantic import Field
 from recognition import errors
 from recognition.web import answers, examples, handlers, wire
 from recognition.web.routes_galleries import GALLERIES
+from recognition.web.routes_models import MODELS
 from recognition.web.routes_people import PEOPLE
 from serving.errors import (
     DiskFull,
@@ -38,6 +39,7 @@ STATUS: dict[type[Failure], int] = {
     errors.GalleryModelMismatch: 409,
     errors.ModelChanged: 409,
     errors.ChangeStopped: 409,
+    errors.ChangeUnderWay: 409,
     errors.NotCalibrated: 409,
     errors.EmbeddingUnavailable: 503,
     errors.ModelUnknown: 503,
@@ -253,6 +255,7 @@ ROUTES = (
     ),
     *PEOPLE,
     *GALLERIES,
+    *MODELS,
     CLEAR_BY_GET,
     replace(CLEAR_BY_GET, method="POST", unsafe=False),
     Route(
