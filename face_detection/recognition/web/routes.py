@@ -69,6 +69,7 @@ PAGE_FILES = Literal[
     "gallery.js",
     "icon.svg",
     "index.html",
+    "model.js",
     "pages.js",
     "panel.js",
     "people-api.js",
