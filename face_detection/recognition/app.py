@@ -16,7 +16,7 @@ from recognition import fonts
 from recognition.admission import Admission
 from recognition.audit import Audit
 from recognition.config import Settings, stop
-from recognition.detector import find, load_mtcnn, load_yunet, shrinking
+from recognition.detector import OURS, find, shrinking
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
 from recognition.enrolling import Enroller
@@ -37,8 +37,6 @@ from serving.sandbox import Decoder
 READY_PICTURE = Path(__file__).parent / "static" / "ready.jpg"
 READY_SIDE_PX = 256
 READY_MIN_FACE_PX = 200  # our detectors find its face, 110 px high, up to this MIN_FACE_PX
-
-OURS = {"mtcnn": load_mtcnn, "yunet": load_yunet}  # DETECTOR; the others are deepface's
 
 
 def create_app(

@@ -13,8 +13,8 @@ import pytest
 from deepface.models.Detector import FacialAreaRegion
 from deepface.modules.modeling import AVAILABLE_MODELS
 
-from recognition.app import OURS
 from recognition.config import DetectorName
+from recognition.detector import OURS
 from recognition.detector.deepface_detectors import FILES, adapted
 from recognition.faces import Box, Face
 from running import ROOT

@@ -14,4 +14,6 @@ from recognition.detector.mtcnn import MAX_SIDE_PX, load_mtcnn
 from recognition.detector.views import shrinking
 from recognition.detector.yunet import load_yunet
 
-__all__ = ["MAX_SIDE_PX", "find", "load_mtcnn", "load_yunet", "shrinking"]
+__all__ = ["MAX_SIDE_PX", "OURS", "find", "load_mtcnn", "load_yunet", "shrinking"]
+
+OURS = {"mtcnn": load_mtcnn, "yunet": load_yunet}  # by name, as DETECTOR has it
