@@ -38,6 +38,7 @@ from embedding.network import load
 from recognition.detector import OURS
 from recognition.faces import Box
 from recognition.pictures import crops
+from recognition.seeing import fingerprint_of
 from serving import pictures as images
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,7 +100,8 @@ def load_ours(
         if not faces:
             return None
         face = faces[chosen([face.box for face in faces], picture.shape, rule)]
-        vector: Vector = network.embed(crops.crop_faces(picture, [face], network.model.input_size))[0]
+        cut = crops.crop_faces(picture, [face], network.model.input_size, network.model.template)
+        vector: Vector = network.embed(cut)[0]
         return vector
 
     sources = sorted(path for folder in ("face_detection", "feature_extraction") for path in code_of(folder))
@@ -110,7 +112,7 @@ def load_ours(
         about={
             "pipeline": f"load_{detector}, the {rule} face, crop_faces, load({model}).embed",
             "face": rule,
-            "fingerprint": f"{network.model.fingerprint}-{crops.VERSION}",
+            "fingerprint": fingerprint_of(network.model),
             "models_sha256": sha256(path.read_bytes() for path in sorted(models_dir.glob("*.onnx"))),
             "code_sha256": sha256(path.read_bytes() for path in sources),
             **versions("onnxruntime", "opencv-contrib-python-headless", "numpy", "pillow"),
@@ -416,6 +418,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="of our detector and network"
     )
+    parser.add_argument("--model", default="Facenet", help="as EMBEDDING_MODEL has it, and prepared")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models", help="made by prepare_models.py")
     return parser.parse_args(argv)
 
@@ -429,7 +432,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     options = arguments(argv)
     try:
         pairs = rates.parse_pairs(options.pairs.read_text(encoding="utf-8"))
-        systems = [load_ours(options.models_dir, options.face, options.threads, detector=options.detector)]
+        systems = [
+            load_ours(options.models_dir, options.face, options.threads, options.model, options.detector)
+        ]
     except OSError as e:
         raise BenchmarkError(f"{e}. Models are made by: python prepare_models.py") from e
     except ValueError as e:

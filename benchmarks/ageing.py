@@ -118,6 +118,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--enrol", type=int, default=2, help="pictures of each person")
     parser.add_argument("--face", choices=["central", "largest"], default="largest", help="which face counts")
     parser.add_argument("--cache", type=Path, help="folder in which vectors are kept")
+    parser.add_argument("--model", default="Facenet", help="as EMBEDDING_MODEL has it, and prepared")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="file for the report")
@@ -132,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """
     options = arguments(argv)
     try:
-        system = accuracy.load_ours(options.models_dir, options.face, options.threads)
+        system = accuracy.load_ours(options.models_dir, options.face, options.threads, options.model)
     except OSError as e:
         raise accuracy.BenchmarkError(f"{e}. Models are made by: python prepare_models.py") from e
     background = backgrounds.shipped(system.about["fingerprint"])

@@ -1,4 +1,4 @@
-"""Converts the networks from Keras to ONNX and compares each with its original.
+"""Converts the networks from Keras and TensorFlow Lite to ONNX and compares each with its original.
 
 tensorflow, deepface, mtcnn and tf2onnx are imported in its functions, when there is something to convert.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from preparation import PrepareError, sha256_of
+from preparation.source import MEMBER
 from serving.deepface import WEIGHTS, set_environment, values_sha256
 from serving.runtimes import import_onnxruntime
 
@@ -27,16 +28,19 @@ LARGEST_DIFFERENCE = 1e-4  # between an output value of Keras and of ONNX Runtim
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A Keras network to convert.
+    """A network to convert.
 
-    package, model: who defines it: a model name of deepface, or a stage class of mtcnn.
+    package, model: who defines it: a model name of deepface, a stage class of mtcnn, or "" where the file of
+        its weights is all of it, a TensorFlow Lite model.
     input_name, output_name: how the ONNX file calls its input, float32 (n, side, side, 3), and its output.
         mtcnn's are those of `rearrange`, which take other pixels and give other values than Keras.
     input_size: side, in pixels; None when height and width are free.
     dimension: length of a vector; None for a detector's network.
     weights: the file in deepface's weights folder; "" for mtcnn's, which the package brings.
     values_sha256: of the weights that this project knows, as `serving.deepface.values_sha256` makes it: of
-        the archive in download.py and of the package mtcnn 1.0.0. None: it knows of no trusted copy.
+        the archive in download.py and of the package mtcnn 1.0.0; of a TensorFlow Lite model, of its
+        file. None: it knows of no trusted copy.
+    setting: the variable that names a file of weights to take instead; "": none does.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Network:
     dimension: int | None = None
     weights: str = ""
     values_sha256: str | None = None
+    setting: str = ""
 
 
 FACENET = Network(
@@ -60,6 +65,19 @@ FACENET = Network(
     128,
     "facenet_weights.h5",
     "2c8a479a5b9767bebb1257178685fe39e50a2666a73b1f46d405e80b66d5994f",
+    "FACENET_WEIGHTS",
+)
+MOBILEFACENET = Network(
+    "mobilefacenet",
+    "",
+    "MobileFaceNet",
+    "crops",
+    "vectors",
+    112,
+    192,
+    "MobileFaceNet.tflite",
+    MEMBER.sha256,
+    "MOBILEFACENET_WEIGHTS",
 )
 PNET, RNET, ONET = (
     Network(name, "mtcnn", stage, "pixels", "values", side, values_sha256=values)
@@ -73,6 +91,7 @@ NETWORKS = (FACENET, PNET, RNET, ONET)
 
 # Made only when EMBEDDING_MODEL names them.
 CHOSEN = {
+    "MobileFaceNet": MOBILEFACENET,
     "Facenet512": Network(
         "facenet512", "deepface", "Facenet512", "crops", "vectors", 160, 512, "facenet512_weights.h5"
     ),
@@ -145,6 +164,8 @@ def convert(
     Raises:
         PrepareError: the weights do not load, or the results differ by more than LARGEST_DIFFERENCE.
     """
+    if not network.package:
+        return convert_lite(network, home, source, begin, done)
     begin(f"load {network.name}'s weights")
     import onnx
     import tensorflow
@@ -185,13 +206,85 @@ def convert(
         "inputs": [network.input_name],
         "outputs": [network.output_name],
         "weights": weights | {"values_sha256": values_sha256(model.get_weights())},
-        "converter": {
-            name: importlib.metadata.version(name)
-            for name in ("tf2onnx", "tensorflow", "tf_keras", "onnx", network.package)
-        }
-        | {"opset": OPSET},
+        "converter": _versions("tf2onnx", "tensorflow", "tf_keras", "onnx", network.package),
         "largest_difference": difference,
     }
+
+
+def convert_lite(
+    network: Network,
+    home: Path,
+    source: dict[str, Any],
+    begin: Callable[[str], None],
+    done: Callable[[], object],
+) -> dict[str, Any]:
+    """Do what `convert` does with a TensorFlow Lite model.
+
+    Raises:
+        PrepareError: it is none, or has another input or output, or the results differ.
+    """
+    begin(f"load {network.name}'s weights")
+    import onnx
+    import tensorflow
+    import tf2onnx
+
+    from preparation.lite import shaped
+
+    weights = home / WEIGHTS / network.weights
+    try:
+        original = tensorflow.lite.Interpreter(str(weights), num_threads=1)
+        original.allocate_tensors()
+    except ValueError as error:
+        raise PrepareError(f"{source['source']}: it is no TensorFlow Lite model") from error
+    done()
+
+    begin(f"convert {network.name}")
+    path = home / f"{network.name}.onnx"
+    plain, _ = tf2onnx.convert.from_tflite(str(weights), opset=OPSET)
+    onnx.save(shaped(plain, network.input_name, network.output_name), path)
+    done()
+
+    begin(f"compare {network.name}")
+    difference = compare_lite(network, path, original)
+    done()
+    digest = sha256_of(weights)
+    return {
+        "file": path.name,
+        "sha256": sha256_of(path),
+        "input_size": network.input_size,
+        "dimension": network.dimension,
+        "inputs": [network.input_name],
+        "outputs": [network.output_name],
+        "weights": source | {"sha256": digest, "values_sha256": digest},
+        "converter": _versions("tf2onnx", "tensorflow", "onnx"),
+        "largest_difference": difference,
+    }
+
+
+def compare_lite(network: Network, path: Path, original: Any) -> float:
+    """Run an ONNX file and a TensorFlow Lite interpreter on the same random inputs, always the same ones.
+
+    Returns:
+        the largest absolute difference between two values of outputs of length 1
+
+    Raises:
+        PrepareError: it is above LARGEST_DIFFERENCE, or the original has another input or output.
+    """
+    import numpy as np
+
+    (taken,), (given,) = original.get_input_details(), original.get_output_details()
+    rows, *shape = taken["shape"].tolist()
+    side = network.input_size
+    if shape != [side, side, 3] or given["shape"].tolist() != [rows, network.dimension]:
+        raise PrepareError(f"{network.name}: it takes {shape}, and gives {given['shape'].tolist()}")
+    session = import_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    pixels = np.random.default_rng(0).uniform(-1, 1, (rows, *shape)).astype(np.float32)
+    original.set_tensor(taken["index"], pixels)
+    original.invoke()
+    expected = original.get_tensor(given["index"])
+    (values,) = session.run([network.output_name], {network.input_name: pixels})
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    return _bounded(network, float(np.abs((values - expected) / lengths).max()), "TensorFlow Lite")
 
 
 def load(network: Network, home: Path, source: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -256,13 +349,20 @@ def compare(network: Network, path: Path, model: Any) -> float:
         if network.package == "mtcnn":
             values, expected = _as_probability(values), [expected[-1][..., 1:], *expected[:-1]]
         differences.append(np.abs(values - np.concatenate(expected, axis=-1)).max())
-    largest = float(np.max(differences))
-    if not largest <= LARGEST_DIFFERENCE:
+    return _bounded(network, float(np.max(differences)), "Keras")
+
+
+def _bounded(network: Network, difference: float, original: str) -> float:
+    if not difference <= LARGEST_DIFFERENCE:
         raise PrepareError(
-            f"{network.name}: the results of ONNX Runtime and Keras differ by {largest:.2g}, "
+            f"{network.name}: the results of ONNX Runtime and {original} differ by {difference:.2g}, "
             f"more than {LARGEST_DIFFERENCE:g}"
         )
-    return largest
+    return difference
+
+
+def _versions(*packages: str) -> dict[str, Any]:
+    return {name: importlib.metadata.version(name) for name in packages} | {"opset": OPSET}
 
 
 def _as_probability(values: Any) -> Any:

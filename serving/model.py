@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
@@ -12,6 +12,9 @@ Range = Annotated[
     tuple[float, float],
     WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}),
 ]
+
+# Where a face stands in a crop: as chosen for FaceNet, or on the five points that ArcFace was trained with.
+Template = Literal["facenet", "arcface"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,20 @@ class Model:
             "compared."
         ),
     ]
+    template: Annotated[
+        Template,
+        Field(
+            description="Where a face stands in a crop: `facenet`, with a margin as in MTCNN's boxes, or "
+            "`arcface`, on the five points of ArcFace's 112 px crops."
+        ),
+    ] = "facenet"
+    colours: Annotated[
+        Literal["RGB", "BGR"], Field(description="The order in which the network gets them; crops are RGB.")
+    ] = "RGB"
+    scaling: Annotated[str, Field(description="What the network gets of a value x of a crop, 0 to 255.")] = ""
+    mirrored: Annotated[
+        bool, Field(description="Whether a vector is of the face and its mirror image together.")
+    ] = False
 
     def similarity(self, distance: float) -> float:
         """Map a distance to [0, 1], linearly over the model's range: 1 is equal, 0 as far apart as can be."""

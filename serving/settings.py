@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from serving import processor
+from serving import processor, profiles
 from serving.credentials import without_credentials
 from serving.home import HOME
 from serving.variables import SettingsError, variables, why
@@ -45,6 +45,7 @@ class Common(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, enable_decoding=False, hide_input_in_errors=True)
 
+    models: Literal["classic", "fast"] = profiles.DEFAULT
     workers: Positive = 2
     threads: Positive = 32
     log_format: Literal["text", "json"] = "text"
@@ -93,8 +94,10 @@ def read(kind: type[Kind], environ: Mapping[str, str] = os.environ, **fixed: Any
         SettingsError: a value has the wrong form, or a file cannot be read.
     """
     values = _Variables(kind, variables(environ))()
+    pair = profiles.PROFILES.get(values.get("models", profiles.DEFAULT), {})
+    defaults = {name.lower(): value for name, value in pair.items() if name.lower() in kind.model_fields}
     try:
-        return kind(**(values | fixed))
+        return kind(**(defaults | values | fixed))
     except ValidationError as e:
         raise SettingsError("; ".join(map(_fault, e.errors()))) from e
 

@@ -24,7 +24,7 @@ MODEL = Model("a model", 16, 8, 9.0, (0.0, 20.0), "fingerprint")
 class EmbedderOfColours:
     """Gives each colour a vector of its own."""
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return MODEL
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:

@@ -27,7 +27,7 @@ FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 
 class ConstantEmbedder:
     """Whose vectors are all the same."""
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return Model("a model", 4, 8, 1.0, (0.0, 2.0), "fingerprint")
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
@@ -43,7 +43,7 @@ def app_of(gallery: Gallery, **variables: str) -> Flask:
 class EmbedderOfGreys:
     """The distance of two greys is a tenth of their difference: those of less than 90 are alike."""
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return Model("a model", 4, 8, 9.0, (0.0, 20.0), "fingerprint")
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:

@@ -8,14 +8,15 @@ import json
 import socket
 import time
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, get_args
+from urllib.parse import urlencode
 
 import numpy as np
 import urllib3
 from numpy.typing import NDArray
 
-from recognition.errors import EmbeddingUnavailable
-from serving.model import Model
+from recognition.errors import EmbeddingUnavailable, ModelUnknown
+from serving.model import Model, Template
 from serving.request_id import request_id
 
 CROPS_PER_CALL = 32
@@ -56,17 +57,18 @@ class EmbeddingClient:
             "Connection", (self._pool.ConnectionCls,), {"response_class": _Answer}
         )
         self._hung_until = 0.0
-        self._model: Model | None = None
+        self._models: dict[str | None, Model] = {}
 
-    def model(self) -> Model:
-        """Return the service's model; asked for once and remembered.
+    def model(self, name: str | None = None) -> Model:
+        """Return the service's own model, or another one that it has; asked for once and remembered.
 
         Raises:
+            ModelUnknown: it has none of that name.
             EmbeddingUnavailable: the service is down, slow or speaks nonsense.
         """
-        known = self._model  # another thread may forget it meanwhile
+        known = self._models.get(name)  # another thread may forget it meanwhile
         if known is None:
-            known = self._model = _model(self._call("GET", "/model")[0])
+            known = self._models[name] = _model(self._call("GET", "/model" + _asking_for(name))[0])
         return known
 
     def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
@@ -74,7 +76,7 @@ class EmbeddingClient:
 
         Args:
             crops: uint8 (n, S, S, 3), RGB, S the model's input size.
-            model: which the vectors must be of; what `model()` returned.
+            model: which the vectors must be of; what `model` returned.
 
         Returns:
             float32 (n, d), row i for crop i.
@@ -92,9 +94,10 @@ class EmbeddingClient:
         body = io.BytesIO()
         np.save(body, crops, allow_pickle=False)
         size = 4 * len(crops) * model.dimension
-        answer, fingerprint = self._call("POST", "/embeddings", body.getvalue(), size)
+        path = "/embeddings" + _asking_for(None if model == self._models.get(None) else model.name)
+        answer, fingerprint = self._call("POST", path, body.getvalue(), size)
         if fingerprint not in (None, model.fingerprint):
-            self._model = None  # the next request asks anew
+            self._models.clear()  # the next request asks anew
             raise EmbeddingUnavailable("The embedding service has changed its model; send the request again.")
         vectors = _vectors(answer, (len(crops), model.dimension))
         if not np.isfinite(vectors).all():
@@ -131,7 +134,9 @@ class EmbeddingClient:
         except urllib3.exceptions.HTTPError as e:
             raise EmbeddingUnavailable("The connection to the embedding service broke.") from e
         if answer.status != 200:
-            self._model = None  # crops of another model's size are a 400; the next request asks anew
+            self._models.clear()  # crops of another model's size are a 400; the next request asks anew
+            if answer.status == 404 and "?" in path:
+                raise ModelUnknown("The embedding service does not have that model.")
             raise EmbeddingUnavailable(f"The embedding service answered with status {answer.status}.")
         return data, answer.headers.get("X-Model-Fingerprint")
 
@@ -181,6 +186,10 @@ class _UntilTheDeadline(io.RawIOBase):
         super().close()
 
 
+def _asking_for(name: str | None) -> str:
+    return "" if name is None else f"?{urlencode({'model': name})}"
+
+
 def _model(body: bytes) -> Model:
     """Read the answer of GET /model."""
     try:
@@ -193,7 +202,10 @@ def _model(body: bytes) -> Model:
             threshold=float(fields["threshold"]),
             distance_range=(low, high),
             fingerprint=str(fields["fingerprint"]),
+            template=fields.get("template", "facenet"),  # older services do not tell
         )
+        if model.template not in get_args(Template):
+            raise ValueError("template")
         if min(model.dimension, model.input_size) < 1 or not (low < high < np.inf) or not model.threshold > 0:
             raise ValueError("out of range")
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:

@@ -108,7 +108,7 @@ class Enroller:
         vectors: list[NDArray[np.float32]] = []
         waiting: list[NDArray[np.uint8]] = []
         # Faces are found in threads of their own while this one waits for the vectors of those before.
-        cut = partial(self._face_of, side=model.input_size, now=now)
+        cut = partial(self._face_of, model=model, now=now)
         with closing(_ahead(self.pool, cut, enrolments)) as outcomes:
             for number, (enrolment, outcome) in enumerate(zip(enrolments, outcomes, strict=True), 1):
                 check_client()
@@ -200,7 +200,7 @@ class Enroller:
         return {sample.id: some for sample, some in zip(new, found, strict=True)}
 
     def _face_of(
-        self, enrolment: Enrolment, side: int, now: datetime
+        self, enrolment: Enrolment, model: Model, now: datetime
     ) -> tuple[NDArray[np.uint8], Sample, EnrolledPicture] | Failure:
         expires_at = moment_of(enrolment.expires_at, now, self.kept_for)
         if expires_at is not None and expires_at <= now:
@@ -208,7 +208,7 @@ class Enroller:
         try:
             picture = self.sight.decoded(enrolment.image)
             one = self.sight.one_face(
-                picture, side, enrolment.small_faces, choice=enrolment.face, keep=self.keep_faces
+                picture, model, enrolment.small_faces, choice=enrolment.face, keep=self.keep_faces
             )
         except (InvalidImage, ImageTooLarge, NoFace, SeveralFaces) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels

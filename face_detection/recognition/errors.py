@@ -87,6 +87,12 @@ class EmbeddingUnavailable(Failure):
     code = "embedding_unavailable"
 
 
+class ModelUnknown(Failure):
+    """The embedding service does not have a model."""
+
+    code = "model_unknown"
+
+
 class GalleryUnavailable(Failure):
     """The database cannot be reached, is locked past its time limit, or has no room left."""
 

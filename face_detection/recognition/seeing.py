@@ -41,8 +41,8 @@ class Finder(Protocol):
 class Embedder(Protocol):
     """Turns crops into vectors."""
 
-    def model(self) -> Model:
-        """Describe the model."""
+    def model(self, name: str | None = None) -> Model:
+        """Describe a model; None: its own. Raises ModelUnknown."""
         ...
 
     def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
@@ -88,7 +88,7 @@ class Sight:
     def one_face(
         self,
         picture: Picture,
-        side: int,
+        model: Model,
         small_faces: bool | None,
         give_way: Callable[[], None] = lambda: None,
         *,
@@ -106,16 +106,25 @@ class Sight:
         if not found.faces and found.shrunk:
             raise NoFace(f"No face was found in the picture. {found.shrunk.detail}")
         face = chosen(found.faces, choice)
-        cut = self.cut(picture, [face], side)
-        quality = self.assessed(picture, [face], cut)[0]
+        cut = self.cut(picture, [face], model)
+        quality = self.assessed(picture, [face], cut, model)[0]
         with stage("crop"):
             kept = keep_face(picture.pixels, face) if keep else None
         return OneFace(face, cut[0], quality, len(found.faces), picture.remarks + found.remarks, kept)
 
-    def assessed(self, picture: Picture, faces: Sequence[Face], cut: NDArray[np.uint8]) -> list[Quality]:
-        """Tell how good faces are. `cut`: their crops for the model, used here if they have the size."""
+    def assessed(
+        self,
+        picture: Picture,
+        faces: Sequence[Face],
+        cut: NDArray[np.uint8] | None = None,
+        model: Model | None = None,
+    ) -> list[Quality]:
+        """Tell how good faces are. `cut`: their crops for a model, used if they are of the right kind."""
+        if cut is None:
+            with stage("crop"):
+                cut = crops.crop_faces(picture.pixels, faces, SIDE_PX)
         with stage("assess"):
-            if cut.shape[1] != SIDE_PX:
+            if model and (model.template, model.input_size) != ("facenet", SIDE_PX):
                 cut = crops.crop_faces(picture.pixels, faces, SIDE_PX)
             return assess(picture.pixels.shape[:2], faces, cut)
 
@@ -171,10 +180,10 @@ class Sight:
         """Tell whether a picture is searched at full size, for which a caller may ask."""
         return self.small_faces if small_faces is None else small_faces
 
-    def cut(self, picture: Picture, faces: Sequence[Face], side: int) -> NDArray[np.uint8]:
-        """Cut faces out for a model: uint8 (n, side, side, 3), RGB."""
+    def cut(self, picture: Picture, faces: Sequence[Face], model: Model) -> NDArray[np.uint8]:
+        """Cut faces out for a model: uint8 (n, S, S, 3), RGB, S its input size."""
         with stage("crop"):
-            return crops.crop_faces(picture.pixels, faces, side)
+            return crops.crop_faces(picture.pixels, faces, model.input_size, model.template)
 
     def embedded(self, cut: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn crops, one or more, into vectors: float32 (n, d)."""
@@ -188,4 +197,4 @@ class Sight:
 
 def fingerprint_of(model: Model) -> str:
     """Name what makes a vector of a picture: the model, and how its crops were cut."""
-    return f"{model.fingerprint}-{crops.VERSION}"
+    return f"{model.fingerprint}-{crops.ALIGNMENTS[model.template].version}"

@@ -18,7 +18,6 @@ from recognition.faces import Encoded, Enrolment, Face, Match, Mistaken, Quality
 from recognition.matching import decision
 from recognition.matching.decision import Calibration
 from recognition.pictures import crops, drawing
-from recognition.pictures.quality import SIDE_PX
 from recognition.results import (
     Detection,
     Drawing,
@@ -173,8 +172,8 @@ class Service:
             return Largest([], 0, largest.remarks)
         model = self.sight.current_model()
         search = self._decided(search, model)
-        cut = self.sight.cut(picture, faces, model.input_size)
-        qualities = self.sight.assessed(picture, faces, cut)
+        cut = self.sight.cut(picture, faces, model)
+        qualities = self.sight.assessed(picture, faces, cut, model)
         vectors = self.sight.embedded(cut, model)
         with stage("search"):
             found = self._found(vectors, search, model)
@@ -269,8 +268,7 @@ class Service:
         with self.admission():
             decoded, every = self.sight.all_faces(self.sight.decoded(picture), small_faces)
             largest = self.sight.largest(decoded, every)
-            cut = self.sight.cut(decoded, largest.faces, SIDE_PX)
-            qualities = self.sight.assessed(decoded, largest.faces, cut)
+            qualities = self.sight.assessed(decoded, largest.faces)
             detections = list(map(Detection, largest.faces, qualities))
             return Largest(detections, largest.left_out, largest.remarks)
 
@@ -295,11 +293,11 @@ class Service:
             model = self.sight.current_model()
             with at("image1"):
                 one = self.sight.one_face(
-                    self.sight.decoded(image1), model.input_size, small_faces, self.admission.give_way
+                    self.sight.decoded(image1), model, small_faces, self.admission.give_way
                 )
             with at("image2"):
                 two = self.sight.one_face(
-                    self.sight.decoded(image2), model.input_size, small_faces, self.admission.give_way
+                    self.sight.decoded(image2), model, small_faces, self.admission.give_way
                 )
             vectors = self.sight.embedded(np.stack([one.crop, two.crop]), model)
         self.audit("verify", [])
@@ -336,7 +334,7 @@ class Service:
         if not faces:
             raise NoFace("The detector finds no face in the bundled picture.")
         model = self.sight.current_model()
-        crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size)
+        crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size, model.template)
         return model, self.sight.embedder.embed(crop, model)
 
     def scale(self) -> Scale:

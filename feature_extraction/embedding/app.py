@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 
 from flask import Flask
 
+from embedding.cards import CardUnfit
 from embedding.config import Settings, stop
 from embedding.deepface_models import ModelUnavailable
-from embedding.engines import DeviceUnavailable
-from embedding.network import Network, load
+from embedding.engines import DeviceUnavailable, NetworkUnfit
+from embedding.network import Network, Networks, load
 from embedding.routes import ROUTES, Parts, count_requests
 from embedding.service import Decode
 from serving import app, pictures
@@ -23,11 +25,13 @@ def create_app(
     settings: Settings,
     *,
     network: Network,
+    load_other: Callable[[str], Network] | None = None,
     decode: Decode | None = None,
     notices: Notices | None = None,
 ) -> Flask:
     """Build the application around a loaded network. It holds no global state.
 
+    load_other: see Networks; None: there is no other model.
     decode: None decodes uploaded pictures in this process.
     notices: what /ready shows beside; None: nothing.
     """
@@ -38,7 +42,7 @@ def create_app(
     return app.create_app(
         "embedding",
         ROUTES,
-        Parts(network, decode or in_this_process, metrics, notices or Notices()),
+        Parts(Networks(network, load_other), decode or in_this_process, metrics, notices or Notices()),
         metrics,
         statuses={},
         max_body_bytes=settings.max_body_bytes,
@@ -52,30 +56,36 @@ def create_app(
 
 
 def load_network(settings: Settings) -> Network:
-    """Load EMBEDDING_MODEL, or say why it cannot be loaded and exit.
+    """Load EMBEDDING_ONNX or EMBEDDING_MODEL, or say why it cannot be loaded and exit.
 
     Raises:
         SystemExit: with the status at which gunicorn's master stops.
     """
     try:
-        return load(
-            settings.embedding_model,
-            settings.models_dir,
-            threads=settings.embedding_threads,
-            engine=settings.embedding_engine,
-            device=settings.embedding_device,
-            batch=settings.embedding_batch,
-            gather_ms=settings.embedding_gather_ms,
-            deepface_home=settings.deepface_home,
+        return loader(settings)(
+            settings.embedding_model, deepface_home=settings.deepface_home, onnx=settings.embedding_onnx
         )
-    except (ModelUnavailable, DeviceUnavailable, OSError) as e:
-        stop(str(e))
+    except (ModelUnavailable, DeviceUnavailable, CardUnfit, NetworkUnfit, OSError, KeyError) as e:
+        stop(f"{settings.embedding_model} is not prepared" if isinstance(e, KeyError) else str(e))
+
+
+def loader(settings: Settings) -> Callable[..., Network]:
+    """Return what loads a model of the catalogue as it is set how models run."""
+    return partial(
+        load,
+        models_dir=settings.models_dir,
+        threads=settings.embedding_threads,
+        engine=settings.embedding_engine,
+        device=settings.embedding_device,
+        batch=settings.embedding_batch,
+        gather_ms=settings.embedding_gather_ms,
+    )
 
 
 def production_app(settings: Settings, notices: Notices) -> Flask:
     """Build the application with the real network. Called in each worker, after the fork."""
     network, decode = load_network(settings), load_decoder(settings)
-    return create_app(settings, network=network, decode=decode, notices=notices)
+    return create_app(settings, network=network, load_other=loader(settings), decode=decode, notices=notices)
 
 
 def load_decoder(settings: Settings) -> Decode | None:

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from serving import settings
-from serving.settings import Common, Port, Positive
+from serving.settings import Common, Place, Port, Positive
 from serving.variables import SettingsError
 
 ModelName = Literal[
     "Facenet",
+    "MobileFaceNet",
     "Facenet512",
     "VGG-Face",
     "OpenFace",
@@ -32,6 +33,7 @@ class Settings(Common):
     feature_extraction_host: str = "0.0.0.0"
     feature_extraction_port: Port = 5000
     embedding_model: ModelName = "Facenet"
+    embedding_onnx: Place | None = None
     embedding_engine: Literal["openvino", "onnxruntime"] = "openvino"
     embedding_device: str = "CPU"
     embedding_threads: Positive = 2

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedding import catalogue, deepface_models, preprocess
+from embedding import cards, catalogue, deepface_models, preprocess
 from embedding.catalogue import MODELS
-from embedding.engines import ENGINES, DeviceUnavailable, Engine
+from embedding.engines import ENGINES, DeviceUnavailable, Engine, NetworkUnfit
 from embedding.gathering import gather
+from serving.errors import NotFound
 from serving.model import Model
 
-PREPARED = {"Facenet": "facenet", "Facenet512": "facenet512"}  # what prepare_models.py has made ONNX files of
+# What prepare_models.py has made ONNX files of, by their names there.
+PREPARED = {"Facenet": "facenet", "Facenet512": "facenet512", "MobileFaceNet": "mobilefacenet"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,37 @@ class Network:
     embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The service's own network, and others that are prepared, loaded when somebody first asks for them.
+
+    load: of a prepared model's name; raises OSError or KeyError where it is not prepared.
+    """
+
+    own: Network
+    load: Callable[[str], Network] | None = None
+    _others: dict[str, Network] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def named(self, name: str | None) -> Network:
+        """Return the network of a model; None: the service's own.
+
+        Raises:
+            NotFound: it is neither that nor prepared.
+        """
+        if name is None or name == self.own.model.name:
+            return self.own
+        with self._lock:
+            if name not in self._others:
+                if self.load is None or name not in PREPARED:
+                    raise NotFound("There is no such model here.")
+                try:
+                    self._others[name] = self.load(name)
+                except (OSError, KeyError) as e:
+                    raise NotFound("That model is not prepared here.") from e
+            return self._others[name]
+
+
 def load(
     name: str,
     models_dir: Path,
@@ -42,6 +77,7 @@ def load(
     batch: int = 2,
     gather_ms: float = 0,
     deepface_home: Path | None = None,
+    onnx: Path | None = None,
 ) -> Network:
     """Load a model of the catalogue: into an engine if it was prepared for it, else through deepface.
 
@@ -53,14 +89,22 @@ def load(
             faster, and cost memory.
         gather_ms: how long, in milliseconds, a call waits for others to share a run with; 0: not at all.
         deepface_home: the folder of deepface's `.deepface/weights`; None looks in models_dir and the user's.
+        onnx: a network to load instead, with a card beside it; see cards.py.
 
     Raises:
-        OSError: the prepared files are not there.
+        OSError: the files are not there.
+        KeyError: it is not prepared.
         ModelUnavailable: deepface cannot load it.
         DeviceUnavailable: it cannot run on that device.
+        CardUnfit, NetworkUnfit: what `onnx` names cannot be used.
     """
     model = MODELS[name]
-    if name in PREPARED:
+    if onnx:
+        card = cards.card_of(onnx, name)
+        name, (model, weights) = card.name, cards.described(card, onnx)
+        forward = ENGINES[engine](onnx, threads, device)
+        _check(forward, model)
+    elif name in PREPARED:
         manifest = json.loads((models_dir / "manifest.json").read_text(encoding="utf-8"))
         about = manifest["networks"][PREPARED[name]]
         forward = ENGINES[engine](models_dir / about["file"], threads, device)
@@ -71,15 +115,18 @@ def load(
         forward, weights = deepface_models.load(
             name, models_dir=models_dir, deepface_home=deepface_home, threads=threads
         )
-    before, behind = model.preprocessing.network_input, model.preprocessing.merged
     if gather_ms:
-        rows = len(before(np.zeros((1, model.input_size, model.input_size, 3), np.uint8)))  # of one crop
-        forward = gather(forward, limit=batch * rows, wait_s=gather_ms / 1000)
+        forward = gather(forward, limit=batch * (1 + model.mirrored), wait_s=gather_ms / 1000)
+
+    before = partial(
+        preprocess.network_input, scaling=model.scaling, colours=model.colours, mirrored=model.mirrored
+    )
 
     def embed(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         parts = [np.empty((0, model.dimension), dtype=np.float32)]
         for start in range(0, len(crops), batch):
-            outputs = behind(forward(before(crops[start : start + batch])))
+            outputs = forward(before(crops[start : start + batch]))
+            outputs = preprocess.summed(outputs) if model.mirrored else outputs
             parts.append(preprocess.scaled(outputs, model.length))
         return np.concatenate(parts)
 
@@ -89,9 +136,29 @@ def load(
         model.input_size,
         model.threshold,
         (0.0, 2 * model.length),
-        fingerprint(name, weights, model.preprocessing.version),
+        fingerprint(name, weights, model.preprocessing),
+        model.template,
+        model.colours,
+        model.scaled,
+        model.mirrored,
     )
     return Network(described, embed)
+
+
+def _check(forward: Callable[[NDArray[np.float32]], NDArray[np.float32]], model: catalogue.Model) -> None:
+    """See to it that a network takes and gives what its card says.
+
+    Raises:
+        NetworkUnfit: it does not.
+    """
+    try:
+        outputs = forward(np.zeros((1, model.input_size, model.input_size, 3), np.float32))
+    except Exception as e:  # of whatever runs it
+        raise NetworkUnfit(f"{model.weights}: it does not take pictures of {model.input_size} px") from e
+    if outputs.shape != (1, model.dimension):
+        raise NetworkUnfit(
+            f"{model.weights}: it gives {list(outputs.shape[1:])} values, not {model.dimension}"
+        )
 
 
 def prepared_models(models_dir: Path) -> dict[str, catalogue.Model]:
@@ -104,7 +171,7 @@ def prepared_models(models_dir: Path) -> dict[str, catalogue.Model]:
     for name, file in PREPARED.items():
         if file in networks:
             weights, model = networks[file]["weights"]["values_sha256"], MODELS[name]
-            known[fingerprint(name, weights, model.preprocessing.version)] = model
+            known[fingerprint(name, weights, model.preprocessing)] = model
     return known
 
 

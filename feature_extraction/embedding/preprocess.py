@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+Scaling = Literal["standardised"] | tuple[float, float]  # each crop by itself, or the same mean and divisor
 
 
 def standardise(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -37,6 +38,15 @@ def with_mirrored(standard: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([standard, standard[:, :, ::-1]])
 
 
+def network_input(
+    crops: NDArray[np.uint8], *, scaling: Scaling, colours: Literal["RGB", "BGR"], mirrored: bool
+) -> NDArray[np.float32]:
+    """Turn crops, uint8 (n, S, S, 3), RGB, into what a network takes: float32 (n or 2n, S, S, 3)."""
+    ordered = crops if colours == "RGB" else crops[..., ::-1]
+    values = standardise(ordered) if scaling == "standardised" else shifted(ordered, *scaling)
+    return with_mirrored(values) if mirrored else values
+
+
 def summed(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
     """Add each crop's output and its mirror image's.
 
@@ -52,16 +62,9 @@ def summed(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
     return outputs[: len(outputs) // 2] + outputs[len(outputs) // 2 :]
 
 
-def plain(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Turn crops into what deepface's `represent` feeds its networks unless told otherwise: BGR in [0, 1].
-
-    Args:
-        crops: uint8 (n, S, S, 3), RGB.
-
-    Returns:
-        float32 (n, S, S, 3), BGR.
-    """
-    return crops[..., ::-1].astype(np.float32) / np.float32(255)
+def shifted(crops: NDArray[np.uint8], mean: float, divisor: float) -> NDArray[np.float32]:
+    """Turn each value x of crops, uint8 (n, S, S, 3), into (x - mean) / divisor, float32."""
+    return (crops.astype(np.float32) - np.float32(mean)) / np.float32(divisor)
 
 
 def scaled(outputs: NDArray[np.float32], length: float) -> NDArray[np.float32]:
@@ -69,24 +72,6 @@ def scaled(outputs: NDArray[np.float32], length: float) -> NDArray[np.float32]:
     norms = np.linalg.norm(outputs, axis=1, keepdims=True)
     vectors: NDArray[np.float32] = outputs * (length / np.maximum(norms, np.finfo(np.float32).tiny))
     return vectors
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """What stands before and behind a network.
-
-    version: part of a model's fingerprint; to be raised when a change here moves its vectors.
-    network_input: uint8 (n, S, S, 3) RGB crops -> float32 (m, S, S, 3).
-    merged: the network's float32 (m, d) outputs -> (n, d), one for each crop.
-    """
-
-    version: str
-    network_input: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-    merged: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
-FACENET = Preprocessing("1", lambda crops: with_mirrored(standardise(crops)), summed)
-PLAIN = Preprocessing("deepface-1", plain, lambda outputs: outputs)
 
 
 def resized(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

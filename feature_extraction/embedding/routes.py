@@ -12,14 +12,14 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from embedding import service, wire
-from embedding.network import Network
+from embedding.network import Networks
 from serving import bodies
-from serving.errors import InvalidRequest, UnsupportedMediaType
+from serving.errors import InvalidRequest, NotFound, UnsupportedMediaType
 from serving.keys import ANY
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.notices import Notice, Notices
-from serving.routes import OCTETS, Route
+from serving.routes import OCTETS, Route, query
 from serving.stages import count, stage
 from serving.version import VERSION
 
@@ -34,7 +34,7 @@ class Parts:
     decode: of encoded pictures; see `service.crops_of`. notices: what is wrong beside.
     """
 
-    network: Network
+    networks: Networks
     decode: service.Decode
     metrics: Metrics
     notices: Notices
@@ -75,31 +75,33 @@ def running(_: Parts) -> ResponseReturnValue:
 
 def ready(parts: Parts) -> ResponseReturnValue:
     """Put one crop through the network."""
-    side = parts.network.model.input_size
-    parts.network.embed(np.zeros((1, side, side, 3), dtype=np.uint8))
+    own = parts.networks.own
+    side = own.model.input_size
+    own.embed(np.zeros((1, side, side, 3), dtype=np.uint8))
     answer = Ready(
         status="ready",
         version=VERSION,
-        model=parts.network.model.name,
+        model=own.model.name,
         warnings=parts.notices.shown(),
     )
     return jsonify(answer)
 
 
 def model(parts: Parts) -> ResponseReturnValue:
-    """Describe the model."""
-    return jsonify(asdict(parts.network.model))
+    """Describe the model, or another one that is prepared."""
+    return jsonify(asdict(parts.networks.named(wire.parse_model(query())).model))
 
 
 def embeddings(parts: Parts) -> ResponseReturnValue:
     """Turn uint8 (n, side, side, 3) RGB crops into float32 (n, dimension) vectors, both as .npy arrays."""
+    network = parts.networks.named(wire.parse_model(query()))
     body = bodies.files("crops")[0] if bodies.is_form() else bodies.of_type(NPY)
-    crops = wire.parse_crops(body, parts.network.model.input_size)
+    crops = wire.parse_crops(body, network.model.input_size)
     count("faces", len(crops))
     with parts.metrics.gauges["running"].labels("embed").track_inprogress(), stage("embed"):
-        vectors = parts.network.embed(crops)
+        vectors = network.embed(crops)
     response = Response(wire.render_vectors(vectors), mimetype=NPY)
-    response.headers["X-Model-Fingerprint"] = parts.network.model.fingerprint
+    response.headers["X-Model-Fingerprint"] = network.model.fingerprint
     return response
 
 
@@ -112,9 +114,9 @@ def uploads(parts: Parts) -> ResponseReturnValue:
     wire.check_same_number(ids, pictures)
     running = parts.metrics.gauges["running"]
     with running.labels("decode").track_inprogress(), stage("decode"):
-        crops = service.crops_of(pictures, parts.decode, parts.network.model.input_size)
+        crops = service.crops_of(pictures, parts.decode, parts.networks.own.model.input_size)
     with running.labels("embed").track_inprogress(), stage("embed"):
-        vectors = service.embed_readable(parts.network, crops)
+        vectors = service.embed_readable(parts.networks.own, crops)
     count("faces", sum(map(bool, vectors)))
     return jsonify([FaceVector(id=id_, vector=vector) for id_, vector in zip(ids, vectors, strict=True)])
 
@@ -126,6 +128,10 @@ DESCRIBED = {
     "threshold": 9.0,
     "distance_range": [0.0, 20.0],
     "fingerprint": "0123456789abcdef0123456789abcdef",
+    "template": "facenet",
+    "colours": "RGB",
+    "scaling": "each crop to mean 0 and standard deviation 1",
+    "mirrored": True,
 }
 READY = {"status": "ready", "version": VERSION, "model": "Facenet", "warnings": []}
 EMBEDDED = (list[FaceVector], [{"id": "a", "vector": [0.25, -1.5]}])
@@ -134,7 +140,15 @@ FACES = {"image": "Pictures of one face each, in any format that face_detection 
 ROUTES = (
     Route("GET", "/", running, ANY, (HTML, "<p>Feature extraction server is running!</p>")),
     Route("GET", "/ready", ready, ANY, (Ready, READY)),
-    Route("GET", "/model", model, ANY, (Model, DESCRIBED)),
+    Route(
+        "GET",
+        "/model",
+        model,
+        ANY,
+        (Model, DESCRIBED),
+        query=wire.WhichModel,
+        raises=(InvalidRequest, NotFound),
+    ),
     Route(
         "POST",
         "/embeddings",
@@ -144,7 +158,8 @@ ROUTES = (
         others=(OCTETS,),
         raw={NPY: None},
         files={"crops": "The .npy array. Required."},
-        raises=BODY,
+        query=wire.WhichModel,
+        raises=(*BODY, NotFound),
     ),
     Route(
         "POST",

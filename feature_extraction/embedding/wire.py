@@ -25,6 +25,16 @@ class Face(BaseModel):
     id: str | int | float  # as the caller has them; historical clients number their faces
 
 
+class WhichModel(BaseModel):
+    """Which model a call is about."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Annotated[
+        str | None, Field(description="Another model that is prepared here. Default: the service's own.")
+    ] = None
+
+
 class Upload(BaseModel):
     """The fields beside the pictures."""
 
@@ -77,6 +87,16 @@ def render_vectors(vectors: NDArray[np.float32]) -> bytes:
     stream = io.BytesIO()
     np.save(stream, vectors, allow_pickle=False)
     return stream.getvalue()
+
+
+def parse_model(query: Mapping[str, str]) -> str | None:
+    """Read which model a call is about; None: the service's own.
+
+    Raises:
+        InvalidRequest: the query has anything else.
+    """
+    with faults_told(*WhichModel.model_fields):
+        return WhichModel.model_validate(dict(query)).model
 
 
 def parse_face_ids(form: Mapping[str, str]) -> list[str | int | float]:

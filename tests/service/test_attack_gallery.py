@@ -28,7 +28,7 @@ from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUn
 from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery, people, portable, transfer
 from recognition.gallery.__main__ import cli
-from recognition.pictures.crops import VERSION as CROPS_VERSION
+from recognition.seeing import fingerprint_of
 from serving.model import Model
 from serving.remarks import Picture
 
@@ -157,11 +157,11 @@ def test_many_damaged_samples_take_one_line_of_the_log(file: Path, caplog: pytes
 
 FACE = Face(Box(0, 0, 5, 5), 0.9, np.array([[1, 2], [3, 2], [2, 3], [1, 4], [3, 4]], np.float32))
 SERVED = Model("a model", 128, 8, 9.0, (0.0, 20.0), "fingerprint")
-FINGERPRINT = f"{SERVED.fingerprint}-{CROPS_VERSION}"
+FINGERPRINT = fingerprint_of(SERVED)
 
 
 class ConstantEmbedder:
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return SERVED
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
@@ -357,7 +357,7 @@ def test_the_command_refuses_what_a_model_that_is_prepared_here_cannot_have_made
 ) -> None:
     (made,) = [made for made, model in prepared_models(models_dir).items() if model.dimension == 128]
     for dimension, status in ((64, 1), (128, 0)):
-        file = exported(tmp_path / str(dimension), dimension, f"{made}-{CROPS_VERSION}")
+        file = exported(tmp_path / str(dimension), dimension, f"{made}-1")
         command = CliRunner(env={"MODELS_DIR": str(models_dir)}).invoke(
             cli, ["--database", url, "import", str(file)]
         )

@@ -49,7 +49,7 @@ class Embedder:
     def __init__(self) -> None:
         self.crops = 0
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return MODEL
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:

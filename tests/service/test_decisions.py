@@ -43,7 +43,7 @@ class Embedder:
         self.described = Model("a model", DIMENSION, 8, 9.0, (0.0, 20.0), fingerprint)
         self.vectors: dict[int, Vectors] = {}
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return self.described
 
     def embed(self, crops: np.ndarray, model: Model) -> Vectors:

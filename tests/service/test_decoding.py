@@ -282,7 +282,7 @@ def test_the_processes_die_with_their_parent_however_it_dies(by: int) -> None:
 class NoEmbedder:
     """Describes a model; nothing is embedded."""
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return Model("a model", 4, 8, 1.0, (0.0, 2.0), "fingerprint")
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:

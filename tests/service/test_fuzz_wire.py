@@ -48,7 +48,7 @@ fuzzed = settings(
 class Embedder:
     """Gives every crop the same vector."""
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return Model("a model", 4, SIDE, 1.0, (0.0, 2.0), "fingerprint")
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:

@@ -129,8 +129,9 @@ def test_the_fingerprint_names_model_weights_and_preprocessing() -> None:
 
 def test_plain_pixels_are_bgr_between_0_and_1() -> None:
     crop = np.array([[[[255, 51, 0]]]], np.uint8)
-    assert preprocess.plain(crop).tolist() == [[[[0, pytest.approx(0.2), 1]]]]
-    assert preprocess.plain(crop).dtype == np.float32
+    plain = preprocess.network_input(crop, scaling=(0, 255), colours="BGR", mirrored=False)
+    assert plain.tolist() == [[[[0, pytest.approx(0.2), 1]]]]
+    assert plain.dtype == np.float32
 
 
 def test_vectors_have_the_length_that_is_asked_for() -> None:

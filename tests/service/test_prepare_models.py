@@ -493,9 +493,9 @@ def test_another_file_in_facenet_weights_is_a_reason_to_prepare_again(index: Ind
     models_dir, override = tmp_path / "models", tmp_path / "mine.h5"
     prepare_toys(models_dir, index)
     override.write_bytes(b"mine")
-    assert not prepare_models.is_complete(models_dir, override, demo=True)
-    prepare_toys(models_dir, index, override=override)
-    assert prepare_models.is_complete(models_dir, override, demo=True)
+    assert not prepare_models.is_complete(models_dir, {"facenet": override}, demo=True)
+    prepare_toys(models_dir, index, overrides={"facenet": override})
+    assert prepare_models.is_complete(models_dir, {"facenet": override}, demo=True)
     weights = json.loads((models_dir / "manifest.json").read_text())["networks"]["facenet"]["weights"]
     assert weights == {
         "source": "FACENET_WEIGHTS",

@@ -21,13 +21,13 @@ from recognition.app import create_app
 from recognition.config import read
 from recognition.errors import EmbeddingUnavailable
 from recognition.gallery import Gallery, open_gallery
-from recognition.pictures.crops import VERSION as CROPS_VERSION
+from recognition.seeing import fingerprint_of
 from running import Pair
 from serving.model import Model
 
 NDJSON = "application/x-ndjson"
 MODEL = Model("a model", 128, 160, 9.0, (0.0, 20.0), "fingerprint")
-FINGERPRINT = f"{MODEL.fingerprint}-{CROPS_VERSION}"
+FINGERPRINT = fingerprint_of(MODEL)
 TIMEOUT_S = 60
 
 
@@ -37,7 +37,7 @@ class Embedder:
     def __init__(self, model: Model | None = MODEL) -> None:
         self._model = model
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         if self._model is None:
             raise EmbeddingUnavailable("It is down.")
         return self._model

@@ -62,7 +62,7 @@ ODD_NAMES = [
 class Embedder:
     """Gives every crop the same vector."""
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return MODEL
 
     def embed(self, cut: np.ndarray, model: Model) -> np.ndarray:

@@ -28,7 +28,7 @@ PAGE = "https://a.page"
 
 
 class Embedder:
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return Model("a model", 4, 8, 9.0, (0.0, 20.0), "fingerprint")
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:

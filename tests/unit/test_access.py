@@ -51,7 +51,7 @@ class NoGallery:
 class NoEmbedder:
     """Never there."""
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         raise EmbeddingUnavailable("It is down.")
 
 

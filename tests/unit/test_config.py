@@ -9,6 +9,7 @@ import pytest
 
 from embedding import config as embedding_config
 from recognition import config as recognition_config
+from serving import profiles
 from serving.variables import settings_file
 
 both = pytest.mark.parametrize("config", [embedding_config, recognition_config])
@@ -167,3 +168,26 @@ def test_without_a_name_the_first_file_that_is_there_counts(tmp_path: Path) -> N
     places[0].touch()
     assert settings_file({}, places) == places[0]
     assert settings_file({"RECOGNITION_SETTINGS": "/other"}, places) == Path("/other")
+
+
+@pytest.mark.parametrize(
+    ("environment", "pair"),
+    [
+        ({}, ("mtcnn", "Facenet")),
+        ({"MODELS": " "}, ("mtcnn", "Facenet")),
+        ({"MODELS": "classic"}, ("mtcnn", "Facenet")),
+        ({"MODELS": "fast"}, ("yunet", "MobileFaceNet")),
+        ({"MODELS": "fast", "DETECTOR": "mtcnn"}, ("mtcnn", "MobileFaceNet")),
+        ({"MODELS": "fast", "EMBEDDING_MODEL": "Facenet"}, ("yunet", "Facenet")),
+    ],
+)
+def test_one_word_chooses_a_pair_of_models(environment: dict[str, str], pair: tuple[str, str]) -> None:
+    assert recognition_config.read(environment).detector == pair[0]
+    assert embedding_config.read(environment).embedding_model == pair[1]
+    assert tuple(profiles.chosen(environment).values()) == pair
+
+
+@both
+def test_an_unknown_pair_is_refused(config: ModuleType) -> None:
+    with pytest.raises(config.SettingsError, match=r"MODELS: .*'classic' or 'fast'"):
+        config.read({"MODELS": "faster"})

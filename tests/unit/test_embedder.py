@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from recognition.embedder import EmbeddingClient
-from recognition.errors import EmbeddingUnavailable
+from recognition.errors import EmbeddingUnavailable, ModelUnknown
 from running import free_port
 
 MODEL = {
@@ -47,11 +47,16 @@ class Neighbour(BaseHTTPRequestHandler):
     server: Any
 
     def do_GET(self) -> None:
-        self.answer(200, json.dumps(self.server.model).encode())
+        name = self.path.partition("model=")[2]
+        if name and name not in self.server.others:
+            self.answer(404, b"{}")
+        else:
+            self.answer(200, json.dumps(self.server.others.get(name, self.server.model)).encode())
 
     def do_POST(self) -> None:
         crops = np.load(io.BytesIO(self.rfile.read(int(self.headers["Content-Length"]))))
         self.server.calls.append((len(crops), self.headers["X-Request-Id"], self.client_address))
+        self.server.paths.append(self.path)
         self.server.behaviour(self, crops)
 
     def answer(self, status: int, body: bytes, length: int | None = None, fingerprint: str = "f1") -> None:
@@ -69,6 +74,7 @@ class Neighbour(BaseHTTPRequestHandler):
 def neighbour(behaviour: Callable[[Neighbour, np.ndarray], None]) -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Neighbour)
     server.model, server.calls, server.behaviour = MODEL, [], behaviour  # type: ignore[attr-defined]
+    server.others, server.paths = {}, []  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -187,3 +193,33 @@ def test_nobody_at_the_address_is_unavailable() -> None:
     client = EmbeddingClient(f"http://127.0.0.1:{free_port()}", connect_timeout_s=1, read_timeout_s=1)
     with pytest.raises(EmbeddingUnavailable, match="reached"):
         client.model()
+
+
+def test_another_model_of_the_service_is_asked_for_by_its_name() -> None:
+    with neighbour(
+        lambda handler, _: handler.answer(200, npy(np.ones((1, 4), np.float32)), fingerprint="f2")
+    ) as server:
+        server.others["Other"] = MODEL | {"name": "Other", "fingerprint": "f2", "template": "arcface"}  # type: ignore[attr-defined]
+        client = client_of(server)
+        other = client.model("Other")
+        assert (other.fingerprint, other.template) == ("f2", "arcface")
+        assert client.model().template == "facenet"  # an older service does not tell
+        assert client.embed(CROPS[:1], other).shape == (1, 4)
+        assert server.paths == ["/embeddings?model=Other"]  # type: ignore[attr-defined]
+        with pytest.raises(EmbeddingUnavailable, match="changed its model"):
+            client.embed(CROPS[:1], client.model())
+
+
+def test_a_model_that_the_service_does_not_have_is_told() -> None:
+    with neighbour(well) as server:
+        client = client_of(server)
+        with pytest.raises(ModelUnknown):
+            client.model("Other")
+        assert client.embed(CROPS[:1], client.model()).shape == (1, 4)
+
+
+def test_a_template_that_nobody_knows_is_nonsense() -> None:
+    with neighbour(well) as server:
+        server.model = MODEL | {"template": "other"}  # type: ignore[attr-defined]
+        with pytest.raises(EmbeddingUnavailable, match="describes its model wrongly"):
+            client_of(server).model()

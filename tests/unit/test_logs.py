@@ -30,7 +30,7 @@ STAGES = {"queue_ms", "decode_ms", "detect_ms", "crop_ms", "assess_ms", "embed_m
 
 
 class ConstantEmbedder:
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return MODEL
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:

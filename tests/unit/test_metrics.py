@@ -33,7 +33,7 @@ class NumberedEmbedder:
 
     described = MODEL
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return self.described
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:

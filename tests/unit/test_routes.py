@@ -22,8 +22,7 @@ from recognition.config import read
 from recognition.errors import EmbeddingUnavailable
 from recognition.faces import Box, Face, Sample
 from recognition.gallery import Gallery, open_gallery
-from recognition.pictures.crops import VERSION as CROPS_VERSION
-from recognition.seeing import Detector
+from recognition.seeing import Detector, fingerprint_of
 from serving.errors import DiskFull
 from serving.model import Model
 from serving.version import VERSION
@@ -40,7 +39,7 @@ class ConstantEmbedder:
     described: Model = MODEL
     error: Exception | None = None
 
-    def model(self) -> Model:
+    def model(self, name: str | None = None) -> Model:
         return self.described
 
     def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
@@ -244,7 +243,7 @@ def test_detect_and_verify_are_bounded_by_the_queue(gallery: Gallery) -> None:
 def enrol_known(gallery: Gallery) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     sample = Sample("a", "n", None, None, now, now)
-    gallery.upsert([sample], np.ones((1, 4), np.float32), f"{MODEL.fingerprint}-{CROPS_VERSION}")
+    gallery.upsert([sample], np.ones((1, 4), np.float32), fingerprint_of(MODEL))
 
 
 @pytest.mark.parametrize(

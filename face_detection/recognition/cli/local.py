@@ -15,14 +15,15 @@ from requests.adapters import BaseAdapter
 from werkzeug.test import Client as WSGIClient
 
 from embedding import config as embedding_config
-from embedding.app import load_network
-from embedding.network import Network
+from embedding.app import load_network, loader
+from embedding.network import Networks
 from recognition.app import create_app, load_detector
 from recognition.cli.opening import open_named_gallery, who
 from recognition.cli.session import UNAVAILABLE, GalleryNeed, fail, read_settings
 from recognition.client import Client
+from recognition.errors import ModelUnknown
 from recognition.gallery import Gallery
-from serving.errors import Failure
+from serving.errors import Failure, NotFound
 from serving.model import Model
 from serving.models import prepare
 from serving.request_id import caller
@@ -48,7 +49,7 @@ def open_client(need: GalleryNeed) -> Client:
     app = create_app(
         settings,
         detector=load_detector(settings),
-        embedder=Embedder(load_network(embedding_settings)),
+        embedder=Embedder(Networks(load_network(embedding_settings), loader(embedding_settings))),
         gallery=cast(Gallery, gallery),  # /detect and /verify ask it nothing
     )
     client = Client(HOST)
@@ -58,17 +59,20 @@ def open_client(need: GalleryNeed) -> Client:
 
 @dataclass(frozen=True)
 class Embedder:
-    """The embedding service's network where recognition expects the client of that service."""
+    """The embedding service's networks where recognition expects the client of that service."""
 
-    network: Network
+    networks: Networks
 
-    def model(self) -> Model:
-        """Describe the network."""
-        return self.network.model
+    def model(self, name: str | None = None) -> Model:
+        """Describe a network; None: the service's own. Raises ModelUnknown."""
+        try:
+            return self.networks.named(name).model
+        except NotFound as e:
+            raise ModelUnknown(e.detail) from e
 
     def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""
-        return self.network.embed(crops)
+        return self.networks.named(model.name).embed(crops)
 
 
 class WSGIAdapter(BaseAdapter):

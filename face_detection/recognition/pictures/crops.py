@@ -3,60 +3,103 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from recognition.faces import Face
+from serving.model import Template
 
 # The mean face of the LFW development pictures, made symmetric: left eye, right eye, nose, left and right
 # mouth corner, as x + iy about the centre of a square whose side is the longer side of MTCNN's box.
 MEAN_FACE = np.array([-0.172 - 0.115j, 0.172 - 0.115j, 0.085j, -0.154 + 0.252j, 0.154 + 0.252j])
 
-# The part that is cut out, in sides of that square. Narrower than high, so that the crop is a little
+# The part of that square that FaceNet's crops show. Narrower than high, so that the crop is a little
 # stretched sideways, as the detector's boxes were when FaceNet was trained. Both figures were chosen on LFW's
 # development pairs: against a level square crop they raise TMR at FMR 1e-4 by 0.012 +- 0.007.
 HEIGHT = 1.02
 WIDTH = 0.9 * HEIGHT
 
-# Part of the gallery's fingerprint: raise it when a change here moves the vectors.
-VERSION = "1"
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alignment:
+    """Where a face stands in a crop.
+
+    points: complex (5,), landmarks in the order of MEAN_FACE, about the centre of a square of side 1.
+    width, height: of the part that is cut out, in sides of that square; the crop is stretched to be square.
+    version: part of a gallery's fingerprint; raise it when a change here moves the vectors.
+    """
+
+    points: NDArray[np.complex128]
+    width: float
+    height: float
+    version: str
 
 
-def crop_faces(picture: NDArray[np.uint8], faces: Sequence[Face], side: int) -> NDArray[np.uint8]:
+def _of_112_px(*points: tuple[float, float]) -> NDArray[np.complex128]:
+    """Bring places in a crop of 112 px, (0, 0) the centre of its first pixel, into the form of MEAN_FACE."""
+    return np.array([complex(x + 0.5, y + 0.5) / 112 - (0.5 + 0.5j) for x, y in points])
+
+
+ALIGNMENTS: dict[Template, Alignment] = {
+    "facenet": Alignment(MEAN_FACE, WIDTH, HEIGHT, "1"),
+    # The points that InsightFace aligns to (`arcface_dst` of its python-package), as MobileFaceNet, SFace and
+    # GhostFaceNet do.
+    "arcface": Alignment(
+        _of_112_px(
+            (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)
+        ),
+        1.0,
+        1.0,
+        "arcface-1",
+    ),
+}
+
+
+def crop_faces(
+    picture: NDArray[np.uint8], faces: Sequence[Face], side: int, template: Template = "facenet"
+) -> NDArray[np.uint8]:
     """Cut out every face, upright and at one scale, by its landmarks.
 
     Args:
         picture: uint8 (H, W, 3), RGB, in full resolution.
         faces: n faces of that picture.
         side: of the crops, in pixels.
+        template: where a face stands in them.
 
     Returns:
         uint8 (n, side, side, 3), RGB. What lies outside the picture repeats its border.
     """
     crops = np.empty((len(faces), side, side, 3), dtype=np.uint8)
     for number, face in enumerate(faces):
-        crops[number] = _crop(picture, *pose(face), side)
+        crops[number] = _crop(picture, *pose(face, template), ALIGNMENTS[template], side)
     return crops
 
 
-def pose(face: Face) -> tuple[complex, complex]:
-    """Return scale and turn, as one complex number, and centre of the mean face fitted to a face's landmarks.
+def pose(face: Face, template: Template = "facenet") -> tuple[complex, complex]:
+    """Return scale and turn, as one complex number, and centre of a template fitted to a face's landmarks.
 
     The similarity transform with the least squared distances (Umeyama, IEEE PAMI 13(4), 1991), which in the
-    complex plane is a linear regression: landmarks = turn * MEAN_FACE + centre. Landmarks that the detector
+    complex plane is a linear regression: landmarks = turn * points + centre. Landmarks that the detector
     did not find, not finite, are left out.
     """
+    points = ALIGNMENTS[template].points
     known = np.isfinite(face.landmarks).all(axis=1)
-    if known.sum() < 2:
-        return _pose_of_box(face)
-    landmarks = face.landmarks[known, 0].astype(np.float64) + 1j * face.landmarks[known, 1]
-    mean = MEAN_FACE[known].mean()
-    template = MEAN_FACE[known] - mean
+    if known.sum() >= 2:
+        landmarks = face.landmarks[known, 0].astype(np.float64) + 1j * face.landmarks[known, 1]
+        turn, centre = _fitted(points[known], landmarks)
+        if abs(turn) >= 1:  # else all landmarks are in one place, and only the box says where the face is
+            return turn, centre
+    turn, centre = _pose_of_box(face)
+    return (turn, centre) if points is MEAN_FACE else _fitted(points, turn * MEAN_FACE + centre)
+
+
+def _fitted(points: NDArray[np.complex128], landmarks: NDArray[np.complex128]) -> tuple[complex, complex]:
+    mean = points.mean()
+    template = points - mean
     turn = complex(np.vdot(template, landmarks - landmarks.mean()) / np.vdot(template, template))
-    if abs(turn) < 1:  # all landmarks in one place: only the box says where the face is
-        return _pose_of_box(face)
     return turn, complex(landmarks.mean()) - turn * complex(mean)
 
 
@@ -65,13 +108,15 @@ def _pose_of_box(face: Face) -> tuple[complex, complex]:
     return max(box.w, box.h, 1) * 1j**face.quarters, complex(box.x + box.w / 2, box.y + box.h / 2)
 
 
-def _crop(picture: NDArray[np.uint8], turn: complex, centre: complex, side: int) -> NDArray[np.uint8]:
-    shrink = int(abs(turn) * HEIGHT / side)
+def _crop(
+    picture: NDArray[np.uint8], turn: complex, centre: complex, part: Alignment, side: int
+) -> NDArray[np.uint8]:
+    shrink = int(abs(turn) * part.height / side)
     if shrink > 1:
-        picture, turn, centre = _shrunk_around(picture, turn, centre, shrink)
+        picture, turn, centre = _shrunk_around(picture, turn, centre, part.height, shrink)
     # Pixel (u, v) of the crop shows the place origin + u * right + v * down of the picture; the centre of a
     # pixel lies half a pixel from its corner, in both.
-    right, down = turn * WIDTH / side, 1j * turn * HEIGHT / side
+    right, down = turn * part.width / side, 1j * turn * part.height / side
     origin = centre - (side - 1) / 2 * (right + down) - (0.5 + 0.5j)
     warp = np.array([[right.real, down.real, origin.real], [right.imag, down.imag, origin.imag]])
     return cv2.warpAffine(
@@ -84,11 +129,11 @@ def _crop(picture: NDArray[np.uint8], turn: complex, centre: complex, side: int)
 
 
 def _shrunk_around(
-    picture: NDArray[np.uint8], turn: complex, centre: complex, shrink: int
+    picture: NDArray[np.uint8], turn: complex, centre: complex, high: float, shrink: int
 ) -> tuple[NDArray[np.uint8], complex, complex]:
     """Average blocks of shrink x shrink pixels around a face, so that the warp after it skips no pixel."""
     height, width = picture.shape[:2]
-    reach = abs(turn) * HEIGHT * 0.72 + 2 * shrink  # half a diagonal, and a little
+    reach = abs(turn) * high * 0.72 + 2 * shrink  # half a diagonal, and a little
     left, top = (int(max(at - reach, 0)) // shrink * shrink for at in (centre.real, centre.imag))
     left, top = min(left, width - shrink), min(top, height - shrink)
     columns = min(int(centre.real + reach) - left, width - left) // shrink

@@ -38,6 +38,7 @@ STATUS: dict[type[Failure], int] = {
     errors.GalleryModelMismatch: 409,
     errors.NotCalibrated: 409,
     errors.EmbeddingUnavailable: 503,
+    errors.ModelUnknown: 503,
     errors.GalleryUnavailable: 503,
     errors.AuditUnavailable: 503,
 }
@@ -89,7 +90,7 @@ BODY = (InvalidRequest, UnsupportedMediaType, Overloaded)
 PICTURE = (*BODY, InvalidImage, ImageTooLarge)
 SAMPLES = (NotFound, errors.GalleryUnavailable, errors.AuditUnavailable)  # there may be no such gallery
 QUERY = (InvalidRequest, *SAMPLES)
-VECTORS = (errors.EmbeddingUnavailable, *SAMPLES, errors.GalleryModelMismatch)
+VECTORS = (errors.EmbeddingUnavailable, errors.ModelUnknown, *SAMPLES, errors.GalleryModelMismatch)
 
 RECOGNISE_FACES = Route(
     "POST",
