@@ -35,7 +35,7 @@ sys.path.extend(
 
 import accuracy_rates as rates
 from embedding.network import load
-from recognition.detector import load_mtcnn
+from recognition.detector import OURS
 from recognition.faces import Box
 from recognition.pictures import crops
 from recognition.seeing import fingerprint_of
@@ -88,9 +88,11 @@ def chosen(boxes: Sequence[Box], shape: tuple[int, ...], rule: FaceRule) -> int:
     )
 
 
-def load_ours(models_dir: Path, rule: FaceRule, threads: int, model: str = "Facenet") -> System:
+def load_ours(
+    models_dir: Path, rule: FaceRule, threads: int, model: str = "Facenet", detector: str = "mtcnn"
+) -> System:
     """Load the product's own pipeline, as its services put it together. Raises OSError without models."""
-    detect = load_mtcnn(models_dir, threads=threads)
+    detect = OURS[detector](models_dir, threads=threads)
     network = load(model, models_dir, threads=threads)
 
     def represent(picture: NDArray[np.uint8]) -> Vector | None:
@@ -108,7 +110,7 @@ def load_ours(models_dir: Path, rule: FaceRule, threads: int, model: str = "Face
         represent=represent,
         thresholds={"euclidean": network.model.threshold},
         about={
-            "pipeline": f"load_mtcnn, the {rule} face, crop_faces, load({model}).embed",
+            "pipeline": f"load_{detector}, the {rule} face, crop_faces, load({model}).embed",
             "face": rule,
             "fingerprint": fingerprint_of(network.model),
             "models_sha256": sha256(path.read_bytes() for path in sorted(models_dir.glob("*.onnx"))),
@@ -402,6 +404,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--pairs", type=Path, required=True, help="LFW's pairs.txt or pairsDevTest.txt, or alike"
     )
     parser.add_argument("--peer", choices=["deepface"], help="measure it too, on the same pictures")
+    parser.add_argument("--detector", choices=OURS, default="mtcnn", help="our detector")
     parser.add_argument("--face", choices=["central", "largest"], default="central", help="which face counts")
     parser.add_argument(
         "--over",
@@ -429,7 +432,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     options = arguments(argv)
     try:
         pairs = rates.parse_pairs(options.pairs.read_text(encoding="utf-8"))
-        systems = [load_ours(options.models_dir, options.face, options.threads, options.model)]
+        systems = [
+            load_ours(options.models_dir, options.face, options.threads, options.model, options.detector)
+        ]
     except OSError as e:
         raise BenchmarkError(f"{e}. Models are made by: python prepare_models.py") from e
     except ValueError as e:

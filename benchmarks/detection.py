@@ -1,4 +1,4 @@
-"""How many faces of a labelled collection the detector finds, beside the `mtcnn` package.
+"""How many faces of a labelled collection our detectors find, and how fast, beside the `mtcnn` package.
 
     python benchmarks/detection.py --images DIR --truth wider_face_val_bbx_gt.txt --peer mtcnn
 
@@ -35,7 +35,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "face_detection"))
 
-from recognition.detector import MAX_SIDE_PX, load_mtcnn  # noqa: E402
+from recognition.detector import MAX_SIDE_PX, OURS  # noqa: E402
 
 HIT_IOU = 0.5
 BANDS_PX = {
@@ -158,9 +158,9 @@ def evaluate(
     return results
 
 
-def our_detector(models_dir: Path, max_side_px: int, threads: int) -> Detect:
-    """This project's detector, with the given bound of the longer side; 0 for none."""
-    detect = load_mtcnn(models_dir, max_side_px=max_side_px, threads=threads)
+def our_detector(name: str, models_dir: Path, max_side_px: int, threads: int) -> Detect:
+    """One of this project's detectors, with the given bound of the longer side; 0 for none."""
+    detect = OURS[name](models_dir, max_side_px=max_side_px, threads=threads)
 
     def run(picture: Picture) -> tuple[Doubles, Doubles]:
         faces = detect(picture)
@@ -205,6 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Recall, precision and average precision by face height.")
     parser.add_argument("--images", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--truth", type=Path, required=True, help="faces in the format of WIDER FACE")
+    parser.add_argument("--detector", choices=OURS, nargs="+", help="ours; default: those that are prepared")
     parser.add_argument("--peer", choices=["mtcnn"], help="a package to run on the same pictures")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--max-side", type=int, nargs="+", default=[MAX_SIDE_PX], help="bounds to try, in px")
@@ -215,11 +216,15 @@ def main() -> None:
 
     truth = read_truth(options.truth.read_text().splitlines())
     detectors: dict[str, Detect] = {}
+    names = options.detector or [
+        n for n in OURS if n == "mtcnn" or (options.models_dir / f"{n}.onnx").exists()
+    ]
     for side in [*options.max_side, 0]:
-        label = f"ours, {side} px" if side else "ours, unbounded"
-        detectors[label] = our_detector(options.models_dir, side, options.threads)
+        for name in names:
+            label = f"{name}, {side} px" if side else f"{name}, unbounded"
+            detectors[label] = our_detector(name, options.models_dir, side, options.threads)
     if options.peer:
-        detectors[options.peer] = package_detector()
+        detectors[f"package {options.peer}"] = package_detector()
     detections: dict[str, dict[str, tuple[Doubles, Doubles]]] = {name: {} for name in detectors}
     seconds: dict[str, list[float]] = {name: [] for name in detectors}
     for name in tqdm(truth, unit="picture"):

@@ -36,7 +36,7 @@ sys.path.extend(
 from embedding.network import load
 from quality_damage import KINDS
 from recognition.config import Settings
-from recognition.detector import load_mtcnn
+from recognition.detector import OURS
 from recognition.faces import Box, Face, Quality
 from recognition.pictures import crops
 from recognition.pictures.quality import SIDE_PX, assess
@@ -104,8 +104,8 @@ def subject(faces: Sequence[Face], shape: tuple[int, ...]) -> Face | None:
 class Pipeline:
     """Detector, crops and network, as the services put them together."""
 
-    def __init__(self, models_dir: Path, threads: int) -> None:
-        self.detect = load_mtcnn(models_dir, threads=threads)
+    def __init__(self, models_dir: Path, threads: int, detector: str = "mtcnn") -> None:
+        self.detect = OURS[detector](models_dir, threads=threads)
         self.network = load("Facenet", models_dir, threads=threads)
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8] | None]) -> Faces:
@@ -321,6 +321,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--half", choices=("tune", "report", "both"), default="report")
     parser.add_argument("--faces", type=int, default=320, help="people of each kind")
     parser.add_argument("--kinds", default="", help="only those whose names this regular expression finds")
+    parser.add_argument("--detector", choices=OURS, default="mtcnn")
     parser.add_argument("--cache", type=Path, help="folder in which faces and vectors are kept")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
     parser.add_argument("--threads", type=int, default=2)
@@ -332,14 +333,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the benchmark, print the table, and return the report."""
     options = arguments(argv)
-    pipeline = Pipeline(options.models_dir, options.threads)
+    pipeline = Pipeline(options.models_dir, options.threads, options.detector)
     model, min_quality = pipeline.network.model, Settings.model_fields["min_quality"].default
     everybody = people_of(options.images, options.half)
     people = everybody[: options.faces]
 
     def cached(name: str) -> Path | None:
         slug = re.sub(r"[^a-z0-9.]+", "_", name.lower())
-        return options.cache and options.cache / options.half / f"{slug}.npz"
+        return options.cache and options.cache / options.detector / options.half / f"{slug}.npz"
 
     def read(paths: Sequence[Path | None]) -> list[NDArray[np.uint8] | None]:
         return [path and images.decode(path.read_bytes(), MAX_PIXELS).pixels for path in paths]

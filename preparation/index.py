@@ -101,7 +101,7 @@ def find(client: PyPISimple, source: Source) -> DistributionPackage:
     except NoSuchProjectError:
         packages = []
     except requests.RequestException as error:
-        raise PrepareError(_why(error)) from error
+        raise PrepareError(why(error)) from error
     except (ValueError, KeyError, UnsupportedContentTypeError, UnsupportedRepoVersionError) as error:
         raise PrepareError("what it answers is not a package index") from error
     for package in packages:
@@ -135,7 +135,7 @@ def download(client: PyPISimple, package: DistributionPackage, source: Source, t
         except DigestMismatchError:
             reason = "it sent a file with a wrong sha256"
         except requests.RequestException as error:
-            reason = _why(error)
+            reason = why(error)
             if 400 <= _status(error) < 500 and _status(error) not in (408, 429):
                 break
         else:
@@ -178,7 +178,7 @@ def _status(error: requests.RequestException) -> int:
     return 0 if error.response is None else int(error.response.status_code)
 
 
-def _why(error: requests.RequestException) -> str:
+def why(error: requests.RequestException) -> str:
     """Say in a few words why a request failed; requests' own text is long and may hold the URL's password."""
     if _status(error):
         return f"it answers with status {_status(error)}"

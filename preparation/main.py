@@ -2,7 +2,8 @@
 
 Data flow: index -> archive -> weights, photographs; weights -> Keras -> ONNX -> compared -> models/
 What EMBEDDING_MODEL, DETECTOR or MODELS name is prepared too: Facenet512 and MobileFaceNet in the same way,
-and what runs through deepface by loading it once, which downloads its weights or says what is missing.
+YuNet from its ONNX file, and what runs through deepface by loading it once, which downloads its weights or
+says what is missing.
 
 The services run this as a process of its own, so it imports nothing heavy until there is something to do.
 """
@@ -42,7 +43,7 @@ TEMPORARY = ".preparing-"  # prefix of the folder in which a run works; what a k
 # setting -> values that need no deepface, and who loads the others: package, function in its app.py
 LOADERS = {
     "EMBEDDING_MODEL": (("Facenet", *CHOSEN), "embedding", "load_network"),
-    "DETECTOR": (("mtcnn",), "recognition", "load_detector"),
+    "DETECTOR": (("mtcnn", "yunet"), "recognition", "load_detector"),
 }
 
 
@@ -185,6 +186,33 @@ def prepare(
                 models_dir,
                 (manifest or {}) | {"format": FORMAT, "prepared": now, "networks": networks, "demo": demo},
             )
+
+
+def add_yunet(
+    models_dir: Path, override: Path | None, *, pip_config: Callable[[], Pip] = read_pip_config
+) -> None:
+    """Put yunet.onnx into prepared models, unless it is there, whole, and made of the override.
+
+    override: YuNet as published; None: download it.
+
+    Raises:
+        PrepareError: it cannot be done.
+        OSError: models_dir cannot be written, disk full and the like.
+    """
+    if override and not override.is_file():
+        raise PrepareError(f"YUNET_WEIGHTS names {override}, which is not a file")
+    with locked(models_dir / ".lock"):
+        manifest = read_manifest(models_dir)
+        assert manifest is not None  # of the prepared models
+        about = manifest["networks"].get("yunet")
+        other = about and override and sha256_of(override) != about["weights"]["sha256"]
+        if about and not other and is_as_made(models_dir, about):
+            return
+        from preparation import yunet  # here: onnx takes a while to import, and there is seldom a need
+
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=models_dir) as folder:
+            made = yunet.make(Path(folder), override, pip_config())
+            publish(Path(folder), models_dir, manifest | {"networks": manifest["networks"] | {"yunet": made}})
 
 
 def warn_of_unknown(network: Network, weights: Mapping[str, Any]) -> None:
@@ -337,6 +365,8 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
             started = time.monotonic()
             prepare(models_dir, wanted=wanted, overrides=overrides, deepface_home=deepface_home)
             say(f"the models are in {models_dir} ({time.monotonic() - started:.0f} s)")
+        if profiles.chosen(environment)["DETECTOR"] == "yunet":
+            add_yunet(models_dir, Path(weights) if (weights := environment.get("YUNET_WEIGHTS")) else None)
         return 0 if load_through_deepface(models_dir, environment) else 1
     except KeyboardInterrupt:
         say("interrupted; nothing half made is left")

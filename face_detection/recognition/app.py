@@ -17,7 +17,7 @@ from recognition.admission import Admission
 from recognition.audit import Audit
 from recognition.changing import Changer
 from recognition.config import Settings, stop
-from recognition.detector import find, load_mtcnn, shrinking
+from recognition.detector import OURS, find, shrinking
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
 from recognition.embedder import EmbeddingClient
 from recognition.enrolling import Enroller
@@ -37,7 +37,7 @@ from serving.sandbox import Decoder
 
 READY_PICTURE = Path(__file__).parent / "static" / "ready.jpg"
 READY_SIDE_PX = 256
-READY_MIN_FACE_PX = 200  # MTCNN finds its face, 110 px high, up to this MIN_FACE_PX
+READY_MIN_FACE_PX = 200  # our detectors find its face, 110 px high, up to this MIN_FACE_PX
 
 
 def create_app(
@@ -156,8 +156,8 @@ def load_detector(settings: Settings) -> Detector:
     """
     limits = {"min_face_px": settings.min_face_px, "threads": settings.detection_threads}
     try:
-        if settings.detector == "mtcnn":
-            return load_mtcnn(settings.models_dir, max_side_px=settings.detection_max_side_px, **limits)
+        if load := OURS.get(settings.detector):
+            return load(settings.models_dir, max_side_px=settings.detection_max_side_px, **limits)
         detector = load_deepface(
             settings.detector, settings.models_dir, deepface_home=settings.deepface_home, **limits
         )

@@ -37,6 +37,7 @@ HttpUrl = Annotated[
 Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.\[\]:-]+$")]
 DetectorName = Literal[
     "mtcnn",
+    "yunet",
     "opencv",
     "ssd",
     "dlib",
@@ -53,7 +54,6 @@ DetectorName = Literal[
     "yolov12s",
     "yolov12m",
     "yolov12l",
-    "yunet",
     "fastmtcnn",
     "centerface",
 ]

@@ -14,6 +14,7 @@ from deepface.models.Detector import FacialAreaRegion
 from deepface.modules.modeling import AVAILABLE_MODELS
 
 from recognition.config import DetectorName
+from recognition.detector import OURS
 from recognition.detector.deepface_detectors import FILES, adapted
 from recognition.faces import Box, Face
 from running import ROOT
@@ -39,8 +40,8 @@ def face_of(**area: Any) -> Face:
     return face
 
 
-def test_the_names_are_deepfaces_and_mtcnn_is_ours() -> None:
-    assert {"mtcnn", *FILES} == set(get_args(DetectorName)) == set(AVAILABLE_MODELS["face_detector"])
+def test_the_names_are_deepfaces_and_two_are_ours() -> None:
+    assert {*OURS, *FILES} == set(get_args(DetectorName)) == set(AVAILABLE_MODELS["face_detector"])
 
 
 def test_pictures_arrive_as_bgr() -> None:
@@ -94,13 +95,12 @@ def test_small_faces_and_empty_boxes_are_left_out(area: tuple[int, int, int, int
     ("name", "sentence"),
     [
         (
-            "yunet",
-            "face_detection cannot start: DETECTOR=yunet: the weights are missing and cannot be downloaded; "
-            "put https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
-            "face_detection_yunet_2023mar.onnx at <DEEPFACE_HOME>/.deepface/weights/"
-            "face_detection_yunet_2023mar.onnx",
+            "centerface",
+            "face_detection cannot start: DETECTOR=centerface: the weights are missing and cannot be "
+            "downloaded; put https://github.com/Star-Clouds/CenterFace/raw/master/models/onnx/"
+            "centerface.onnx at <DEEPFACE_HOME>/.deepface/weights/centerface.onnx",
         ),
-        ("retina", "face_detection cannot start: DETECTOR: Input should be 'mtcnn', 'opencv', "),
+        ("retina", "face_detection cannot start: DETECTOR: Input should be 'mtcnn', 'yunet', 'opencv', "),
     ],
 )
 def test_what_cannot_be_loaded_stops_the_start_with_one_sentence(

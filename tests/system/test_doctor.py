@@ -112,6 +112,24 @@ def test_a_changed_network_is_found(environment: dict[str, str], tmp_path: Path,
     assert set(checks["models"]["detail"].rpartition(": ")[2].split(", ")) == {"onet.onnx", "pnet.onnx"}
 
 
+def test_networks_that_are_chosen_and_not_prepared_are_named(
+    environment: dict[str, str], tmp_path: Path, models_dir: Path
+) -> None:
+    for path in models_dir.glob("*.onnx"):
+        (tmp_path / path.name).symlink_to(path)
+    manifest = json.loads((models_dir / "manifest.json").read_text())
+    for name in ("yunet", "mobilefacenet"):
+        manifest["networks"].pop(name, None)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    environment |= {"MODELS_DIR": str(tmp_path)}
+    assert ran(environment)[1]["models"]["ok"]
+    status, checks = ran(environment | {"DETECTOR": "yunet", "EMBEDDING_MODEL": "MobileFaceNet"})
+    assert (status, checks["models"]["ok"]) == (1, False)
+    named = checks["models"]["detail"].rpartition(": ")[2].split(", ")
+    assert sorted(named) == ["mobilefacenet.onnx", "yunet.onnx"]
+    assert ran(environment | {"DETECTOR": "centerface"})[1]["models"]["ok"]
+
+
 def test_a_bad_setting_is_named(environment: dict[str, str]) -> None:
     status, checks = ran(environment | {"MIN_FACE_PX": "few"})
     assert (status, checks["settings"]["ok"]) == (1, False)

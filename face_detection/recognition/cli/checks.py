@@ -6,11 +6,12 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from embedding import config as embedding_config
+from embedding.network import PREPARED
 from preparation.manifest import is_as_made, read_manifest
 from recognition import config
 from recognition.audit import Audit
@@ -57,7 +58,9 @@ def _installation(key: str | None) -> Iterator[Check]:
         return
     origin = f"from {settings_path} and the environment" if settings_path else "from the environment alone"
     yield Check("settings", True, f"{origin}: {embedding_settings.embedding_model}, {settings.detector}")
-    yield _models(settings.models_dir)
+    own = embedding_settings.embedding_onnx
+    model = None if own else PREPARED.get(embedding_settings.embedding_model)
+    yield _models(settings.models_dir, {settings.detector, model})
     yield _processor(settings.workers)
     yield _gallery(settings)
     yield _retention(settings)
@@ -78,13 +81,16 @@ def _python() -> Check:
     return Check("Python", ok, version, "" if ok else "use 3.11, 3.12 or 3.13: make PYTHON=python3.12")
 
 
-def _models(folder: Path) -> Check:
+def _models(folder: Path, chosen: Iterable[str | None]) -> Check:
+    """Check what is prepared; of what the settings choose, `chosen`, as far as it is prepared at all."""
     advice = "`recognition models prepare` makes them, as do `serve` and `make run`"
     manifest = read_manifest(folder)
     if manifest is None:
         return Check("models", False, f"none in {folder}", advice)
-    networks = manifest["networks"].values()
-    changed = [network["file"] for network in networks if not is_as_made(folder, network)]
+    networks = manifest["networks"]
+    changed = [network["file"] for network in networks.values() if not is_as_made(folder, network)]
+    absent = {"yunet", *PREPARED.values()} - set(networks)
+    changed += [f"{name}.onnx" for name in chosen if name in absent]
     if changed:
         return Check("models", False, f"missing or changed: {', '.join(changed)}", advice)
     return Check("models", True, f"{len(networks)} networks in {folder}")

@@ -1,4 +1,4 @@
-"""deepface's other face detectors."""
+"""deepface's face detectors, but for those that are ours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ FILES = {
     **{f"yolov{kind}": f"yolov{kind}-face.pt" for kind in ("8n", "8m", "8l")},
     **{f"yolov{kind}": f"yolov{kind}-face.pt" for kind in ("11n", "11s", "11m", "11l")},
     **{f"yolov{kind}": f"yolov{kind}-face.pt" for kind in ("12n", "12s", "12m", "12l")},
-    "yunet": "face_detection_yunet_2023mar.onnx",
     "fastmtcnn": "",
     "centerface": "centerface.onnx",
 }
@@ -53,7 +52,7 @@ def load_deepface(
     """
     try:
         set_up(FILES[name], models_dir=models_dir, deepface_home=deepface_home, threads=threads)
-        from deepface.modules import modeling  # here: it brings TensorFlow, which MTCNN does without
+        from deepface.modules import modeling  # here: it brings TensorFlow, which ours do without
 
         detector: Any = modeling.build_model("face_detector", name)
         detector.detect_faces(np.zeros((160, 160, 3), np.uint8))  # centerface loads its weights here only

@@ -19,9 +19,10 @@ from recognition.faces import Face
 from recognition.results import Found
 from serving.remarks import Remark
 
+# Chosen for MTCNN; YuNet's confidences are made such that they fit: docs/accuracy.md.
 SURE = 0.99  # 91 % of LFW's pictures have a face that sure, and no other view of them is looked at
 LIKELY = 0.9  # the mean confidence at which another view is taken,
-LIKELY_TWICE = 0.95  # and at which one that is turned and has more contrast; measured: docs/accuracy.md
+LIKELY_TWICE = 0.95  # and at which one that is turned and has more contrast
 SCOUT_PX = 512  # views are compared at half the size that is searched, no less than this, and in one piece
 SMALLER = 0.8  # the size of the third look at a view
 MOST_SURE = 1 - 1e-6  # some of deepface's detectors say 1 of every face

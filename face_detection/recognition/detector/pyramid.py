@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from recognition.faces import Box, Face
+
 CELL_PX = 12  # the window of P-Net: Zhang et al. 2016, figure 2
 FACTOR = 0.709  # about sqrt(1/2), halves the area from level to level: the authors' code and the package
 USUAL_MIN_FACE_PX = 20  # the smallest face for which the package's count of levels was made
@@ -44,6 +46,32 @@ def bounded(picture: NDArray[np.uint8], max_side_px: int) -> tuple[NDArray[np.ui
         )
     small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     return small, (height, width)
+
+
+def placed(
+    corners: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    landmarks: NDArray[np.float64],
+    size: tuple[int, int],
+    seen: tuple[int, int],
+) -> list[Face]:
+    """The faces found in what `bounded` made of a picture, in pixels of that picture.
+
+    Boxes are clipped to the pixel centres, landmarks are not; what lies outside is left out.
+
+    Args:
+        corners: (n, 4), x1, y1, x2, y2; scores: (n,); landmarks: (n, 5, 2), x and y.
+        size: height and width of the bounded picture; seen: what else `bounded` returned.
+    """
+    height, width = size
+    ratio = np.array([seen[1] / width, seen[0] / height])
+    corners = np.clip(corners, 0, [width - 1, height - 1] * 2) * np.tile(ratio, 2)
+    landmarks = (landmarks * ratio).astype(np.float32)
+    return [
+        Face(Box(x1, y1, x2 - x1, y2 - y1), score, marks)
+        for (x1, y1, x2, y2), score, marks in zip(corners.tolist(), scores.tolist(), landmarks, strict=True)
+        if x2 > x1 and y2 > y1
+    ]
 
 
 def scales(height: int, width: int, min_face_px: int) -> list[float]:
