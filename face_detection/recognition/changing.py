@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from functools import partial
 from itertools import count as counting
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from recognition.gallery.changes import Job, Lacking
 from recognition.pictures import crops
 from recognition.results import WithoutFace
 from recognition.seeing import CROPS_PER_CALL, Decode, Embedder, fingerprint_of
-from serving.errors import Failure, ImageTooLarge, InvalidImage
+from serving.errors import Failure, ImageTooLarge, InvalidImage, NotFound
 from serving.model import Model
 
 BEAT_S = 5.0
@@ -91,7 +92,9 @@ class Changer:
                     gallery, name, self._decode, self._embedder, without_face=without_face, unattended=True
                 )
 
-        threading.Thread(target=run, daemon=True, name=f"change of the model of {gallery.name}").start()
+        # In the context of the request, so that the audit log tells whose it was.
+        work = partial(copy_context().run, run)
+        threading.Thread(target=work, daemon=True, name=f"change of the model of {gallery.name}").start()
 
 
 def change(
@@ -211,9 +214,13 @@ def _telling(gallery: Gallery, job: Job, *, unattended: bool) -> Iterator[None]:
     over = threading.Event()
 
     def tell() -> None:
-        with suppress(Failure):  # whoever is stopped learns it when they store
-            while not over.wait(BEAT_S):
+        while not over.wait(BEAT_S):
+            try:
                 changes.beat(gallery, job)
+            except (ChangeStopped, NotFound):  # as they learn who work on it
+                return
+            except Failure:  # the database may be there again the next time
+                continue
 
     thread = threading.Thread(target=tell, daemon=True, name="change of the model")
     thread.start()

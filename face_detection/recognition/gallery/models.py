@@ -84,6 +84,20 @@ def waiting(gallery: Gallery, limit: int, after: str | None = None) -> tuple[lis
         return list(ids), number
 
 
+def lacking_searched(gallery: Gallery) -> int:
+    """Count the samples that have no vector of the model searched.
+
+    Raises:
+        NotFound, GalleryUnavailable.
+    """
+    with gallery.reading() as (connection, current):
+        vectors = searched(connection)
+        query = with_them(sa.select(sa.func.count()).select_from(samples), vectors, outer=True)
+        query = query.where(rows.inside(connection), lacks(vectors))
+        number: int = connection.execute(rows.unexpired(connection, query, current.expired_by)).scalar_one()
+        return number
+
+
 def drop_some(gallery: Gallery) -> int:
     """Remove the next thousand samples that have no vector of the model searched. Returns how many.
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from recognition.errors import AmbiguousName, DamagedGallery, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import KeptFace, Person
-from recognition.gallery import face_rows, people, portable
+from recognition.gallery import face_rows, models, people, portable
 from recognition.gallery.atrest import dimension_of, picture_of, vector_of
 from recognition.gallery.galleries import names
 from recognition.gallery.persons import has_samples, of_person, row_of
@@ -83,11 +83,18 @@ def export_person(gallery: Gallery, person_id: str) -> Iterator[bytes]:
 
 
 def _pieces(gallery: Gallery, of: portable.Header, person: str | None) -> Iterator[bytes]:
+    _tell_of_waiting(gallery)
     with gallery.audit.outcomes() as begin:
         begin("export", gallery.count(person=person), **({} if person is None else {"person": person}))
         yield b""  # taken by _begun: only a generator that has started notices that it is closed
         page = partial(entries, gallery, of, expired_by=gallery.moment(), person=person)
         yield from (piece for piece, _ in portable.pieces(of, page))
+
+
+def _tell_of_waiting(gallery: Gallery) -> None:
+    """Let the log say where samples are left out, since they wait for a vector of the gallery's model."""
+    if gallery.model_name is not None and (number := models.lacking_searched(gallery)):
+        log.warning("%d samples are not exported: they have no vector of %s", number, gallery.model_name)
 
 
 def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -115,6 +122,7 @@ def export_to(gallery: Gallery, file: Path, progress: Progress = unseen, *, face
         OSError: the file cannot be written.
     """
     of, total = replace(header(gallery), faces=faces), gallery.count()
+    _tell_of_waiting(gallery)
     with gallery.audit.outcomes() as begin, progress("exporting", total) as advance:
         begin("export", total)
         page = partial(entries, gallery, of, expired_by=gallery.moment())
