@@ -8,12 +8,14 @@ FaceDetectorYN (cv2 5.0), which has the same faces of a picture that is looked a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from recognition.detector.landmarks import located
 from recognition.detector.mtcnn import MAX_SIDE_PX, sigmoid
 from recognition.detector.networks import load_network
 from recognition.detector.patches import LARGEST_SIDE_PX
@@ -41,9 +43,14 @@ Doubles = NDArray[np.float64]
 
 
 def load_yunet(
-    models_dir: Path, *, min_face_px: int = 20, max_side_px: int = MAX_SIDE_PX, threads: int = 1
+    models_dir: Path,
+    *,
+    min_face_px: int = 20,
+    max_side_px: int = MAX_SIDE_PX,
+    threads: int = 1,
+    onet: str | None = "onet.onnx",
 ) -> Callable[[Pixels], list[Face]]:
-    """Load yunet.onnx from models_dir and return the detector, which is like that of `load_mtcnn`.
+    """Load yunet.onnx and onet.onnx from models_dir and return the detector, like that of `load_mtcnn`.
 
     The detector takes one upright uint8 (H, W, 3) RGB picture of any size and returns its faces, highest
     confidence first: boxes in float pixels of that picture, clipped to its pixel centres (x + w <= W - 1),
@@ -52,12 +59,15 @@ def load_yunet(
     min_face_px: the side of the smallest face looked for, 12 or more, in pixels of the bounded picture. YuNet
         sees few faces below 20 px.
     max_side_px, threads: as of `load_mtcnn`.
+    onet: MTCNN's last network, which locates the landmarks; None: they are YuNet's own, which scatter three
+        times as much. With them MobileFaceNet's TMR at FMR 1e-5 is 0.90 on LFW, and with O-Net's 0.95.
 
-    Raises FileNotFoundError if the file is missing, ValueError for another network or a setting out of range.
+    Raises FileNotFoundError if a file is missing, ValueError for another network or a setting out of range.
     """
     if min_face_px < CELL_PX or max_side_px < 0 or threads < 1:
         raise ValueError(f"out of range: {min_face_px=} (12 or more), {max_side_px=}, {threads=} (1 or more)")
     network = load_network(models_dir / "yunet.onnx", threads)
+    locate = partial(located, load_network(models_dir / onet)) if onet else _as_they_are
     cv2.setNumThreads(1)  # as `load_mtcnn` does
     bound = min(max_side_px or LARGEST_SIDE_PX, LARGEST_SIDE_PX)
 
@@ -73,9 +83,14 @@ def load_yunet(
         large = np.flatnonzero(boxes[:, 2:].max(axis=1, initial=0) >= SMALLEST * min_face_px)
         best = large[suppressed(boxes[large], scores[large])]
         corners = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
-        return placed(corners[best], confidences(scores[best]), landmarks[best], small.shape[:2], seen)
+        points = locate(small, landmarks[best])
+        return placed(corners[best], confidences(scores[best]), points, small.shape[:2], seen)
 
     return tiled(detect, WHOLE_PX, WHOLE_PX // 8) if bound > WHOLE_PX else detect
+
+
+def _as_they_are(_: Pixels, landmarks: Doubles) -> Doubles:
+    return landmarks
 
 
 def looks(picture: Pixels) -> Iterator[tuple[Pixels, tuple[int, int], int]]:
