@@ -5,6 +5,7 @@ Where the prepared models have the published network, it is tested on photograph
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -25,6 +26,7 @@ from recognition.detector.yunet import (
     MOST,
     OVERLAP,
     confidences,
+    improved,
     padded,
     read,
     suppressed,
@@ -36,9 +38,10 @@ OPENCVS_PX = 1e-3  # float32 in another order
 
 
 @pytest.fixture(scope="session")
-def blue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a yunet.onnx that finds blue squares."""
+def blue(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
+    """A folder with a yunet.onnx that finds blue squares, and MTCNN's onet.onnx, which sees no face there."""
     folder = tmp_path_factory.mktemp("blue")
+    shutil.copy(models_dir / "onet.onnx", folder)
     yunet.make(folder, yunets.finding_blue(folder / "published.onnx"), Pip())
     return folder
 
@@ -134,9 +137,10 @@ def test_a_bounded_picture_gives_coordinates_of_the_given_one(blue: Path, times:
 
 @pytest.mark.parametrize(("height_px", "heights"), [(80, [80, 320]), (60, [60])])
 def test_large_faces_are_seen_in_a_smaller_copy_where_small_ones_do_not_count(
-    tmp_path: Path, height_px: int, heights: list[int]
+    tmp_path: Path, models_dir: Path, height_px: int, heights: list[int]
 ) -> None:
     """A picture of 1,024 px is looked at again at 256 px."""
+    shutil.copy(models_dir / "onet.onnx", tmp_path)
     yunet.make(tmp_path, yunets.finding_blue(tmp_path / "published.onnx", (48, height_px)), Pip())
     picture = a_picture(1024, 1024, (20, 40))
     faces = sorted(load_yunet(tmp_path)(picture), key=lambda face: face.box.h)
@@ -209,7 +213,10 @@ def test_settings_and_files_are_checked(blue: Path, tmp_path: Path) -> None:
         FileNotFoundError, match=r"yunet\.onnx is missing; `recognition models prepare` makes it"
     ):
         load_yunet(tmp_path)
-    (tmp_path / "yunet.onnx").write_bytes((blue / "published.onnx").read_bytes())
+    shutil.copy(blue / "yunet.onnx", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"onet\.onnx is missing"):
+        load_yunet(tmp_path)
+    shutil.copy(blue / "published.onnx", tmp_path / "yunet.onnx")
     with pytest.raises(ValueError, match="`recognition models prepare` makes it anew"):
         load_yunet(tmp_path)
 
@@ -229,6 +236,22 @@ def test_a_start_without_it_is_one_sentence(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().err.startswith(said)
 
 
+@pytest.mark.parametrize("degrees", [-30, 0, 20])
+def test_landmarks_lean_as_the_face_does(models_dir: Path, degrees: int) -> None:
+    """Whatever YuNet says of them, for which they lean too little."""
+    portrait = ready_picture(20)
+    turn = cv2.getRotationMatrix2D((128, 118), degrees, 1)
+    picture = cv2.warpAffine(portrait, turn, (256, 256), borderMode=cv2.BORDER_REFLECT).astype(np.uint8)
+    upright = load_mtcnn(models_dir)(portrait)[0].landmarks
+    expected = upright @ turn[:, :2].T + turn[:, 2]
+    boxes, unknown = np.array([[80.0, 63, 172, 174], [0, 180, 70, 250]]), np.full((2, 5, 2), -5.0)
+    onet = load_network(models_dir / "onet.onnx")
+    landmarks = improved(onet, picture, boxes, unknown, lambda work, items: [*map(work, items)])
+    assert np.abs(landmarks[0] - expected).max() < 6
+    np.testing.assert_array_equal(landmarks[1], unknown[1])  # no face is there
+    assert improved(onet, picture, boxes[:0], unknown[:0], map).shape == (0, 5, 2)
+
+
 # The published network
 
 
@@ -239,7 +262,7 @@ def test_the_bundled_face_is_found_whatever_size_is_looked_for(real: Path, min_f
 
 
 def test_faces_are_where_mtcnn_finds_them(real: Path, demo: Path) -> None:
-    """Landmarks in the same order, and within a tenth of a face of MTCNN's."""
+    """Landmarks in the same order, and near MTCNN's."""
     mine, other = load_yunet(real), load_mtcnn(real)
     pairs = 0
     for path in sorted(demo.glob("val/*/*.jpg")):
@@ -251,7 +274,7 @@ def test_faces_are_where_mtcnn_finds_them(real: Path, demo: Path) -> None:
         theirs = max(other(picture), key=lambda face: face.box.area)
         face = max(faces, key=lambda face: face.box.area)
         apart = np.abs(face.landmarks - theirs.landmarks).max() / max(theirs.box.w, theirs.box.h)
-        assert apart < 0.15, path
+        assert apart < 0.1, path
         pairs += 1
     assert pairs >= 20
 
