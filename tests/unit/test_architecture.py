@@ -18,7 +18,7 @@ PACKAGES = {
 EVERYTHING = {"app", "cli"}  # the rooms that put the others together
 
 # A room is a folder, or a file that lies beside the folders. It may see itself, the values, and these.
-VALUES = {"errors", "faces", "results", "bounds", "names"}
+VALUES = {"errors", "faces", "poses", "results", "bounds", "names"}
 ROOMS = {
     "values": set(),
     "pictures": set(),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from recognition.faces import Box, Face
-from recognition.pictures.crops import HEIGHT, MEAN_FACE, WIDTH, crop_faces
+from recognition.pictures.crops import HEIGHT, WIDTH, crop_faces
+from recognition.poses import MEAN_FACE
 
 SIDE = 160
 

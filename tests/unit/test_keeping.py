@@ -10,8 +10,9 @@ import pytest
 import simplejpeg
 
 from recognition.faces import Box, Face, KeptFace
-from recognition.pictures.crops import HEIGHT, MEAN_FACE, WIDTH, crop_faces
+from recognition.pictures.crops import HEIGHT, WIDTH, crop_faces
 from recognition.pictures.keeping import MAX_SIDE_PX, SIDE, cut, keep_face
+from recognition.poses import MEAN_FACE
 
 # ArcFace's five landmarks in a crop of 112 x 112: insightface/utils/face_align.py, `arcface_dst`.
 ARCFACE = np.array(

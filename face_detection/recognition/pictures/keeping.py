@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recognition.faces import Box, Face, KeptFace
 from recognition.pictures.crops import pose
 
-# The side of what is kept, in sides of the square that crops.MEAN_FACE stands in. A circle of this width
+# The side of what is kept, in sides of the square that poses.MEAN_FACE stands in. A circle of this width
 # holds the crop that any known model takes, however the head is tilted: from the centre to its farthest
 # corner there are 0.69 sides for FaceNet's, and 0.804 for that of ArcFace's 112 x 112 alignment.
 SIDE = 1.64

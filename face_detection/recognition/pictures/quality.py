@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognition.faces import Face, Quality, Reason
-from recognition.pictures.crops import HEIGHT, MEAN_FACE, WIDTH, pose
+from recognition.pictures.crops import HEIGHT, WIDTH, pose
 from recognition.pictures.measures import FACE, SIDE_PX, WINDOW, Measures, measure
+from recognition.poses import MEAN_FACE
 
 __all__ = ["SIDE_PX", "assess", "told"]
 
