@@ -152,32 +152,19 @@ def refine(rnet: Network, pixels: Floats, boxes: Doubles, apply: Mapper) -> Doub
 
 def finish(onet: Network, pixels: Floats, boxes: Doubles, apply: Mapper) -> tuple[Doubles, Doubles, Doubles]:
     """O-Net on the boxes (n, 4): boxes (m, 4), confidences (m,), landmarks (m, 5, 2), best first."""
-    values, landmarks = marked(onet, pixels, boxes, apply)
+    values = _on_patches(onet, pixels, boxes, O_SIDE_PX, O_BATCH, 15, apply)
     sure = values[:, 0] > logit(O_SURE)
     order = np.flatnonzero(sure)[best_first(sigmoid(values[sure, 0]))]
-    boxes, values, landmarks = boxes[order], values[order], landmarks[order]
+    boxes, values = boxes[order], values[order]
+    size = boxes[:, None, 2:] - boxes[:, None, :2] + 1
+    landmarks = boxes[:, None, :2] + values[:, 5:].reshape(-1, 2, 5).transpose(0, 2, 1) * size - 1
     boxes, scores = adjusted(boxes, values[:, 1:5]), sigmoid(values[:, 0])
     kept = suppress(boxes, O_OVERLAP, "smaller")
     return boxes[kept], scores[kept], landmarks[kept]
 
 
-def marked(
-    onet: Network, pixels: Floats | NDArray[np.uint8], boxes: Doubles, apply: Mapper
-) -> tuple[Floats, Doubles]:
-    """O-Net's values (n, 15) of the boxes (n, 4), and its landmarks (n, 5, 2)."""
-    values = _on_patches(onet, pixels, boxes, O_SIDE_PX, O_BATCH, 15, apply)
-    size = boxes[:, None, 2:] - boxes[:, None, :2] + 1
-    return values, boxes[:, None, :2] + values[:, 5:].reshape(-1, 2, 5).transpose(0, 2, 1) * size - 1
-
-
 def _on_patches(
-    network: Network,
-    pixels: Floats | NDArray[np.uint8],
-    boxes: Doubles,
-    side: int,
-    batch: int,
-    outputs: int,
-    apply: Mapper,
+    network: Network, pixels: Floats, boxes: Doubles, side: int, batch: int, outputs: int, apply: Mapper
 ) -> Floats:
     if not len(boxes):
         return np.empty((0, outputs), np.float32)

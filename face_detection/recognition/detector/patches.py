@@ -27,11 +27,10 @@ def points(boxes: NDArray[np.float64], height: int, width: int, side: int) -> ND
     return at
 
 
-def patches(picture: NDArray[np.float32] | NDArray[np.uint8], at: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sample the picture, (H, W, 3), in [0, 255], at `points`: float32 (n, side, side, 3).
+def patches(picture: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sample the picture, float32 (H, W, 3), in [0, 255], at `points`: float32 (n, side, side, 3).
 
-    Samples between pixels are bilinear, and whole numbers where the picture is uint8; what lies outside is
-    mid-grey, not blended at the border.
+    Samples between pixels are bilinear; what lies outside is mid-grey, not blended at the border.
     """
     count, _, side = at.shape
     shape = (count, side, side)
