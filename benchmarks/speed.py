@@ -2,8 +2,8 @@
 
 Every comparison alternates (ours, peer, ours, peer, ...) on the same pictures in one process tree, so that
 whatever else the machine does hits both. "ours" is MODELS=classic; "ours, fast" is MODELS=fast, where its
-models are prepared (`MODELS=fast python prepare_models.py`). Medians, 95th percentiles and ratios of medians go
-to RESULTS.md, and the bars to speed.png. Peers that are not installed are named and left out.
+models are prepared (`MODELS=fast python prepare_models.py`). Medians, 95th percentiles and ratios of medians
+go to RESULTS.md, and the bars to speed.png. Peers that are not installed are named and left out.
 
 The photographs are the demo photographs, scaled to heights from 330 to 4,352 pixels as phones and cameras
 send them; `--images DIR` takes others, as they are.
