@@ -29,6 +29,7 @@ sys.path.extend(
 import accuracy
 import ageing_rates as rates
 from recognition import backgrounds
+from recognition.detector import OURS
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = re.compile(r"(?P<person>\d{3})A(?P<age>\d{2})[a-z]?\.(?:jpe?g|png|webp|bmp)", re.IGNORECASE)
@@ -119,6 +120,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--face", choices=["central", "largest"], default="largest", help="which face counts")
     parser.add_argument("--cache", type=Path, help="folder in which vectors are kept")
     parser.add_argument("--model", default="Facenet", help="as EMBEDDING_MODEL has it, and prepared")
+    parser.add_argument("--detector", choices=OURS, default="mtcnn", help="our detector")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="file for the report")
@@ -133,7 +135,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """
     options = arguments(argv)
     try:
-        system = accuracy.load_ours(options.models_dir, options.face, options.threads, options.model)
+        system = accuracy.load_ours(
+            options.models_dir, options.face, options.threads, options.model, options.detector
+        )
     except OSError as e:
         raise accuracy.BenchmarkError(f"{e}. Models are made by: python prepare_models.py") from e
     background = backgrounds.shipped(system.about["fingerprint"])

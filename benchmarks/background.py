@@ -22,6 +22,7 @@ sys.path.extend(
 import accuracy
 import identification
 from recognition import backgrounds
+from recognition.detector import OURS
 from recognition.matching.background import LEAST_PEOPLE, fit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,12 +34,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder with Name/Name_0001.jpg")
     parser.add_argument("--out", type=Path, required=True, help="file, NAME.npz")
     parser.add_argument("--model", default="Facenet", help="as EMBEDDING_MODEL has it, and prepared")
+    parser.add_argument("--detector", choices=OURS, default="mtcnn", help="our detector")
     parser.add_argument("--about", default="", help="what the pictures are, and whose")
     parser.add_argument("--cache", type=Path, help="folder in which vectors are kept")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(argv)
-    system = accuracy.load_ours(options.models_dir, "central", options.threads, options.model)
+    system = accuracy.load_ours(
+        options.models_dir, "central", options.threads, options.model, options.detector
+    )
     people = identification.people_of(options.images, options.cache, system)
     if len(people) < LEAST_PEOPLE:
         sys.exit(f"{len(people)} people are too few: {LEAST_PEOPLE} are needed.")

@@ -34,6 +34,7 @@ import identification_rates as rates
 import quality
 from quality_damage import KINDS
 from recognition.config import Settings
+from recognition.detector import OURS
 from recognition.matching import background, calibration
 from recognition.matching.people import directions
 from serving import pictures as images
@@ -256,6 +257,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--poor", type=int, default=0, help="people whose pictures are damaged")
     parser.add_argument("--cache", type=Path, help="folder in which vectors are kept")
     parser.add_argument("--model", default="Facenet", help="as EMBEDDING_MODEL has it, and prepared")
+    parser.add_argument("--detector", choices=OURS, default="mtcnn", help="our detector")
     parser.add_argument("--models-dir", type=Path, default=ROOT / "models")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="file for the report")
@@ -266,7 +268,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the benchmark, print the tables, and return the report."""
     options = arguments(argv)
-    system = accuracy.load_ours(options.models_dir, "central", options.threads, options.model)
+    system = accuracy.load_ours(
+        options.models_dir, "central", options.threads, options.model, options.detector
+    )
     poor = {}
     if options.poor:
         folder = options.cache and options.cache / f"poor-{options.poor}"

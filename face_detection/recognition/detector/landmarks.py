@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition.detector.mtcnn import O_BATCH, O_SIDE_PX
+from recognition.detector.mtcnn import O_BATCH, O_SIDE_PX, O_SURE, logit
 from recognition.detector.patches import GREY
 from recognition.poses import MEAN_FACE, fitted
 
@@ -18,6 +18,8 @@ Doubles = NDArray[np.float64]
 
 def located(onet: Network, picture: NDArray[np.uint8], landmarks: Doubles) -> Doubles:
     """Locate landmarks more precisely: each face is looked at upright, as MTCNN would see it.
+
+    Where O-Net sees no face they stay as they are.
 
     Args:
         onet: O-Net, as `load_network` has it.
@@ -32,10 +34,12 @@ def located(onet: Network, picture: NDArray[np.uint8], landmarks: Doubles) -> Do
     for start in range(0, len(visible), O_BATCH):
         some = visible[start : start + O_BATCH]
         values = onet(np.stack([_patch(picture, turn, centre) for _, turn, centre in some]))
-        for (number, turn, centre), points in zip(some, values[:, 5:].reshape(-1, 2, 5), strict=True):
-            # In pixels from the corner of the box, as in `mtcnn.finish`.
-            along = points.astype(np.float64) * (abs(turn) + 1) - 1
-            places = centre - (0.5 + 0.5j) * turn + (along[0] + 1j * along[1]) * turn / abs(turn)
+        for (number, turn, centre), seen in zip(some, values.astype(np.float64), strict=True):
+            if seen[0] <= logit(O_SURE):
+                continue
+            # In pixels from the corner of the patch, as in `mtcnn.finish`.
+            x, y = seen[5:].reshape(2, 5) * (abs(turn) + 1) - 1
+            places = centre - (0.5 + 0.5j) * turn + (x + 1j * y) * turn / abs(turn)
             precise[number] = np.stack([places.real, places.imag], axis=1)
     return precise
 
