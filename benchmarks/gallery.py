@@ -53,6 +53,7 @@ from recognition.faces import Sample
 from recognition.gallery import Gallery, open_gallery
 from recognition.gallery.search_database import index_of
 from recognition.gallery.tables import DEFAULT_KEY
+from recognition.gallery.vector_rows import FIRST
 from services import resident_mb
 from speed import ROOT, Row, alternate, installed, machine
 
@@ -132,7 +133,7 @@ def indexed_at_last(url: str, limit_s: float) -> Iterator[None]:
         connection.exec_driver_sql("SET maintenance_work_mem = '2GB'")
         connection.exec_driver_sql(f"SET statement_timeout = {round(1000 * limit_s)}")
         try:
-            connection.exec_driver_sql(index_of(DEFAULT_KEY, DIMENSION))
+            connection.exec_driver_sql(index_of(DEFAULT_KEY, FIRST, DIMENSION))
         except sa.exc.OperationalError as e:  # the statement was cancelled
             raise TimeoutError from e
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

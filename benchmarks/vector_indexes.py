@@ -25,6 +25,7 @@ from gallery import DIMENSION, MODEL, TIMEOUT_S, Vectors
 from recognition.gallery import Gallery, open_gallery
 from recognition.gallery.search_database import EF_CONSTRUCTION, SPARE, M, index_of
 from recognition.gallery.tables import DEFAULT_KEY
+from recognition.gallery.vector_rows import FIRST
 
 EF_SEARCH = 120  # GALLERY_EF_SEARCH's default
 BITS = f"binary_quantize(vector::vector({DIMENSION}))::bit({DIMENSION})"
@@ -43,7 +44,7 @@ class Kind:
 
 KINDS = {
     "HNSW, float32: the service's own": Kind(
-        index_of(DEFAULT_KEY, DIMENSION).partition(" WHERE ")[0],  # as the query below has none
+        index_of(DEFAULT_KEY, FIRST, DIMENSION).partition(" WHERE ")[0],  # as the query below has none
         f"vector::vector({DIMENSION}) <-> %(probe)s",
         1 + SPARE,
     ),
@@ -115,7 +116,7 @@ def postgresql(url: str, vectors: Vectors, probes: Vectors) -> list[str]:
             "| --- | ---: | ---: | ---: | ---: | ---: |",
             *(row(connection, name, kind, vectors, probes, truth) for name, kind in KINDS.items()),
         ]
-        connection.exec_driver_sql(index_of(DEFAULT_KEY, DIMENSION))
+        connection.exec_driver_sql(index_of(DEFAULT_KEY, FIRST, DIMENSION))
         new = made_up.people(NEW_SAMPLES, np.random.default_rng(0))
         enrolling = seconds(lambda: fill(gallery, new, len(vectors)))
     gallery.close()

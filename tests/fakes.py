@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,31 @@ def app_of_greys(gallery: Gallery, faces: int = 1, **settings: str) -> Flask:
     read_settings = read({"MIN_QUALITY": "0"} | settings)
     embedder = EmbedderOfGreys()
     return create_app(read_settings, detector=lambda _: [FACE] * faces, embedder=embedder, gallery=gallery)
+
+
+class TwoModels:
+    """Models `a`, its own, and `b`. The distance of two greys is a tenth of their difference, by `b` a fifth.
+
+    No vector of one can be taken for one of the other: they have 4 and 6 values.
+    """
+
+    MODELS = {  # noqa: RUF012
+        "a": Model("a", 4, 8, 9.0, (0.0, 20.0), "fingerprint of a"),
+        "b": Model("b", 6, 16, 18.0, (0.0, 40.0), "fingerprint of b"),
+    }
+
+    def __init__(self) -> None:
+        self.embedded = Counter[str]()  # crops, by model
+
+    def model(self, name: str | None = None) -> Model:
+        return self.MODELS[name or "a"]
+
+    def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
+        assert crops.shape[1:] == (model.input_size, model.input_size, 3)
+        self.embedded[model.name] += len(crops)
+        vectors = np.ones((len(crops), model.dimension), np.float32)
+        vectors[:, 0] = crops[:, 0, 0, 0] / (10 if model.name == "a" else 5)
+        return vectors
 
 
 @contextmanager

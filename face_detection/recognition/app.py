@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recognition import fonts
 from recognition.admission import Admission
 from recognition.audit import Audit
+from recognition.changing import Changer
 from recognition.config import Settings, stop
 from recognition.detector import OURS, find, shrinking
 from recognition.detector.deepface_detectors import DetectorUnavailable, load_deepface
@@ -46,11 +47,13 @@ def create_app(
     embedder: Embedder,
     gallery: Gallery,
     decode: Decode | None = None,
+    changer: Changer | None = None,
     notices: Notices | None = None,
 ) -> Flask:
     """Build the application around the given parts. It holds no global state.
 
     decode: None decodes pictures in this process.
+    changer: changes the models of galleries; None: one of its own.
     notices: what /ready shows beside; None: nothing.
     """
     measured = metrics.create(gallery)
@@ -63,7 +66,7 @@ def create_app(
 
     admission = Admission(settings.max_running, settings.max_waiting, queue_changed)
     sight = Sight(
-        decode or partial(pictures.decode, max_pixels=settings.max_image_pixels),
+        decode or decoding_here(settings),
         detector,
         find=partial(find, max_side_px=settings.detection_max_side_px, min_face_px=settings.min_face_px),
         small_faces=settings.small_faces,
@@ -84,6 +87,7 @@ def create_app(
         gallery,
         ready_picture=ready_picture(settings.min_face_px),
         admission=admission,
+        changer=changer or Changer(sight.decode, embedder),
         max_false_match=settings.max_false_match,
         audit=audit,
         read=audit.read,
@@ -119,7 +123,12 @@ def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def load_decoder(settings: Settings) -> Decode | None:
+def decoding_here(settings: Settings) -> Decode:
+    """Decode pictures in this process."""
+    return partial(pictures.decode, max_pixels=settings.max_image_pixels)
+
+
+def load_decoder(settings: Settings) -> Decoder | None:
     """Start the processes that decode pictures, or say why they do not start and leave.
 
     Raises:
@@ -182,9 +191,21 @@ def load_gallery(settings: Settings) -> Gallery:
         stop(f"DATABASE_URL: {e} {cause}".rstrip())
 
 
-def start_upkeep(gallery: Gallery) -> None:
-    """Keep a gallery up, in a thread that ends with the process."""
-    Thread(target=keep_up, args=(gallery, Event().wait), daemon=True, name="gallery upkeep").start()
+def load_embedder(settings: Settings) -> EmbeddingClient:
+    """Connect to the embedding service, once there is something to ask it."""
+    return EmbeddingClient(
+        settings.feature_extraction_url,
+        connect_timeout_s=settings.embedding_connect_timeout_s,
+        read_timeout_s=settings.embedding_read_timeout_s,
+        connections=settings.threads,
+        secret=settings.embedding_secret.get_secret_value() if settings.embedding_secret else None,
+    )
+
+
+def start_upkeep(gallery: Gallery, changer: Changer) -> None:
+    """Keep a gallery up, in a thread that ends with the process, and go on with changes of its model."""
+    arguments = gallery, Event().wait, changer.look_after
+    Thread(target=keep_up, args=arguments, daemon=True, name="gallery upkeep").start()
 
 
 def production_app(settings: Settings, notices: Notices) -> Flask:
@@ -193,18 +214,16 @@ def production_app(settings: Settings, notices: Notices) -> Flask:
     Called in each worker, after the fork: ONNX sessions and database connections do not survive one.
     """
     gallery = load_gallery(settings)
-    start_upkeep(gallery)
+    decode = load_decoder(settings) or decoding_here(settings)
+    embedder = load_embedder(settings)
+    changer = Changer(decode, embedder)
+    start_upkeep(gallery, changer)
     return create_app(
         settings,
-        decode=load_decoder(settings),
+        decode=decode,
         detector=load_detector(settings),
-        embedder=EmbeddingClient(
-            settings.feature_extraction_url,
-            connect_timeout_s=settings.embedding_connect_timeout_s,
-            read_timeout_s=settings.embedding_read_timeout_s,
-            connections=settings.threads,
-            secret=settings.embedding_secret.get_secret_value() if settings.embedding_secret else None,
-        ),
+        embedder=embedder,
         gallery=gallery,
+        changer=changer,
         notices=notices,
     )

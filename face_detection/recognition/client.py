@@ -330,6 +330,22 @@ class Client:
         """Remove a gallery with all that is in it; the code is `not_found` where there is none."""
         self._json("DELETE", f"/galleries/{quote(name, safe='')}")
 
+    def model_change(self) -> Json:
+        """Return which models the gallery has vectors of, and how far a change of its model is."""
+        return self._json("GET", "/model-change")
+
+    def change_model(self, model: str, *, without_face: str = "wait") -> Json:
+        """Change the gallery to another model, in the background; returns how far it is.
+
+        without_face: samples of which no face is kept are waited for (`wait`), left without a vector
+            (`leave`), or deleted (`drop`).
+        """
+        return self._json("POST", "/model-change", json={"model": model, "without_face": without_face})
+
+    def stop_model_change(self) -> Json:
+        """Stop such a change; the gallery stays with its model."""
+        return self._json("DELETE", "/model-change")
+
     def health(self) -> Json:
         """Return what /health says."""
         return self._json("GET", "/health")

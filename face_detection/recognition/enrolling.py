@@ -10,12 +10,12 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition.errors import Doubtful, LowQuality, NoFace, SeveralFaces
+from recognition.errors import Doubtful, LowQuality, ModelChanged, ModelUnknown, NoFace, SeveralFaces
 from recognition.faces import Around, Enrolment, Mistaken, Sample, Stored, moment_of
 from recognition.matching.doubts import DOUBLE, Doubt, doubts
 from recognition.pictures.digest import digest
@@ -33,11 +33,27 @@ PICTURES_PER_TURN = 8  # after which those go first who wait
 COMPARED_AT_ONCE = 32  # samples, between which others may search
 
 NOW = partial(datetime.now, UTC)
+TRIES = 3  # galleries hardly ever change their model, and then once
 Outcome = TypeVar("Outcome")
+Prepared = TypeVar("Prepared")
+AGallery = TypeVar("AGallery", bound="Gallery")
 
 
 class Gallery(Protocol):
     """Where samples are stored."""
+
+    @property
+    def model_name(self) -> str | None:
+        """Return the name of its model, as it was last seen; None: the embedder's own."""
+        ...
+
+    def of_model(self, name: str | None) -> Self:
+        """Return the same gallery, which raises ModelChanged where its model is another one."""
+        ...
+
+    def check_there(self) -> None:
+        """Look at it, and so see its model."""
+        ...
 
     def upsert(
         self,
@@ -62,6 +78,35 @@ class Gallery(Protocol):
     ) -> list[Around]:
         """Look what is around samples that are about to be stored, but for those of these ids."""
         ...
+
+
+def with_its_model(
+    gallery: AGallery,
+    prepare: Callable[[str | None], Prepared],
+    work: Callable[[AGallery, Prepared], Outcome],
+) -> Outcome:
+    """Do some work with the model that a gallery has, and all of it anew where that changes meanwhile.
+
+    Args:
+        gallery: that is searched, or changed.
+        prepare: makes, with the model of this name, what the work takes; None: the embedder's own.
+        work: takes the gallery, which raises ModelChanged where it has another model by now.
+
+    Raises:
+        ModelUnknown, and what both raise.
+    """
+    for left in reversed(range(TRIES)):
+        name = gallery.model_name
+        try:
+            return work(gallery.of_model(name), prepare(name))
+        except ModelChanged:
+            if not left:
+                raise
+        except ModelUnknown:  # of another process's change back this one may not know yet
+            gallery.check_there()
+            if not left or gallery.model_name == name:
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +145,13 @@ class Enroller:
         """
         if not enrolments:
             return EnrolmentReport({}, {})
-        model = self.sight.current_model()
+        return with_its_model(
+            gallery, self.sight.model, lambda own, model: self._enrolled(own, enrolments, mistaken, model)
+        )
+
+    def _enrolled(
+        self, gallery: Gallery, enrolments: Sequence[Enrolment], mistaken: Mistaken | None, model: Model
+    ) -> EnrolmentReport:
         now = self.clock()
         new: list[Sample] = []
         enrolled: dict[str, EnrolledPicture] = {}

@@ -110,3 +110,21 @@ class GalleryModelMismatch(Failure):
     """The gallery holds vectors of another model, which cannot be compared with this one's."""
 
     code = "gallery_model_mismatch"
+
+
+class ModelChanged(GalleryModelMismatch):
+    """The gallery has changed its model since the vectors were made that are compared or stored."""
+
+    code = "model_changed"
+
+
+class ChangeStopped(Failure):
+    """A change of a gallery's model was stopped, or somebody else goes on with it."""
+
+    code = "change_stopped"
+
+
+class ChangeUnderWay(Failure):
+    """A change of the gallery's model is under way; it has to be stopped before another one begins."""
+
+    code = "change_under_way"

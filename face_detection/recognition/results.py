@@ -15,6 +15,7 @@ from serving.remarks import Remark
 Item = TypeVar("Item")
 
 What = Literal["unlike_own", "looks_like", "same_picture", "poor_samples", "few_samples"]
+WithoutFace = Literal["wait", "leave", "drop"]
 Action = Literal["move_sample", "delete_sample", "merge_persons", "enrol_more"]
 
 
@@ -313,3 +314,29 @@ class Readiness:
     damaged: int
     max_false_match: float | None
     decisions: Decisions | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """Which models a gallery has vectors of, and how far a change from one to the other is.
+
+    model: the name of the one that is searched; None: the embedding service's own.
+    other: the name of the other, None where that is not known; has_other: whether there is any.
+    samples: how many there are; done: how many of them have a vector of the other model.
+    waiting: how many have none of the model that the gallery changes to, or has changed to.
+    to: the name of the model that it is to change to; None: no change is under way.
+    without_face: what is to become of samples of which no face is kept.
+    running: whether somebody is at it.
+    trouble: the code of what holds it up; None: nothing.
+    """
+
+    model: str | None
+    other: str | None
+    has_other: bool
+    samples: int
+    done: int
+    waiting: int
+    to: str | None
+    without_face: WithoutFace | None
+    running: bool
+    trouble: str | None

@@ -132,9 +132,9 @@ class Sight:
         """Whether a face is good enough to tell people apart."""
         return quality.value >= self.min_quality
 
-    def current_model(self) -> Model:
-        """Describe the embedder's model, and tell the log of it."""
-        model = self.embedder.model()
+    def model(self, name: str | None) -> Model:
+        """Describe the embedder's model of a name, and tell the log of it; None: its own."""
+        model = self.embedder.model(name)
         used(model.name, model.fingerprint)
         return model
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recognition import enrolling
 from recognition.admission import Admission, Shared
-from recognition.enrolling import Enroller
+from recognition.changing import Changer
+from recognition.enrolling import Enroller, with_its_model
 from recognition.errors import GalleryModelMismatch, NoFace
 from recognition.faces import Encoded, Enrolment, Face, Match, Mistaken, Quality, Sample, Search
 from recognition.matching import decision
@@ -36,6 +38,7 @@ from serving.model import Model
 from serving.remarks import Picture, Remark
 from serving.stages import count, stage
 
+Part = TypeVar("Part")
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
 
 
@@ -112,7 +115,9 @@ class Service:
     audit: records who was recognised, before the answer; the gallery itself records its changes.
     read: records which samples are shown, before the answer, where that is wanted.
     write: draws names on pictures, where OpenCV's own fonts do not do.
-    rehearsal: shares the vector of one trial recognition between all that call `ready`.
+    changer: changes galleries to other models.
+    rehearsals: each shares the vector of one trial recognition between all that call `ready`, by the name of
+        the model.
     """
 
     sight: Sight
@@ -120,13 +125,12 @@ class Service:
     gallery: Gallery
     ready_picture: NDArray[np.uint8]
     admission: Admission
+    changer: Changer
     max_false_match: float | None = None
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     read: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     write: drawing.Write = drawing.no_fonts
-    rehearsal: Shared[tuple[Model, NDArray[np.float32]]] = field(
-        default_factory=lambda: Shared(REHEARSAL_KEPT_S)
-    )
+    rehearsals: dict[str | None, Shared[tuple[Model, NDArray[np.float32]]]] = field(default_factory=dict)
 
     def recognise(self, picture: Encoded, search: Search) -> Largest[Recognition]:
         """Find the faces of a picture and the samples they match, largest face first.
@@ -166,17 +170,26 @@ class Service:
         """Do the work of `recognise` on a decoded picture."""
         picture, every = self.sight.all_faces(picture, search.small_faces)
         largest = self.sight.largest(picture, every[: search.limit or None])
-        faces = largest.faces
-        if not faces:
+        if not largest.faces:
             self.audit("search", [])
             return Largest([], 0, largest.remarks)
-        model = self.sight.current_model()
+
+        def match(gallery: Gallery, model: Model) -> Largest[Recognition]:
+            return self._matched(picture, largest, search, gallery, model)
+
+        return with_its_model(self.gallery, self.sight.model, match)
+
+    def _matched(
+        self, picture: Picture, largest: Largest[Face], search: Search, gallery: Gallery, model: Model
+    ) -> Largest[Recognition]:
+        """Find the samples that faces match, by the gallery's model."""
+        faces = largest.faces
         search = self._decided(search, model)
         cut = self.sight.cut(picture, faces, model)
         qualities = self.sight.assessed(picture, faces, cut, model)
         vectors = self.sight.embedded(cut, model)
         with stage("search"):
-            found = self._found(vectors, search, model)
+            found = _found(gallery, vectors, search, model)
         recognitions = [
             _recognition(face, some, search if self.sight.tells(quality) else None, model, quality)
             for face, some, quality in zip(faces, found, qualities, strict=True)
@@ -194,14 +207,6 @@ class Service:
         if self.max_false_match is not None:
             return replace(search, max_false_match=self.max_false_match)
         return replace(search, max_distance=model.threshold)
-
-    def _found(self, vectors: NDArray[np.float32], search: Search, model: Model) -> list[list[Match]]:
-        fingerprint, per_person = fingerprint_of(model), search.per_person
-        if search.max_distance is None:
-            return self.gallery.likeliest(vectors, search.top_k, fingerprint, per_person=per_person)
-        return self.gallery.nearest(
-            vectors, search.top_k, fingerprint, max_distance=search.max_distance, per_person=per_person
-        )
 
     def _told_of(self, search: Search, model: Model) -> tuple[Remark, ...]:
         """Remark on a wish that the gallery and the model do not allow."""
@@ -290,7 +295,7 @@ class Service:
             ClientGone.
         """
         with self.admission():
-            model = self.sight.current_model()
+            model = self._model()
             with at("image1"):
                 one = self.sight.one_face(
                     self.sight.decoded(image1), model, small_faces, self.admission.give_way
@@ -321,30 +326,43 @@ class Service:
         Raises:
             NoFace, EmbeddingUnavailable, GalleryUnavailable, GalleryModelMismatch, DiskFull.
         """
-        model, vectors = self.rehearsal(self._rehearse)
-        self.gallery.nearest(vectors, 1, fingerprint_of(model))
-        self.gallery.check_room()
-        known = self.gallery.calibration(fingerprint_of(model))
+        return with_its_model(self.gallery, self._rehearsed, lambda own, made: self._ready(own, *made))
+
+    def _ready(self, gallery: Gallery, model: Model, vectors: NDArray[np.float32]) -> Readiness:
+        gallery.nearest(vectors, 1, fingerprint_of(model))
+        gallery.check_room()
+        known = gallery.calibration(fingerprint_of(model))
         wishes = {*decision.WISHES, self.max_false_match or decision.WISHES[0]}
         decisions = decision.decisions(known, sorted(wishes, reverse=True)) if known else None
-        return Readiness(model, self.gallery.count(), self.gallery.damaged(), self.max_false_match, decisions)
+        return Readiness(model, gallery.count(), gallery.damaged(), self.max_false_match, decisions)
 
-    def _rehearse(self) -> tuple[Model, NDArray[np.float32]]:
+    def _rehearsed(self, name: str | None) -> tuple[Model, NDArray[np.float32]]:
+        shared = self.rehearsals.get(name) or self.rehearsals.setdefault(name, Shared(REHEARSAL_KEPT_S))
+        return shared(partial(self._rehearse, name))
+
+    def _rehearse(self, name: str | None) -> tuple[Model, NDArray[np.float32]]:
         faces = self.sight.detector(self.ready_picture)
         if not faces:
             raise NoFace("The detector finds no face in the bundled picture.")
-        model = self.sight.current_model()
+        model = self.sight.model(name)
         crop = crops.crop_faces(self.ready_picture, faces[:1], model.input_size, model.template)
         return model, self.sight.embedder.embed(crop, model)
 
-    def scale(self) -> Scale:
-        """Tell what a check of the gallery goes by.
+    def examine(self, work: Callable[[Gallery, Scale], Part]) -> Part:
+        """Do a check of the gallery, which is told what to go by.
 
         Raises:
-            EmbeddingUnavailable.
+            EmbeddingUnavailable, ModelUnknown; what the work raises.
         """
-        model = self.sight.current_model()
+        return with_its_model(self.gallery, self._scale, work)
+
+    def _scale(self, name: str | None) -> Scale:
+        model = self.sight.model(name)
         return Scale(fingerprint_of(model), model.dimension, model.threshold, self.sight.min_quality)
+
+    def _model(self) -> Model:
+        """Describe the model that the gallery has, without asking it."""
+        return with_its_model(self.gallery, self.sight.model, lambda own, model: model)
 
     def check_comparable(self, fingerprint: str, dimension: int) -> None:
         """Make sure that vectors made elsewhere can be compared with those that are made here.
@@ -352,7 +370,7 @@ class Service:
         Raises:
             GalleryModelMismatch: they are of another model; EmbeddingUnavailable.
         """
-        model = self.sight.current_model()
+        model = self._model()
         if (fingerprint, dimension) != (fingerprint_of(model), model.dimension):
             raise GalleryModelMismatch("The vectors were made with another embedding model.")
 
@@ -389,6 +407,15 @@ class Service:
         """
         if not self.gallery.delete(sample_id):
             raise NotFound("There is no sample with this id.")
+
+
+def _found(gallery: Gallery, vectors: NDArray[np.float32], search: Search, model: Model) -> list[list[Match]]:
+    fingerprint, per_person = fingerprint_of(model), search.per_person
+    if search.max_distance is None:
+        return gallery.likeliest(vectors, search.top_k, fingerprint, per_person=per_person)
+    return gallery.nearest(
+        vectors, search.top_k, fingerprint, max_distance=search.max_distance, per_person=per_person
+    )
 
 
 def _recognition(

@@ -18,7 +18,8 @@ from PIL import Image
 
 from fakes import app_of
 from galleries import MODEL, NOW, FakeClock, a_sample, as_sent, nearest_ids, vectors_of
-from recognition.app import load_gallery, start_upkeep
+from recognition.app import decoding_here, load_embedder, load_gallery, start_upkeep
+from recognition.changing import Changer
 from recognition.config import read
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.gallery import Gallery, keep_up, open_gallery
@@ -214,9 +215,8 @@ def test_the_upkeep_survives_a_database_that_is_gone_for_a_while() -> None:
 
 
 def test_the_service_keeps_its_gallery_up(tmp_path: Path) -> None:
-    start_upkeep(
-        load_gallery(read({"MIN_QUALITY": "0", "DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}"}))
-    )
+    settings = read({"MIN_QUALITY": "0", "DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}"})
+    start_upkeep(load_gallery(settings), Changer(decoding_here(settings), load_embedder(settings)))
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "gallery upkeep"]
     assert thread.daemon
 

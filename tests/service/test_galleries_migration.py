@@ -38,6 +38,32 @@ def bring_to(url: str, version: str) -> None:
     engine.dispose()
 
 
+def test_room_for_second_vectors_touches_no_sample(url: str) -> None:
+    """Neither PostgreSQL's index of a million vectors is made anew, nor a row written."""
+    make_older(url, RELEASED, [(str(n), f"name {n % 7}") for n in range(30)])
+    open_gallery(url, lock_timeout_s=5).close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        if engine.name == "postgresql":
+            of_ours = "starts_with(relname, 'samples')"
+            files = f"SELECT relname, relfilenode FROM pg_class WHERE {of_ours} ORDER BY 1"
+        else:
+            files = "SELECT name, rootpage FROM sqlite_master WHERE tbl_name = 'samples' ORDER BY 1"
+        before = connection.exec_driver_sql(files).all()
+        for table in ("second_vectors", "changes"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+        for column in ("model", "second", "other_model", "other_fingerprint", "other_indexed"):
+            connection.exec_driver_sql(f"ALTER TABLE galleries DROP COLUMN {column}")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0010'")
+    gallery = open_gallery(url, lock_timeout_s=5)
+    with engine.begin() as connection:
+        assert connection.exec_driver_sql(files).all() == before
+    assert nearest_ids(gallery, 29) == ["29"]
+    assert list(faults(gallery)) == []
+    gallery.close()
+    engine.dispose()
+
+
 @pytest.mark.parametrize("version", [RELEASED, PEOPLE])
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_nothing_is_lost(url: str, version: str, count: int) -> None:

@@ -19,6 +19,7 @@ from recognition.errors import GalleryUnavailable
 from recognition.gallery import Gallery, open_gallery
 from recognition.gallery.search_database import index_of
 from recognition.gallery.tables import DEFAULT_KEY
+from recognition.gallery.vector_rows import FIRST
 from running import free_port, running_pair
 
 
@@ -137,7 +138,7 @@ def test_a_gallery_that_was_just_filled_is_searched_by_the_index(postgresql: Pos
     postgresql.execute("ALTER TABLE samples SET (autovacuum_enabled = off)", database)
     postgresql.execute("DROP INDEX samples_by_vector", database)
     gallery.upsert([a_sample(str(number)) for number in range(1, len(vectors))], vectors[1:], MODEL)
-    coarse = index_of(DEFAULT_KEY, 128).replace("ef_construction = 200", "ef_construction = 32")
+    coarse = index_of(DEFAULT_KEY, FIRST, 128).replace("ef_construction = 200", "ef_construction = 32")
     postgresql.execute(coarse, database)
     gallery.nearest(vectors[:5], 1, MODEL)
     gallery.close()  # the server counts what a connection has done when it ends

@@ -49,6 +49,10 @@ def test_a_client_works_in_one_gallery(
             there.clear()
             file.seek(0)
             assert there.import_(file)["imported"] == 1
+            model = there.ready()["model"]
+            assert there.change_model(model)["samples"] == 1  # which it has already
+            assert (there.model_change()["model"], client.model_change()["model"]) == (model, None)
+            assert there.stop_model_change()["to"] is None
             assert {each["name"]: each["samples"] for each in there.galleries()} == {"default": 0, "lobby": 1}
     finally:
         client.delete_gallery("lobby")

@@ -200,6 +200,10 @@ def test_every_call_of_face_detection(
     assert api.call("post_galleries", body=models.NewGallery(name="lobby")).samples == 0
     assert "lobby" in [each.name for each in api.call("get_galleries").galleries]
     assert api.call("get_samples_count", gallery="lobby").count == 0
+    wish = models.NewModel(model="Facenet", without_face=models.NewModelWithoutFace.LEAVE)
+    assert api.call("post_model_change", gallery="lobby", body=wish).model == "Facenet"
+    assert api.call("get_model_change", gallery="lobby").to is None
+    assert api.call("delete_model_change", gallery="lobby").running is False
     assert api.call("delete_galleries_gallery", gallery="lobby").success == ["lobby"]
 
     # remove

@@ -245,6 +245,7 @@ def test_what_strangers_may_not_call_without_keys() -> None:
         ("POST", "/import"),
         ("POST", "/galleries"),
         ("DELETE", "/galleries/<gallery>"),
+        *((method, "/model-change") for method in ("GET", "POST", "DELETE")),
         ("GET", "/persons/<path:person_id>/export"),
         ("GET", "/samples/<path:sample_id>/face"),
     }

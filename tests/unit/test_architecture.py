@@ -34,7 +34,8 @@ ROOMS = {
     "gallery": {"matching", "backgrounds", "audit"},
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
-    "service": {"seeing", "enrolling", "pictures", "matching", "admission"},
+    "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
+    "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
     "web": {"service", "gallery"},
 }
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.
@@ -205,6 +206,7 @@ LAZY: dict[str, set[str]] = {
     f"{CLI}doctor.py": {"recognition.cli.checks"},
     f"{CLI}gallery.py": {
         "embedding.network",
+        "recognition.cli.changing",
         "recognition.cli.erasing",
         "recognition.cli.findings",
         "recognition.cli.opening",

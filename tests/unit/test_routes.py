@@ -134,8 +134,13 @@ def test_not_ready_with_the_gallery_of_another_model(gallery: Gallery) -> None:
 class Crammed:
     """A gallery whose disk is nearly full."""
 
+    model_name = None
+
     def __init__(self, gallery: Gallery) -> None:
         self.nearest, self.count = gallery.nearest, gallery.count
+
+    def of_model(self, _: str | None) -> Crammed:
+        return self
 
     def check_room(self) -> None:
         raise DiskFull("The disk of the gallery is nearly full: 3 MB are free.")

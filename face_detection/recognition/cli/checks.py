@@ -32,7 +32,7 @@ ADVICE = {
     "unauthorized": "pass the service's key: --key, or API_KEY",
     "embedding_unavailable": "start feature_extraction, or set FEATURE_EXTRACTION_URL to where it is",
     "gallery_unavailable": "check the database that DATABASE_URL names",
-    "gallery_model_mismatch": "set EMBEDDING_MODEL to what it was at enrolment, or clear the samples",
+    "gallery_model_mismatch": "set EMBEDDING_MODEL to what it was at enrolment, or see gallery change-model",
     "no_face": "set DETECTOR and MIN_FACE_PX back to their defaults",
     "overloaded": "it is busy: try again later",
     "rate_limited": "try again later, or raise RATE_LIMIT_PER_MINUTE",

@@ -30,6 +30,7 @@ from serving.errors import Failure
 
 if TYPE_CHECKING:  # SQLAlchemy and NumPy: half a second
     from recognition.gallery import Gallery
+    from recognition.results import WithoutFace
 
 GALLERY = click.option(
     "--gallery",
@@ -240,6 +241,50 @@ def doctor(database: str | None, limit: int, name: str, as_json: bool) -> None:
     if not as_json:
         hidden = f", of which {limit} are shown" if 0 < limit < len(found) else ""
         click.echo(f"{len(found)} findings{hidden}.")
+
+
+@gallery.command("change-model", short_help="Change the embedding model without enrolling again.")
+@click.argument("model", metavar="[MODEL]", required=False)
+@click.option("--back", is_flag=True, help="Change to the model that the gallery had before.")
+@click.option("--leave", is_flag=True, help="Change although samples have no face; they wait for a picture.")
+@click.option("--drop", is_flag=True, help="Delete samples that have no face once the gallery has changed.")
+@click.option("--status", is_flag=True, help="Say which models there are, and how far a change is.")
+@click.option("--list", "list_", is_flag=True, help="List the ids of samples that wait for a picture.")
+@click.option("--stop", is_flag=True, help="Stop a change, in whichever process; what is done is kept.")
+@click.option("--forget", is_flag=True, help="Remove the vectors of the model that is not used.")
+@GALLERY
+@JSON
+@click.pass_obj
+def change_model(database: str | None, /, model: str | None, name: str, as_json: bool, **asked: bool) -> None:
+    """Change a gallery to MODEL, which the embedding service has: vectors are made of the kept faces.
+
+    Services go on meanwhile, with the old model, and use the new one as soon as all is done. The same command
+    goes on with what was interrupted. The vectors of before stay, so that --back takes moments; --forget
+    removes them.
+
+    Samples of which no face is kept, or none that can be read, need a picture: the command lists them and
+    does not change over, unless --leave or --drop says what becomes of them. Enrol them anew, under their
+    ids, and start it again.
+
+    Exit status 1: the gallery has not changed.
+    """
+    from recognition.cli.changing import LOOKS, changed, lines_of, value_of
+
+    what = [each for each in ("back", "status", "list_", "stop", "forget") if asked[each]]
+    if len(what) + (model is not None) != 1:
+        raise click.UsageError("Name a model, or one of --back, --status, --list, --stop and --forget.")
+    if asked["leave"] and asked["drop"]:
+        raise click.UsageError("--leave and --drop exclude each other.")
+    with _opened(database) as opened:
+        of = opened.of(name)
+        if model is None and what != ["back"]:
+            value, lines = LOOKS[what[0]](of)
+            return show(as_json, value, lines)
+        without_face: WithoutFace = "leave" if asked["leave"] else "drop" if asked["drop"] else "wait"
+        outcome = changed(of, model, without_face)
+    show(as_json, value_of(outcome), lines_of(outcome))
+    if not outcome.changed:
+        sys.exit(FAILED)
 
 
 @gallery.command("calibrate", short_help="Tell how many strangers and people enrolled a wish concerns.")

@@ -50,7 +50,7 @@ def open_client(need: GalleryNeed) -> Client:
         settings,
         detector=load_detector(settings),
         embedder=Embedder(Networks(load_network(embedding_settings), loader(embedding_settings))),
-        gallery=cast(Gallery, gallery),  # /detect and /verify ask it nothing
+        gallery=gallery or cast(Gallery, NoGallery()),
     )
     client = Client(HOST)
     client.session.mount(HOST, WSGIAdapter(app, gallery))
@@ -73,6 +73,16 @@ class Embedder:
     def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""
         return self.networks.named(model.name).embed(crops)
+
+
+class NoGallery:
+    """Stands where /detect and /verify ask for nothing but the model, which is the settings' one."""
+
+    model_name = None
+
+    def of_model(self, _: str | None) -> NoGallery:
+        """Return itself."""
+        return self
 
 
 class WSGIAdapter(BaseAdapter):

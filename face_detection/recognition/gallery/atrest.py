@@ -22,6 +22,7 @@ from recognition.faces import Sample
 from recognition.gallery.database import transaction
 from recognition.gallery.rows import enter
 from recognition.gallery.tables import DEFAULT_KEY, DEFAULT_NAME, faces, gallery_of, samples, state
+from recognition.gallery.vector_rows import NO_MODEL, Vectors, searched
 
 if TYPE_CHECKING:
     from recognition.gallery.cipher import Cipher
@@ -98,16 +99,19 @@ def check(connection: sa.Connection, key_check: bytes | None) -> None:
         raise GalleryUnavailable("GALLERY_KEY is not the key of this gallery.") from e
 
 
-def dimension_of(connection: sa.Connection) -> int | None:
+def dimension_of(connection: sa.Connection, vectors: Vectors | None = None) -> int | None:
     """Return the number of values that the vectors of the transaction's gallery have, most of them.
 
-    None: there is no sample.
+    vectors: which ones; None: those that are searched.
+
+    None: there is none.
     """
-    inside = samples.c.gallery == gallery_of(connection)
+    vectors = vectors or searched(connection)
+    inside = vectors.gallery == gallery_of(connection), vectors.fingerprint != NO_MODEL
     if connection.dialect.name == "postgresql":
-        dimensions = sa.select(sa.func.vector_dims(samples.c.vector))
-        return connection.execute(dimensions.where(inside).limit(1)).scalar()
-    lengths = sa.select(sa.func.length(samples.c.vector)).where(inside).limit(LOOKED_AT)
+        dimensions = sa.select(sa.func.vector_dims(vectors.vector))
+        return connection.execute(dimensions.where(*inside).limit(1)).scalar()
+    lengths = sa.select(sa.func.length(vectors.vector)).where(*inside).limit(LOOKED_AT)
     sizes = connection.execute(lengths).scalars().all()
     if not sizes:
         return None

@@ -37,6 +37,7 @@ from recognition.gallery.tables import (
     sample_of,
     samples,
 )
+from recognition.gallery.vector_rows import joined, searched, with_them
 from recognition.matching.checkup import NEUTRAL, Seen, in_order, of_person, of_sample
 from recognition.matching.doubts import DOUBLE
 from recognition.results import Examination, Finding, Scale
@@ -55,8 +56,6 @@ Cursor = tuple[Id, Moment, Id]
 CURSOR: TypeAdapter[Cursor] = TypeAdapter(Cursor)
 ROW = SAMPLES.add_columns(
     samples.c.person,
-    samples.c.vector,
-    samples.c.fingerprint,
     samples.c.picture,
     persons.c.created.label("person_created"),
 )
@@ -139,9 +138,10 @@ def examine(
 
 def _in_memory(gallery: Gallery, scale: Scale) -> Nearest:
     """Read all vectors, as they are now, to search among them: 0.5 KB a sample of 128 values."""
-    columns = samples.c.key, samples.c.sample_id, samples.c.vector, samples.c.fingerprint
-    query = sa.select(*columns).order_by(samples.c.key).execution_options(yield_per=PART)
+    query: sa.Select[Any] = sa.select(samples.c.key, samples.c.sample_id).order_by(samples.c.key)
+    query = query.execution_options(yield_per=PART)
     with gallery.reading() as (connection, current):
+        query = joined(query, searched(connection))
         index = VectorIndex(scale.dimension, expected=rows.count(connection))
         query = rows.unexpired(connection, query.where(rows.inside(connection)), current.expired_by)
         for some in connection.execute(query).partitions():
@@ -185,9 +185,11 @@ def _next(connection: sa.Connection, current: State, place: Place, limit: int) -
     order = samples.c.person, samples.c.key
     behind = sa.tuple_(*order) > sa.tuple_(*map(sa.literal, place))
     # A sum, since SQLite would find the gallery by the index of ids, and sort all of it.
-    query = (
-        ROW.where(samples.c.gallery + 0 == gallery_of(connection), behind).order_by(*order).limit(limit + 1)
-    )
+    here = samples.c.gallery + 0 == gallery_of(connection)
+    query = ROW.where(here, behind).order_by(*order).limit(limit + 1)
+    vectors = searched(connection)
+    # Samples without a vector, too: there may be something to say of their people.
+    query = with_them(query.add_columns(vectors.vector, vectors.fingerprint), vectors, outer=True)
     some = connection.execute(rows.unexpired(connection, query, current.expired_by)).all()
     return list(some[:limit]), len(some) > limit
 

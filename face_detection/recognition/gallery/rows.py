@@ -76,7 +76,7 @@ def enter(connection: sa.Connection, name: str) -> State:
         raise GalleryUnavailable(
             "Another version of this program has changed the gallery's tables; update this one, too."
         )
-    connection.execution_options(gallery=current.gallery)
+    connection.execution_options(gallery=current.gallery, second=current.second)
     return current
 
 

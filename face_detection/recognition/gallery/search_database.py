@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from recognition.errors import GalleryUnavailable
 from recognition.gallery.database import portions
 from recognition.gallery.rows import this_gallery, unexpired
 from recognition.gallery.search import Neighbours
@@ -27,6 +28,7 @@ from recognition.gallery.tables import (
     samples,
     tombstones,
 )
+from recognition.gallery.vector_rows import FIRST, SECOND, Vectors, searched, with_them
 
 # The parameters of HNSW (Malkov and Yashunin, arXiv 1603.09320) that make an index; see `DatabaseSearch`.
 M = 16
@@ -38,7 +40,7 @@ INDEXED_DIMENSIONS = 2000  # pgvector indexes vectors up to this
 # deleted vectors of another model that somebody may still see.
 INDEXED = "coalesce(gallery = {gallery:d} AND vector_dims(vector) = {dimension:d}, false)"
 CREATE_INDEX = (
-    "CREATE INDEX {name} ON samples USING hnsw ((vector::vector({dimension:d})) vector_l2_ops)"
+    "CREATE INDEX {name} ON {table} USING hnsw ((vector::vector({dimension:d})) vector_l2_ops)"
     f" WITH (m = {M}, ef_construction = {EF_CONSTRUCTION}) WHERE {INDEXED}"
 )
 # A gallery other than `default` has an index from so many samples on: to compare each of them takes longer
@@ -47,10 +49,13 @@ CREATE_INDEX = (
 INDEXED_FROM = 2000
 GALLERY: sa.BindParameter[int] = sa.bindparam("gallery", type_=Key)
 # Put together once: that takes as long as to execute it.
-_VECTORS = sa.select(samples.c.key, samples.c.vector).where(
-    samples.c.key.in_(sa.bindparam("keys", expanding=True)),
-    samples.c.fingerprint == sa.bindparam("fingerprint", type_=sa.Text),
-)
+_VECTORS = {
+    each.second: with_them(sa.select(samples.c.key, each.vector), each).where(
+        samples.c.key.in_(sa.bindparam("keys", expanding=True)),
+        each.fingerprint == sa.bindparam("fingerprint", type_=sa.Text),
+    )
+    for each in (FIRST, SECOND)
+}
 SPARE = 8  # candidates beyond k: their float32 order may differ from the exact one
 
 
@@ -100,23 +105,24 @@ class DatabaseSearch:
             return
         some = sa.select(samples.c.key).where(samples.c.gallery == gallery).limit(INDEXED_FROM).subquery()
         if connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() == INDEXED_FROM:
-            _index(connection, dimension)
+            _index(connection, searched(connection), dimension)
 
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:
         """Remove every sample and tombstone; index vectors of `dimension`, in `default`.
 
         Where no other gallery has samples, TRUNCATE leaves nothing of the faces behind.
         """
-        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {_name_of(gallery_of(connection))}")
-        connection.execute(this_gallery(connection).values(indexed=None))
-        _remove_all(connection, samples, "samples, faces")
+        for vectors in (FIRST, SECOND):
+            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name_of(gallery_of(connection), vectors)}")
+        connection.execute(this_gallery(connection).values(indexed=None, other_indexed=None))
+        _remove_all(connection, samples, "samples, faces, second_vectors")
         connection.execute(tombstones.delete().where(tombstones.c.gallery == gallery_of(connection)))
         if gallery_of(connection) == DEFAULT_KEY and 0 < (dimension or 0) <= INDEXED_DIMENSIONS:
-            _index(connection, dimension or 0)
+            _index(connection, FIRST, dimension or 0)
 
     def clear_people(self, connection: sa.Connection) -> None:
         """Remove every person; TRUNCATE takes along the empty tables that refer to this one."""
-        _remove_all(connection, persons, "persons, samples, faces")
+        _remove_all(connection, persons, "persons, samples, faces, second_vectors")
 
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
@@ -124,13 +130,15 @@ class DatabaseSearch:
         """Find the k nearest samples of each probe: of all in small galleries, of HNSW's in large ones."""
         count, expiring = k + SPARE, state.expired_by is not None
         candidates: list[list[Any]] = [[] for _ in probes]
+        vectors = SECOND if state.second else FIRST
         if state.indexed == probes.shape[1]:
-            by_index = _nearest_in_index(state.gallery, state.indexed, expiring)
+            by_index = _nearest_in_index(vectors, state.gallery, state.indexed, expiring)
             candidates = _nearest_rows(connection, by_index, probes, count, state)
         # There are no more, or the index did not find them, or there is none.
         few = [place for place, rows in enumerate(candidates) if len(rows) < count]
         if few:
-            more = _nearest_rows(connection, _nearest_of_all(expiring), probes[few], count, state)
+            of_all = _nearest_of_all(vectors, expiring)
+            more = _nearest_rows(connection, of_all, probes[few], count, state)
             for place, rows in zip(few, more, strict=True):
                 candidates[place] = rows
         return [_exact(rows, probe, k) for rows, probe in zip(candidates, probes, strict=True)]
@@ -139,7 +147,7 @@ class DatabaseSearch:
         self, connection: sa.Connection, state: State, keys: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Read them."""
-        query = unexpired(connection, _VECTORS, state.expired_by)
+        query = unexpired(connection, _VECTORS[state.second], state.expired_by)
         read: list[Any] = []
         for some in portions(keys.tolist()):
             read += connection.execute(query, {"keys": some, "fingerprint": state.fingerprint})
@@ -151,20 +159,43 @@ class DatabaseSearch:
         return 0
 
 
-def _name_of(gallery: int) -> str:
-    return "samples_by_vector" if gallery == DEFAULT_KEY else f"samples_by_vector_{gallery}"
+def name_of(gallery: int, vectors: Vectors) -> str:
+    """Return the name of the index of a gallery's vectors."""
+    name = "second_vectors_by_vector" if vectors.second else "samples_by_vector"
+    return name if gallery == DEFAULT_KEY else f"{name}_{gallery}"
 
 
-def index_of(gallery: int, dimension: int) -> str:
-    """Return the statement that makes the index of a gallery's vectors."""
-    return CREATE_INDEX.format(name=_name_of(gallery), gallery=gallery, dimension=dimension)
+def index_of(gallery: int, vectors: Vectors, dimension: int) -> str:
+    """Return the statement that makes it."""
+    names = {"name": name_of(gallery, vectors), "table": vectors.vector.table.name}
+    return CREATE_INDEX.format(gallery=gallery, dimension=dimension, **names)
 
 
-def _index(connection: sa.Connection, dimension: int) -> None:
+def _index(connection: sa.Connection, vectors: Vectors, dimension: int) -> None:
     """Make the index of the gallery's vectors."""
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # other galleries may be large
-    connection.exec_driver_sql(index_of(gallery_of(connection), dimension))
+    connection.exec_driver_sql(index_of(gallery_of(connection), vectors, dimension))
     connection.execute(this_gallery(connection).values(indexed=dimension))
+
+
+def index_beside(engine: sa.Engine, gallery: int, vectors: Vectors, dimension: int) -> None:
+    """Make the index of a gallery's vectors while others write, who would wait too long for `_index`.
+
+    Raises:
+        GalleryUnavailable: the database cannot be reached, or cannot make it.
+    """
+    statement = index_of(gallery, vectors, dimension)
+    try:
+        with closing(engine.raw_connection()) as borrowed:
+            driver: Any = borrowed.driver_connection  # where each statement is a transaction
+            driver.execute("SET statement_timeout = 0")
+            # What an interrupted one has left is of no use, and would be in the way.
+            driver.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name_of(gallery, vectors)}")
+            driver.execute(statement.replace("CREATE INDEX", "CREATE INDEX CONCURRENTLY", 1))
+            driver.execute(f"ANALYZE {vectors.vector.table.name}")
+            driver.execute("RESET statement_timeout")
+    except (engine.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError) as e:
+        raise GalleryUnavailable("The index of the new vectors cannot be made.") from e
 
 
 def _remove_all(connection: sa.Connection, table: sa.Table, truncated: str) -> None:
@@ -180,29 +211,30 @@ def _remove_all(connection: sa.Connection, table: sa.Table, truncated: str) -> N
 
 # Each takes 0.2 ms to put together, of the 2.5 that a search of a small gallery takes.
 @cache
-def _nearest_in_index(gallery: int, dimension: int, expiring: bool) -> sa.Select[Any]:
+def _nearest_in_index(vectors: Vectors, gallery: int, dimension: int, expiring: bool) -> sa.Select[Any]:
     """Select the `count` rows of a gallery nearest to each of `probes`, with the index of its vectors.
 
     It serves the very expressions that it was made of, and no others.
     """
     indexed = sa.literal_column(INDEXED.format(gallery=gallery, dimension=dimension), sa.Boolean)
-    return _nearest_to_each(sa.cast(samples.c.vector, VECTOR(dimension)), expiring, indexed)
+    return _nearest_to_each(vectors, sa.cast(vectors.vector, VECTOR(dimension)), expiring, indexed)
 
 
 @cache
-def _nearest_of_all(expiring: bool) -> sa.Select[Any]:
+def _nearest_of_all(vectors: Vectors, expiring: bool) -> sa.Select[Any]:
     """Select the `count` rows of the gallery `gallery` nearest to each of `probes`, of every row."""
-    of_model = samples.c.fingerprint == sa.bindparam("fingerprint", type_=sa.Text)
-    vector = sa.type_coerce(samples.c.vector, VECTOR())
-    return _nearest_to_each(vector, expiring, samples.c.gallery == GALLERY, of_model)
+    of_model = vectors.fingerprint == sa.bindparam("fingerprint", type_=sa.Text)
+    vector = sa.type_coerce(vectors.vector, VECTOR())
+    return _nearest_to_each(vectors, vector, expiring, vectors.gallery == GALLERY, of_model)
 
 
 def _nearest_to_each(
-    vector: sa.ColumnElement[Any], expiring: bool, *which: sa.ColumnElement[bool]
+    vectors: Vectors, vector: sa.ColumnElement[Any], expiring: bool, *which: sa.ColumnElement[bool]
 ) -> sa.Select[Any]:
     """Select the `count` rows nearest to each of `probes` that are of the model `fingerprint`.
 
     Args:
+        vectors: that are searched.
         vector: what is compared, in the type VECTOR.
         expiring: leave out those that have expired by `expired_by`.
         which: of all rows.
@@ -212,10 +244,14 @@ def _nearest_to_each(
         .table_valued(sa.column("vector", VECTOR()), with_ordinality="place")
         .render_derived(name="probes")
     )
-    ranked = sa.select(samples.c.key, samples.c.vector, samples.c.fingerprint).where(*which)
+    key = vectors.sample.label("key")
+    ranked = sa.select(key, vectors.vector, vectors.fingerprint).where(*which)
     if expiring:
-        ranked = ranked.where(~expired(GALLERY, sa.bindparam("expired_by", type_=sa.DateTime)))
-    order = vector.l2_distance(probes.c.vector), samples.c.key
+        gone = expired(GALLERY, sa.bindparam("expired_by", type_=sa.DateTime))
+        if vectors.second:  # of whose samples more is asked then
+            ranked = ranked.join(samples, samples.c.key == vectors.sample)
+        ranked = ranked.where(~gone)
+    order = vector.l2_distance(probes.c.vector), vectors.sample
     nearest = ranked.order_by(*order).limit(sa.bindparam("count", type_=sa.Integer)).lateral()
     # Filtered behind the limit: before it PostgreSQL would take a fingerprint that it has not counted yet for
     # a rare one, and go through every row instead of the index.

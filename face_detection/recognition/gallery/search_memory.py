@@ -20,7 +20,16 @@ from recognition.gallery.index import VectorIndex
 from recognition.gallery.portable import LARGEST
 from recognition.gallery.rows import count, inside
 from recognition.gallery.search import Neighbours
-from recognition.gallery.tables import State, faces, gallery_of, persons, samples, tombstones
+from recognition.gallery.tables import (
+    State,
+    faces,
+    gallery_of,
+    persons,
+    samples,
+    second_vectors,
+    tombstones,
+)
+from recognition.gallery.vector_rows import NO_MODEL, lacks, searched, with_them
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +57,7 @@ class MemorySearch:
         # Keys of rows that are in the table and not in the index.
         self._damaged: set[int] = set()
         self._expired: set[int] = set()
+        self._waiting: set[int] = set()  # for a vector of the gallery's model
         self._expired_by = datetime.min  # by when, in the index's revision
         self._hidden_by = datetime.min  # by when at all
 
@@ -73,7 +83,8 @@ class MemorySearch:
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:
         """Remove every sample and tombstone; the caller raises `complete_since`."""
         theirs = sa.select(samples.c.key).where(inside(connection))
-        connection.execute(faces.delete().where(faces.c.sample.in_(theirs)))  # cheaper than one by one
+        for table in (faces, second_vectors):  # cheaper than one by one
+            connection.execute(table.delete().where(table.c.sample.in_(theirs)))
         for table in (samples, tombstones):
             connection.execute(table.delete().where(table.c.gallery == gallery_of(connection)))
 
@@ -108,7 +119,7 @@ class MemorySearch:
 
     def _forget(self) -> None:
         self._index = None  # stays so if a reading fails half-way
-        self._damaged, self._expired = set(), set()
+        self._damaged, self._expired, self._waiting = set(), set(), set()
         self._expired_by = self._hidden_by = datetime.min
 
     def _refreshed(self, connection: sa.Connection, state: State, dimension: int) -> VectorIndex:
@@ -137,7 +148,7 @@ class MemorySearch:
 
         The index takes new keys only behind those that it has.
         """
-        aside = self._damaged | self._expired
+        aside = self._damaged | self._expired | self._waiting
         if not aside:
             return False
         changed = sa.select(samples.c.key).where(inside(connection), samples.c.revision > revision)
@@ -163,10 +174,13 @@ class MemorySearch:
         index.remove(removed)
         self._damaged.difference_update(removed.tolist())
         self._expired.difference_update(removed.tolist())
+        self._waiting.difference_update(removed.tolist())
         cipher = cipher_of(connection)
-        columns = [samples.c.key, samples.c.vector, *([samples.c.sample_id] if cipher else [])]
+        vectors = searched(connection)
+        columns = [samples.c.key, vectors.vector, *([samples.c.sample_id] if cipher else [])]
+        query = with_them(sa.select(*columns), vectors).where(vectors.fingerprint != NO_MODEL)
         damaged: list[int] = []
-        for some in _newer(connection, sa.select(*columns), index.revision, expected):
+        for some in _newer(connection, query, index.revision, expected):
             keys, blobs, *ids = zip(*some, strict=True)  # columns at once: row by row takes twice as long
             if cipher:
 
@@ -177,13 +191,15 @@ class MemorySearch:
                         return b""
 
                 blobs = tuple(map(opened, blobs, ids[0]))
-            whole, vectors = _vectors(blobs, index.dimension)
+            whole, values = _vectors(blobs, index.dimension)
             some_keys = np.array(keys, dtype=np.int64)
-            index.put(some_keys[whole], vectors)
-            if len(vectors) < len(keys):
+            index.put(some_keys[whole], values)
+            if len(values) < len(keys):
                 index.remove(some_keys[~whole])
                 damaged += some_keys[~whole].tolist()
         self._damaged.update(damaged)
+        if index.revision < 0 and state.model is not None:
+            self._waiting = _without_vector(connection)
         if damaged:
             _tell(connection, damaged)
 
@@ -225,6 +241,13 @@ def _newer(
     newer = sa.select(samples.c.key).where(inside(connection), samples.c.revision > revision)
     for some in portions(sorted(connection.execute(newer).scalars())):
         yield connection.execute(query.where(samples.c.key.in_(some)).order_by(samples.c.key)).all()
+
+
+def _without_vector(connection: sa.Connection) -> set[int]:
+    """Return the keys of the samples that have none of the model that is searched."""
+    vectors = searched(connection)
+    query = with_them(sa.select(samples.c.key), vectors, outer=True)
+    return set(connection.execute(query.where(inside(connection), lacks(vectors))).scalars())
 
 
 def _rows(connection: sa.Connection) -> int:

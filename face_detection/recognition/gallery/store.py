@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Container, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -18,7 +19,16 @@ from numpy.typing import NDArray
 
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable, NotCalibrated
 from recognition.faces import Around, Match, Mistaken, Sample, Stored
-from recognition.gallery import atrest, face_rows, mistakes, persons, rows, surroundings, weighing
+from recognition.gallery import (
+    atrest,
+    face_rows,
+    mistakes,
+    persons,
+    rows,
+    surroundings,
+    vector_rows,
+    weighing,
+)
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes
 from recognition.gallery.search import MORE_FOR_PEOPLE, nearest_people
 from recognition.gallery.tables import (
@@ -152,6 +162,10 @@ class Gallery(Transactions):
             revision = rows.next_revision(connection)
             self._adopt(connection, fingerprint, vectors.shape[1], revision)
             search = self._search()
+            encoded = {
+                sample.id: search.encoded(connection, vector, sample.id, fingerprint)
+                for sample, vector in zip(new, vectors, strict=True)
+            }
             values = [
                 {
                     "sample_id": sample.id,
@@ -159,8 +173,7 @@ class Gallery(Transactions):
                     "spelling": _spelling(sample, owners[sample.id].name),
                     "metadata": json.dumps(sample.metadata, ensure_ascii=False),
                     "action": sample.action,
-                    "vector": search.encoded(connection, vector, sample.id, fingerprint),
-                    "fingerprint": fingerprint,
+                    **vector_rows.columns(connection, encoded[sample.id], fingerprint),
                     "created": naive_utc(sample.created),
                     "modified": naive_utc(sample.modified),
                     "revision": revision,
@@ -168,10 +181,12 @@ class Gallery(Transactions):
                     "quality": sample.quality,
                     "picture": atrest.sealed_picture(connection, sample),
                 }
-                for sample, vector in zip(new, vectors, strict=True)
+                for sample in new
             ]
             _, replaced = rows.store(connection, values, known)
-            face_rows.store(connection, new, [known[each.id].key for each in new if each.id in known])
+            before = [known[each.id].key for each in new if each.id in known]
+            vector_rows.store(connection, encoded.items(), before, fingerprint)
+            face_rows.store(connection, new, before)
             search.stored(connection, vectors.shape[1])
             spellings = {row["person"]: row["spelling"] for row in reversed(values) if row["spelling"]}
             persons.spell_anew(connection, revision, spellings)
@@ -405,6 +420,12 @@ class Gallery(Transactions):
                 nearest, connection, current, new, vectors, without, reach=reach, double=double
             )
 
+    def encoded(
+        self, connection: sa.Connection, vector: NDArray[np.float32], sample_id: str, fingerprint: str
+    ) -> Any:
+        """Turn a vector, float32 (d,), into what its column takes."""
+        return self._search().encoded(connection, vector, sample_id, fingerprint)
+
     def _is_empty(self, connection: sa.Connection, current: State, fingerprint: str) -> bool:
         """Tell whether there is nothing to compare with vectors of a model.
 
@@ -440,8 +461,10 @@ class Gallery(Transactions):
         self, connection: sa.Connection, revision: int, fingerprint: str | None, dimension: int | None
     ) -> None:
         self._search().clear(connection, dimension)
-        anew = {"complete_since": revision, "fingerprint": fingerprint}
-        connection.execute(rows.this_gallery(connection).values(anew))
+        anew = {"complete_since": revision, "fingerprint": fingerprint, "second": False}
+        none = dict.fromkeys(("other_model", "other_fingerprint", "other_indexed"))
+        connection.execute(rows.this_gallery(connection).values(**anew, **none))
+        vector_rows.switch(connection, second=False)
 
 
 def _only(
@@ -469,5 +492,5 @@ def _which(connection: sa.Connection, name: str | None, person: str | None) -> s
 def _mismatch() -> GalleryModelMismatch:
     return GalleryModelMismatch(
         "The gallery was made with another embedding model. "
-        "Clear it and enrol again, or go back to that model."
+        "Change it to this one (recognition gallery change-model), or go back to that model."
     )

@@ -21,6 +21,7 @@ from recognition.gallery.database import portions
 from recognition.gallery.search import Nearest
 from recognition.gallery.tables import SAMPLES, State, sample_of, samples
 from recognition.gallery.tables import persons as people
+from recognition.gallery.vector_rows import joined, searched
 from recognition.names import key_of
 
 FIRST = 16  # neighbours looked at: few people have more samples
@@ -207,9 +208,10 @@ def of_people(
     connection: sa.Connection, state: State, keys: Collection[int]
 ) -> dict[int, list[tuple[Any, NDArray[np.float32]]]]:
     """Read all vectors of some people, but for damaged ones, by the keys of the people."""
-    columns = samples.c.key, samples.c.sample_id, samples.c.person, samples.c.vector, samples.c.fingerprint
-    query = rows.unexpired(connection, sa.select(*columns), state.expired_by)
-    query = query.where(samples.c.fingerprint == state.fingerprint)
+    vectors = searched(connection)
+    query = joined(sa.select(samples.c.key, samples.c.sample_id, samples.c.person), vectors)
+    query = rows.unexpired(connection, query, state.expired_by)
+    query = query.where(vectors.fingerprint == state.fingerprint)
     read: dict[int, list[tuple[Any, NDArray[np.float32]]]] = {}
     for some in portions(sorted(keys)):
         for row in connection.execute(query.where(samples.c.person.in_(some))):

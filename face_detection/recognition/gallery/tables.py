@@ -13,7 +13,7 @@ from pgvector.sqlalchemy import VECTOR
 from recognition.faces import Sample
 from recognition.gallery.clock import Trust
 
-VERSION = "0010"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0011"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -35,8 +35,10 @@ class PackedVector(VECTOR):
         return sa.func.vector_send(column, type_=self)
 
     def result_processor(self, dialect: Any, coltype: Any) -> Any:
-        """Turn it into float32 (d,)."""
-        return lambda packed: np.frombuffer(packed, dtype=">f4", offset=4).astype(np.float32)
+        """Turn it into float32 (d,), and leave what is null."""
+        return lambda packed: (
+            None if packed is None else np.frombuffer(packed, dtype=">f4", offset=4).astype(np.float32)
+        )
 
 
 # In SQLite little-endian float32, maybe encrypted.
@@ -53,8 +55,16 @@ galleries = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False, server_default="0"),
     # Rows and tombstones tell every change since this revision; an index that is older starts anew.
     sa.Column("complete_since", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("fingerprint", sa.Text),  # of the vectors of its samples
+    sa.Column("fingerprint", sa.Text),  # of the vectors that are searched
     sa.Column("indexed", sa.Integer),  # values of the vectors in PostgreSQL's index of them; null: none
+    # The name of their model; null: whatever the embedding service has for its own.
+    sa.Column("model", sa.Text),
+    # Those that are searched are the second ones of its samples; see vector_rows.py.
+    sa.Column("second", sa.Boolean, nullable=False, server_default=sa.false()),
+    # The same of the other vectors, of another model, if there are any.
+    sa.Column("other_model", sa.Text),
+    sa.Column("other_fingerprint", sa.Text),
+    sa.Column("other_indexed", sa.Integer),
     sqlite_autoincrement=True,  # a key is never given twice
 )
 DEFAULT_NAME, DEFAULT_KEY = "default", 1  # the gallery that is there from the start
@@ -91,6 +101,7 @@ samples = sa.Table(
     sa.Column("spelling", sa.Text),  # of the name that it came with; null: as the person's
     sa.Column("metadata", sa.Text, nullable=False),  # JSON
     sa.Column("action", sa.Text),
+    # Its first vector; where it has only a second one, this says nothing, and the fingerprint is empty.
     sa.Column("vector", Vector, nullable=False),
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("created", sa.DateTime, nullable=False),  # UTC
@@ -131,6 +142,39 @@ faces = sa.Table(
     sa.Column("face", sa.LargeBinary, nullable=False),  # see kept.py; maybe encrypted
 )
 
+# Vectors of another model than the first ones; they go with their samples, as the faces do. In a table of
+# their own, since each row of `samples` that is rewritten would take its place in PostgreSQL's index anew.
+second_vectors = sa.Table(
+    "second_vectors",
+    metadata,
+    sa.Column(
+        "sample", Key, sa.ForeignKey(samples.c.key, ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("gallery", Key, nullable=False),
+    sa.Column("vector", Vector, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Index("second_vectors_by_gallery", "gallery"),
+)
+
+# The changes of galleries to another model that are under way, or wait for somebody; see changing.py.
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column(
+        "gallery",
+        Key,
+        sa.ForeignKey(galleries.c.key, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("model", sa.Text, nullable=False),  # to which it changes
+    sa.Column("without_face", sa.Text, nullable=False),  # what becomes of samples without a face
+    sa.Column("worker", sa.Text),  # who is at it; null: nobody is to be, before somebody asks anew
+    sa.Column("unattended", sa.Boolean, nullable=False),  # any service may go on with it
+    sa.Column("beat", sa.DateTime, nullable=False),  # when the worker last said that it is alive; UTC
+    sa.Column("trouble", sa.Text),  # the code of what stopped or holds it up; null: nothing
+)
+
 tombstones = sa.Table(
     "tombstones",
     metadata,
@@ -157,6 +201,9 @@ class State(NamedTuple):
 
     gallery: its key.
     version: of the tables; another than VERSION where a newer program has changed them under this one.
+    fingerprint: of the vectors that are searched; other_fingerprint: of the others.
+    second: whether those that are searched are the second ones.
+    model: the name of their model; None: the embedding service's own.
     """
 
     gallery: int
@@ -166,6 +213,9 @@ class State(NamedTuple):
     fingerprint: str | None
     indexed: int | None
     key_check: bytes | None
+    second: bool
+    model: str | None
+    other_fingerprint: str | None
     trust: Trust
     next_expiry: datetime | None  # of a sample: UTC, naive; None: none expires
     next_persons_expiry: datetime | None
@@ -196,6 +246,9 @@ STATE = (
         galleries.c.fingerprint,
         galleries.c.indexed,
         state.c.key_check,
+        galleries.c.second,
+        galleries.c.model,
+        galleries.c.other_fingerprint,
         state.c.clock_seen,
         state.c.clock_claimed,
         state.c.clock_held_s,
@@ -266,7 +319,7 @@ def state_of(row: Any) -> State:
     """Turn the row of STATE into a state."""
     trust = Trust(row.clock_seen, row.clock_claimed, timedelta(seconds=row.clock_held_s))
     # By place, as in `sample_of`: every transaction begins with it.
-    return State._make((*row[:7], trust, row.next_expiry, row.next_person, None))
+    return State._make((*row[:10], trust, row.next_expiry, row.next_person, None))
 
 
 def naive_utc(moment: datetime) -> datetime:

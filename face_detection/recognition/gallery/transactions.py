@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import EllipsisType
 from typing import Self
 
 import sqlalchemy as sa
 
 from recognition.audit import Audit, Begin
+from recognition.errors import ModelChanged
 from recognition.gallery import atrest, persons, rows
 from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import empty_log, transaction
@@ -46,6 +48,8 @@ class Transactions:
         self._make_search = make_search
         self._searches: dict[str, Search] = {}  # of the galleries that have been searched, by name
         self._calibrations: dict[str, Kept] = {}  # likewise
+        self._models: dict[str, str | None] = {}  # as the last transaction found them, by the same names
+        self._expected: str | EllipsisType | None = ...  # model of this gallery; ...: whichever it is
         self._clock = clock
         self._looked_at_s: float | None = None  # at the clock, last
 
@@ -55,8 +59,22 @@ class Transactions:
         Where it is not, all that is asked of it raises NotFound.
         """
         other = copy.copy(self)
-        other.name = name
+        other.name, other._expected = name, ...
         other.audit = replace(self.audit, gallery=None if name == DEFAULT_NAME else name)
+        return other
+
+    @property
+    def model_name(self) -> str | None:
+        """Return the name of the gallery's model, as this process has last seen it.
+
+        None: whichever the embedding service has for its own.
+        """
+        return self._models.get(self.name)
+
+    def of_model(self, name: str | None) -> Self:
+        """Return this gallery, whose transactions raise ModelChanged where its model is another one."""
+        other = copy.copy(self)
+        other._expected = name
         return other
 
     def check_there(self) -> None:
@@ -73,6 +91,7 @@ class Transactions:
         """Keep nothing in memory of a gallery that is not there any more."""
         self._searches.pop(self.name, None)
         self._calibrations.pop(self.name, None)
+        self._models.pop(self.name, None)
 
     def searched(self) -> set[str]:
         """Return the names of the galleries that this process has searched, and may have in memory."""
@@ -161,4 +180,7 @@ class Transactions:
             self.forget()
             raise
         atrest.check(connection, current.key_check)
+        self._models[self.name] = current.model
+        if self._expected not in (..., current.model):
+            raise ModelChanged("The gallery has another model by now.")
         return current

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from recognition.errors import AmbiguousName, DamagedGallery, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import KeptFace, Person
-from recognition.gallery import face_rows, people, portable
+from recognition.gallery import face_rows, models, people, portable
 from recognition.gallery.atrest import dimension_of, picture_of, vector_of
 from recognition.gallery.galleries import names
 from recognition.gallery.persons import has_samples, of_person, row_of
@@ -26,6 +26,7 @@ from recognition.gallery.persons import inside as inside_people
 from recognition.gallery.rows import inside, unexpired
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLES, faces, persons, sample_of, samples, tombstones
+from recognition.gallery.vector_rows import Vectors, joined, other, searched
 from recognition.names import unnamed
 from serving.errors import NotFound
 
@@ -82,11 +83,18 @@ def export_person(gallery: Gallery, person_id: str) -> Iterator[bytes]:
 
 
 def _pieces(gallery: Gallery, of: portable.Header, person: str | None) -> Iterator[bytes]:
+    _tell_of_waiting(gallery)
     with gallery.audit.outcomes() as begin:
         begin("export", gallery.count(person=person), **({} if person is None else {"person": person}))
         yield b""  # taken by _begun: only a generator that has started notices that it is closed
         page = partial(entries, gallery, of, expired_by=gallery.moment(), person=person)
         yield from (piece for piece, _ in portable.pieces(of, page))
+
+
+def _tell_of_waiting(gallery: Gallery) -> None:
+    """Let the log say where samples are left out, since they wait for a vector of the gallery's model."""
+    if gallery.model_name is not None and (number := models.lacking_searched(gallery)):
+        log.warning("%d samples are not exported: they have no vector of %s", number, gallery.model_name)
 
 
 def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -114,6 +122,7 @@ def export_to(gallery: Gallery, file: Path, progress: Progress = unseen, *, face
         OSError: the file cannot be written.
     """
     of, total = replace(header(gallery), faces=faces), gallery.count()
+    _tell_of_waiting(gallery)
     with gallery.audit.outcomes() as begin, progress("exporting", total) as advance:
         begin("export", total)
         page = partial(entries, gallery, of, expired_by=gallery.moment())
@@ -245,13 +254,15 @@ def records(
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    columns = samples.c.vector, samples.c.fingerprint, samples.c.picture
-    query = SAMPLES.add_columns(*columns).where(samples.c.fingerprint == of.fingerprint)
+    query = SAMPLES.add_columns(samples.c.picture)
     if of.faces:
         query = query.add_columns(faces.c.face).outerjoin(faces, faces.c.sample == samples.c.key)
     query = query.order_by(samples.c.sample_id).limit(_at_once(of))
     page: list[portable.Record] = []
-    with gallery.reading() as (connection, _):
+    with gallery.reading() as (connection, current):
+        # The gallery may have changed its model since the file was begun.
+        vectors = (searched if current.fingerprint == of.fingerprint else other)(connection)
+        query = joined(query, vectors).where(vectors.fingerprint == of.fingerprint)
         query = unexpired(connection, query.where(inside(connection)), expired_by)
         if person is not None:
             query = query.where(of_person(connection, person))
@@ -264,7 +275,7 @@ def records(
             for row in rows:
                 after = row.sample_id
                 if fault := _fault_of(connection, row, of.dimension or 0):
-                    log.error("sample %r is not exported: %s", row.sample_id, fault)
+                    log.error("sample %r is not exported: its vector %s", row.sample_id, fault)
                 else:
                     sample = replace(sample_of(row), picture=picture_of(connection, row))
                     if of.faces:
@@ -318,28 +329,39 @@ def _faults_of(gallery: Gallery) -> Iterator[str]:
         alone = sa.select(persons.c.person_id).where(inside_people(connection), persons.c.by_hand.is_(False))
         for person_id in connection.execute(alone.where(~has_samples())).scalars():
             yield f"person {person_id!r}: enrolled, and without a sample"
-        every = sa.select(samples).where(inside(connection)).order_by(samples.c.sample_id)
-        dimension = dimension_of(connection) or 0
+        every = sa.select(samples.c.sample_id, samples.c.revision, samples.c.metadata)
+        every = every.where(inside(connection)).order_by(samples.c.sample_id)
         for row in connection.execute(every.execution_options(yield_per=ROWS_AT_ONCE)):
-            fault = _fault_of(connection, row, dimension)
             for wrong, what in (
-                (fault is not None, fault),
-                (row.fingerprint != current.fingerprint, "its vector is of another model than the gallery"),
                 (row.revision > current.revision, "it is newer than the gallery"),
                 (not _is_json(row.metadata), "its metadata is not JSON"),
             ):
                 if wrong:
                     yield f"sample {row.sample_id!r}: {what}"
+        yield from _faults_of_vectors(connection, searched(connection), current.fingerprint)
+        yield from _faults_of_vectors(connection, other(connection), current.other_fingerprint)
         for sample_id, damage in face_rows.faults(connection):
             yield f"sample {sample_id!r}: {damage}"
 
 
+def _faults_of_vectors(connection: sa.Connection, vectors: Vectors, fingerprint: str | None) -> Iterator[str]:
+    """Check those of one model, and whether they belong to it."""
+    which = "" if vectors is searched(connection) else "other "
+    query = joined(sa.select(samples.c.sample_id), vectors).where(inside(connection))
+    dimension = dimension_of(connection, vectors) or 0
+    for row in connection.execute(
+        query.order_by(samples.c.sample_id).execution_options(yield_per=ROWS_AT_ONCE)
+    ):
+        if fault := _fault_of(connection, row, dimension):
+            yield f"sample {row.sample_id!r}: its {which}vector {fault}"
+        if row.fingerprint != fingerprint:
+            yield f"sample {row.sample_id!r}: its {which}vector is of another model than the gallery"
+
+
 def _header(gallery: Gallery) -> portable.Header | None:
-    with gallery.reading() as (connection, _):
-        one = sa.select(samples.c.fingerprint).where(inside(connection)).limit(1)
-        fingerprint = connection.execute(one).scalar()
+    with gallery.reading() as (connection, current):
         dimension = dimension_of(connection)
-        return None if dimension is None else portable.Header(str(fingerprint), dimension)
+        return None if dimension is None else portable.Header(str(current.fingerprint), dimension)
 
 
 def _fault_of(connection: sa.Connection, row: Any, dimension: int) -> str | None:
@@ -347,11 +369,11 @@ def _fault_of(connection: sa.Connection, row: Any, dimension: int) -> str | None
     try:
         vector = vector_of(connection, row)
     except GalleryUnavailable:
-        return "its vector cannot be decrypted"
+        return "cannot be decrypted"
     if len(vector) != dimension:
-        return "its vector has another length than the others"
+        return "has another length than the others"
     if not (np.abs(vector) < portable.LARGEST).all():
-        return "its vector has a value that is not finite"
+        return "has a value that is not finite"
     return None
 
 

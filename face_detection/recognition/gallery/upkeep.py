@@ -13,17 +13,25 @@ from serving.errors import NotFound
 EVERY_S = 60.0
 
 
-def keep_up(gallery: Gallery, wait: Callable[[float], bool]) -> None:
+def keep_up(
+    gallery: Gallery,
+    wait: Callable[[float], bool],
+    also: Callable[[Gallery], object] = lambda gallery: None,
+) -> None:
     """Remove what has expired, from the database and from this process's memory, every minute.
 
-    gallery: and all others of its database; those that were deleted leave the memory, too.
-    wait: waits for so many seconds; returns True when there is nothing more to do.
+    Args:
+        gallery: and all others of its database; those that were deleted leave the memory, too.
+        wait: waits for so many seconds; returns True when there is nothing more to do.
+        also: is called with each gallery.
     """
     while not wait(EVERY_S):
         with suppress(
             GalleryUnavailable, AuditUnavailable
         ):  # requests tell of it; the next time may go better
             gallery.load()
+            also(gallery)
             for name in (gallery.searched() | set(names(gallery))) - {gallery.name}:
                 with suppress(NotFound):
                     gallery.of(name).refresh()
+                    also(gallery.of(name))

@@ -120,6 +120,7 @@ document.addEventListener("paste", (event) => {
 
 for (const { start } of Object.values(VIEWS)) start();
 addEventListener("hashchange", show);
+addEventListener("model", checkServer);
 show();
 checkServer();
 version().then((number) => number && byId("version").append(`Version ${number}`), () => {}); // the alert tells of outages

@@ -12,7 +12,7 @@ export class ApiError extends Error {
 // What has no text here is told in the service's own words.
 const OUTAGES = {
   unreachable: "The server does not answer. Is it still running?",
-  gallery_model_mismatch: "The gallery was made with another model. Delete its samples, or go back to that model.",
+  gallery_model_mismatch: "The gallery was made with another model. Change it to this one (Gallery), or go back to that model.",
   overloaded: "The server is overloaded. Try again in a moment.",
   rate_limited: "Too many requests within a minute. Try again later.",
   unauthorized: "This server requires a key.",

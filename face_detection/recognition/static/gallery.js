@@ -3,6 +3,7 @@
 import { deleteSample, deleteSamples, exported, imported, samples, sourceOf } from "./api.js";
 import { byId, confirmed, count, el } from "./elements.js";
 import { complain } from "./errors.js";
+import * as model from "./model.js";
 import { pager, range } from "./pages.js";
 import { onChosen } from "./pictures.js";
 
@@ -23,10 +24,17 @@ export function start() {
   byId("gallery-clear").addEventListener("click", () => attempt(clear));
   byId("gallery-export").addEventListener("click", () => attempt(save));
   onChosen("gallery-import", ([file]) => attempt(() => load(file)));
+  model.start();
 }
 
 /** Called when the view is shown: others may have changed the gallery meanwhile. */
-export const enter = () => attempt(list.show);
+export function enter() {
+  model.enter();
+  return attempt(list.show);
+}
+
+/** Called when the view is left. */
+export const leave = model.leave;
 
 function find(whose) {
   name = whose;

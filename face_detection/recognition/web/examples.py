@@ -38,6 +38,19 @@ STORED = {**SAMPLE, "person": "eileen", "action": None, **TIMES, "quality": 0.93
 NEW_PERSON = {"name": "Eileen Collins", "metadata": {"consent": "2026-11-24"}}
 NEXT_PERSON = "WyJlaWxlZW4iLCJlaWxlZW4iLCIyMDI2LTAxLTMxVDEyOjAwOjAwKzAwOjAwIl0="
 GALLERY = {"name": "default", "samples": 92, "persons": 40, "created": "2026-01-31T12:00:00+00:00"}
+MODEL_CHANGE = {
+    "model": "Facenet",
+    "other": "MobileFaceNet",
+    "has_other": True,
+    "samples": 92,
+    "done": 64,
+    "waiting": 28,
+    "waiting_samples": ["astronaut/1", "astronaut/2"],
+    "to": "MobileFaceNet",
+    "without_face": "leave",
+    "running": True,
+    "trouble": None,
+}
 PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, "sample": "astronaut/1", **TIMES}
 MERGED = {
     "id": "another",

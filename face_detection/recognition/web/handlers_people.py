@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
@@ -123,11 +125,11 @@ def examine(parts: Parts) -> ResponseReturnValue:
     """
     asked = wire.parse_text(wire_people.DoctorQuery, query())
     with parts.service.admission():
-        part = doctor.examine(
-            parts.gallery,
-            parts.service.scale(),
+        examine = partial(
+            doctor.examine,
             limit=asked.limit,
             after=asked.after,
             give_way=parts.service.admission.give_way,
         )
+        part = parts.service.examine(examine)
     return jsonify(render_doctor.examination_answer(part))

@@ -10,6 +10,7 @@ from pydantic import Field
 from recognition import errors
 from recognition.web import answers, examples, handlers, wire
 from recognition.web.routes_galleries import GALLERIES
+from recognition.web.routes_models import MODELS
 from recognition.web.routes_people import PEOPLE
 from serving.errors import (
     DiskFull,
@@ -36,6 +37,9 @@ STATUS: dict[type[Failure], int] = {
     errors.ChangedMeanwhile: 409,
     errors.GalleryExists: 409,
     errors.GalleryModelMismatch: 409,
+    errors.ModelChanged: 409,
+    errors.ChangeStopped: 409,
+    errors.ChangeUnderWay: 409,
     errors.NotCalibrated: 409,
     errors.EmbeddingUnavailable: 503,
     errors.ModelUnknown: 503,
@@ -65,6 +69,7 @@ PAGE_FILES = Literal[
     "gallery.js",
     "icon.svg",
     "index.html",
+    "model.js",
     "pages.js",
     "panel.js",
     "people-api.js",
@@ -251,6 +256,7 @@ ROUTES = (
     ),
     *PEOPLE,
     *GALLERIES,
+    *MODELS,
     CLEAR_BY_GET,
     replace(CLEAR_BY_GET, method="POST", unsafe=False),
     Route(

@@ -30,6 +30,7 @@ from recognition.bounds import (
     NewId,
 )
 from recognition.faces import Choice, Enrolment, Search
+from recognition.results import WithoutFace
 from recognition.web.json_size import check_size
 from serving.errors import NotFound
 from serving.validation import faults_told
@@ -117,6 +118,28 @@ class NewGallery(Strict):
         GalleryName,
         Field(description="Up to 64 letters, digits and . _ -, of which the first is no . or -. Required."),
     ]
+
+
+class NewModel(Strict):
+    """The model that a gallery is to change to."""
+
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=100,
+            pattern=NO_NUL,
+            description="As EMBEDDING_MODEL has it; the embedding service must have it prepared. Required.",
+        ),
+    ]
+    without_face: Annotated[
+        WithoutFace,
+        Field(
+            description="What becomes of samples of which no face is kept that can be read: the gallery does "
+            "not change before they have been enrolled anew (`wait`); it changes, and they are not found "
+            "before then (`leave`); or they are deleted once it has changed (`drop`). Default: `wait`."
+        ),
+    ] = "wait"
 
 
 class FacePoint(Strict):

@@ -17,6 +17,7 @@ from recognition.gallery.search_database import INDEXED
 from recognition.gallery.tables import DEFAULT_KEY
 
 UNVERSIONED = "0001"  # what the tables were before they had versions
+LAST_TO_CHANGE_ROWS = "0010"  # of the versions; those after it leave all samples as they are
 # An index of before there were galleries: it has no WHERE.
 OF_ALL_ROWS = re.compile(r"vector\((\d+)\)(?!.*\bWHERE\b)")
 
@@ -46,7 +47,7 @@ def upgrade(connection: sa.Connection) -> str | None:
                 f"A newer version of this program made the database (its tables are version {before}); "
                 "install that version, or name another database."
             ) from e
-    by_vector = _indexes_of_vectors(connection)
+    by_vector = _indexes_of_vectors(connection) if (before or "") < LAST_TO_CHANGE_ROWS else {}
     for name in by_vector:
         # Each row that a migration changes would take its place in it anew: hours, for a million.
         connection.exec_driver_sql(f"DROP INDEX {name}")
