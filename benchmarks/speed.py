@@ -1,8 +1,9 @@
 """Speed, side by side with what people use today: `make benchmark`, or `python benchmarks/speed.py`.
 
 Every comparison alternates (ours, peer, ours, peer, ...) on the same pictures in one process tree, so that
-whatever else the machine does hits both. Medians, 95th percentiles and ratios of medians go to RESULTS.md,
-and the bars to speed.png. Peers that are not installed are named and left out.
+whatever else the machine does hits both. "ours" is MODELS=classic; "ours, fast" is MODELS=fast, where its
+models are prepared (`MODELS=fast python prepare_models.py`). Medians, 95th percentiles and ratios of medians
+go to RESULTS.md, and the bars to speed.png. Peers that are not installed are named and left out.
 
 The photographs are the demo photographs, scaled to heights from 330 to 4,352 pixels as phones and cameras
 send them; `--images DIR` takes others, as they are.
@@ -24,7 +25,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +46,7 @@ from tqdm import tqdm
 from detection import overlaps
 from embedding import network as embedding_network
 from embedding import preprocess
-from recognition.detector import MAX_SIDE_PX, load_mtcnn
+from recognition.detector import MAX_SIDE_PX, load_mtcnn, load_yunet
 from recognition.pictures import crops
 from services import Running, services
 from serving import pictures as images
@@ -56,6 +59,7 @@ THREADS = 2
 HEIGHTS_PX = (330, 4352)
 PHOTOGRAPHS = 61
 SAMPLES = 1000
+FAST = "ours, fast"
 PROFILED = 12  # photographs: the historical way takes seconds for each
 PACKAGES = (
     "onnxruntime",
@@ -143,6 +147,7 @@ def detection_rows(rounds: int) -> tuple[list[Row], str]:
     """
     unbounded = load_mtcnn(MODELS, max_side_px=0, threads=THREADS)
     bounded = load_mtcnn(MODELS, threads=THREADS)
+    fast: dict[str, Callable[[Any], Any]] = {FAST: load_yunet(MODELS, threads=THREADS)} if has_fast() else {}
     packages: dict[str, Callable[[Any], Any]] = {}
     if installed("mtcnn"):
         from mtcnn import MTCNN
@@ -156,10 +161,13 @@ def detection_rows(rounds: int) -> tuple[list[Row], str]:
     ]
     rows, faces = [], []
     for what, pictures, times in cases:
-        rows.append(alternate(f"detection, {what}", {"ours": unbounded} | packages, pictures, times))
+        within = fast if max(pictures[0].shape) <= MAX_SIDE_PX else {}
+        systems = {"ours": unbounded} | within | packages
+        rows.append(alternate(f"detection, {what}", systems, pictures, times))
         if max(pictures[0].shape) > MAX_SIDE_PX:
             bound = f"{what}, searched at {MAX_SIDE_PX} px"
-            rows.append(alternate(f"detection, {bound}", {"ours": bounded} | packages, pictures, times))
+            systems = {"ours": bounded} | fast | packages
+            rows.append(alternate(f"detection, {bound}", systems, pictures, times))
             faces.append((bound, bounded, pictures))
         faces.append((what, unbounded, pictures))
     if not packages:
@@ -188,31 +196,40 @@ def embedding_rows(rounds: int) -> list[Row]:
     cut = []
     for path in sorted((MODELS / "demo" / "train").glob("*/*.jpg"))[:32]:
         pixels = images.decode(path.read_bytes(), MAX_PIXELS).pixels
-        cut.append(crops.crop_faces(pixels, detect(pixels)[:1], 160))
-    faces = np.concatenate(cut)
-    singles = [faces[i : i + 1] for i in range(16)]
-    systems: dict[str, Callable[[Any], Any]] = {"ours": ours.embed, "ONNX Runtime float32": plain.embed}
-    batch = alternate("embedding, 16 faces", systems, [faces[:16]], 5 * rounds)
+        faces = detect(pixels)[:1]
+        small = crops.crop_faces(pixels, faces, 112, "arcface")
+        cut.append((crops.crop_faces(pixels, faces, 160), small))
+    systems: dict[str, Callable[[Any], Any]] = {
+        "ours": lambda crop: ours.embed(crop[0]),
+        "ONNX Runtime float32": lambda crop: plain.embed(crop[0]),
+    }
+    if has_fast():
+        mobile = embedding_network.load("MobileFaceNet", MODELS, threads=THREADS)
+        systems[FAST] = lambda crop: mobile.embed(crop[1])
+    sixteen = tuple(np.concatenate(some) for some in zip(*cut[:16], strict=True))
+    batch = alternate("embedding, 16 faces", systems, [sixteen], 5 * rounds)
     if installed("deepface"):
         from deepface import DeepFace
 
         keras = DeepFace.build_model("Facenet")
         systems["deepface Keras forward, not mirrored"] = lambda crop: keras.forward(
-            preprocess.standardise(crop)
+            preprocess.standardise(crop[0])
         )
-    return [alternate("embedding, one face and its mirror image", systems, singles, rounds), batch]
+    return [alternate("embedding, one face and its mirror image", systems, cut[:16], rounds), batch]
 
 
-def request_row(running: Running, pictures: Sequence[bytes], rounds: int) -> Row:
-    """POST /face-recognition, and deepface's represent, on the same photographs."""
+def request_row(pairs: dict[str, Running], pictures: Sequence[bytes], rounds: int) -> Row:
+    """POST /face-recognition of our services, and deepface's represent, on the same photographs."""
     session = requests.Session()
 
-    def ours(data: bytes) -> None:
+    def recognise(running: Running, data: bytes) -> None:
         body = {"image": base64.b64encode(data).decode("ascii"), "include_unknown": True}
         answer = session.post(f"{running.url}/face-recognition", json=body, timeout=60)
         assert answer.status_code == 200, answer.text
 
-    systems: dict[str, Callable[[Any], Any]] = {"ours": ours}
+    systems: dict[str, Callable[[Any], Any]] = {
+        name: partial(recognise, running) for name, running in pairs.items()
+    }
     if installed("deepface"):
         from deepface import DeepFace
 
@@ -288,6 +305,11 @@ def load(running: Running, clients: int, *, seconds: float, requests_wanted: int
     return Load(clients, time.perf_counter() - began, times, statuses, memory)
 
 
+def has_fast() -> bool:
+    """Tell whether the models of MODELS=fast are prepared."""
+    return all((MODELS / f"{name}.onnx").is_file() for name in ("yunet", "mobilefacenet"))
+
+
 def installed(package: str) -> bool:
     """Tell whether a peer can be measured, and say so if it cannot."""
     there = importlib.util.find_spec(package) is not None
@@ -309,6 +331,33 @@ def machine(*packages: str) -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = model.group(1) if model else platform.processor()
     return f"{name}, {cores} cores; Python {platform.python_version()}; " + ", ".join(versions)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What was measured of a pair of services: pictures enrolled per second, two loads, seconds to start."""
+
+    rate: float
+    throughput: Load
+    soak: Load
+    start_s: float
+
+
+def told(name: str, served: Served) -> list[str]:
+    """Render what was measured of a pair of services as Markdown."""
+    memory, throughput = served.soak.memory, served.throughput
+    first, last = memory[min(3, len(memory) - 1)], memory[-1]
+    statuses = ", ".join(f"{count} x {status}" for status, count in sorted(throughput.statuses.items()))
+    return [
+        f"- **Throughput** ({name}), {throughput.clients} clients, single-face pictures 600 px high, "
+        f"{throughput.seconds:.0f} s: {len(throughput.times) / throughput.seconds:.1f} per second, "
+        f"median {np.median(throughput.times):.0f} ms, p99 {np.percentile(throughput.times, 99):.0f} ms; "
+        f"answers: {statuses}.",
+        f"- **Enrolment** ({name}), 93 photographs in one request: {served.rate:.0f} pictures per second.",
+        f"- **Start** ({name}): both services answer within {served.start_s:.1f} s.",
+        f"- **Memory** of the largest worker ({name}): {max(first[1].values()):.0f} MB after {first[0]} "
+        f"requests, {max(last[1].values()):.0f} MB after {last[0]} (memory.png: ours).",
+    ]
 
 
 def table(rows: Sequence[Row]) -> list[str]:
@@ -379,16 +428,30 @@ def main() -> None:
     pictures = photographs(arguments.images)
     rows, faces = detection_rows(3 * arguments.rounds)
     rows += embedding_rows(6 * arguments.rounds)
-    with tempfile.TemporaryDirectory() as folder, services(Path(folder)) as running:
-        rate = enrol(running, SAMPLES)
-        end_to_end = request_row(running, pictures, arguments.rounds)
-        throughput = load(running, 8, seconds=arguments.load_seconds)
-        soak = load(running, 2, seconds=0, requests_wanted=arguments.soak_requests)
+    with ExitStack() as stack:
+        pairs = {
+            name: stack.enter_context(
+                services(Path(stack.enter_context(tempfile.TemporaryDirectory())), MODELS=models)
+            )
+            for name, models in (("ours", "classic"), (FAST, "fast"))
+            if name == "ours" or has_fast()
+        }
+        rates = {name: enrol(running, SAMPLES) for name, running in pairs.items()}
+        end_to_end = request_row(pairs, pictures, arguments.rounds)
+        served = {
+            name: Served(
+                rates[name],
+                load(running, 8, seconds=arguments.load_seconds),
+                load(running, 2, seconds=0, requests_wanted=arguments.soak_requests),
+                running.start_s,
+            )
+            for name, running in pairs.items()
+        }
     peers = installed("mtcnn") and installed("deepface")
     steps = profile(pictures[:PROFILED], MODELS, THREADS, SAMPLES, peers)
-    memory_chart(soak, arguments.out / "memory.png")
+    memory_chart(served["ours"].soak, arguments.out / "memory.png")
     chart(end_to_end, arguments.out / "speed.png")
-    report = results(rows, faces, end_to_end, rate, throughput, soak, running.start_s, steps)
+    report = results(rows, faces, end_to_end, served, steps)
     (arguments.out / "RESULTS.md").write_text(report, encoding="utf-8")
     print(report)
 
@@ -397,15 +460,10 @@ def results(
     rows: Sequence[Row],
     faces: str,
     end_to_end: Row,
-    rate: float,
-    throughput: Load,
-    soak: Load,
-    start_s: float,
+    served: dict[str, Served],
     steps: Sequence[str],
 ) -> str:
     """Render all figures as Markdown."""
-    first, last = soak.memory[min(3, len(soak.memory) - 1)], soak.memory[-1]
-    statuses = ", ".join(f"{count} x {status}" for status, count in sorted(throughput.statuses.items()))
     return "\n".join(
         [
             "# Speed",
@@ -416,14 +474,7 @@ def results(
             *table([*rows, end_to_end]),
             "",
             *filter(None, [faces]),
-            f"- **Throughput**, {throughput.clients} clients, single-face pictures 600 px high, "
-            f"{throughput.seconds:.0f} s: {len(throughput.times) / throughput.seconds:.1f} per second, "
-            f"median {np.median(throughput.times):.0f} ms, p99 {np.percentile(throughput.times, 99):.0f} ms; "
-            f"answers: {statuses}.",
-            f"- **Enrolment**, 93 photographs in one request: {rate:.0f} pictures per second.",
-            f"- **Start**: both services answer within {start_s:.1f} s.",
-            f"- **Memory** of the largest worker: {max(first[1].values()):.0f} MB after {first[0]} requests, "
-            f"{max(last[1].values()):.0f} MB after {last[0]} (memory.png).",
+            *(line for name, each in served.items() for line in told(name, each)),
             "- **Under load while workers are killed** (`make soak`): [SOAK.md](SOAK.md).",
             "",
             *steps,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from preparation import PrepareError, sha256_of
+from preparation.manifest import entry
 from preparation.source import MEMBER
 from serving.deepface import WEIGHTS, set_environment, values_sha256
 from serving.runtimes import import_onnxruntime
@@ -198,17 +199,9 @@ def convert(
     begin(f"compare {network.name}")
     difference = compare(network, path, functional)
     done()
-    return {
-        "file": path.name,
-        "sha256": sha256_of(path),
-        "input_size": network.input_size,
-        "dimension": network.dimension,
-        "inputs": [network.input_name],
-        "outputs": [network.output_name],
-        "weights": weights | {"values_sha256": values_sha256(model.get_weights())},
-        "converter": _versions("tf2onnx", "tensorflow", "tf_keras", "onnx", network.package),
-        "largest_difference": difference,
-    }
+    weights |= {"values_sha256": values_sha256(model.get_weights())}
+    converter = _versions("tf2onnx", "tensorflow", "tf_keras", "onnx", network.package)
+    return _entry(network, path, weights, converter, difference)
 
 
 def convert_lite(
@@ -248,17 +241,24 @@ def convert_lite(
     difference = compare_lite(network, path, original)
     done()
     digest = sha256_of(weights)
-    return {
-        "file": path.name,
-        "sha256": sha256_of(path),
-        "input_size": network.input_size,
-        "dimension": network.dimension,
-        "inputs": [network.input_name],
-        "outputs": [network.output_name],
-        "weights": source | {"sha256": digest, "values_sha256": digest},
-        "converter": _versions("tf2onnx", "tensorflow", "onnx"),
-        "largest_difference": difference,
-    }
+    about = source | {"sha256": digest, "values_sha256": digest}
+    return _entry(network, path, about, _versions("tf2onnx", "tensorflow", "onnx"), difference)
+
+
+def _entry(
+    network: Network, path: Path, weights: dict[str, Any], converter: dict[str, Any], difference: float
+) -> dict[str, Any]:
+    """Return the manifest's entry of a network."""
+    return entry(
+        path,
+        input_size=network.input_size,
+        dimension=network.dimension,
+        inputs=[network.input_name],
+        outputs=[network.output_name],
+        weights=weights,
+        converter=converter,
+        largest_difference=difference,
+    )
 
 
 def compare_lite(network: Network, path: Path, original: Any) -> float:

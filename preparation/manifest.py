@@ -28,6 +28,14 @@ def write_manifest(models_dir: Path, manifest: dict[str, Any]) -> None:
     written.replace(models_dir / NAME)
 
 
+def entry(path: Path, **about: Any) -> dict[str, Any]:
+    """Return what the manifest says of a network's file, beside what else is known of it. Raises OSError.
+
+    about: input_size, dimension, inputs, outputs, weights, converter, largest_difference.
+    """
+    return {"file": path.name, "sha256": sha256_of(path), **about}
+
+
 def is_as_made(models_dir: Path, network: dict[str, Any]) -> bool:
     """Tell whether a network's file is there and has the digest of its entry. Raises OSError."""
     file = models_dir / str(network["file"])

@@ -18,9 +18,10 @@ import onnx.utils
 import requests
 from onnx import helper, numpy_helper
 
-from preparation import PrepareError, say, sha256_of
+from preparation import PrepareError, say
 from preparation.convert import LARGEST_DIFFERENCE
 from preparation.index import session_for, why
+from preparation.manifest import entry
 from preparation.source import Pip
 from serving.deepface import values_sha256
 from serving.runtimes import import_onnxruntime
@@ -57,22 +58,21 @@ def make(folder: Path, weights: Path | None, pip: Pip, url: str = URL) -> dict[s
     except Exception as error:  # onnx, protobuf and ONNX Runtime each have their own
         reason = str(error).partition("\n")[0]
         raise PrepareError(f"{weights or url} cannot be read as YuNet: {reason}") from error
-    return {
-        "file": path.name,
-        "sha256": sha256_of(path),
-        "input_size": None,
-        "dimension": None,
-        "inputs": ["pixels"],
-        "outputs": ["values"],
-        "weights": {
+    return entry(
+        path,
+        input_size=None,
+        dimension=None,
+        inputs=["pixels"],
+        outputs=["values"],
+        weights={
             "source": "YUNET_WEIGHTS" if weights else url,
             "license": "MIT" if digest == SHA256 else None,
             "sha256": digest,
             "values_sha256": values_sha256([*map(numpy_helper.to_array, published.graph.initializer)]),
         },
-        "converter": {"onnx": importlib.metadata.version("onnx")},
-        "largest_difference": difference,
-    }
+        converter={"onnx": importlib.metadata.version("onnx")},
+        largest_difference=difference,
+    )
 
 
 def download(url: str, pip: Pip) -> bytes:

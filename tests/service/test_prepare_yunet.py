@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from preparation import PrepareError, yunet
 from preparation.main import add_yunet
 from preparation.manifest import write_manifest
 from preparation.source import Pip
+from running import ROOT
 
 OTHERS = {"format": 1, "networks": {"facenet": {"file": "facenet.onnx"}}, "demo": None}
 
@@ -47,7 +52,8 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, bytes], st
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):  # of whoever has had enough
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -177,3 +183,47 @@ def test_an_unreachable_zoo_is_one_sentence(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(PrepareError, match=r"\(it cannot be reached\); YUNET_WEIGHTS=/path/to/"):
         yunet.make(tmp_path, None, Pip(), "http://127.0.0.1:9/yunet.onnx")
+
+
+@pytest.fixture
+def copied(models_dir: Path, tmp_path: Path) -> Path:
+    """The prepared models without YuNet."""
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    for path in models_dir.iterdir():
+        if path.name not in ("yunet.onnx", "manifest.json", ".lock"):
+            (folder / path.name).symlink_to(path)
+    manifest = json.loads((models_dir / "manifest.json").read_text())
+    manifest["networks"].pop("yunet", None)
+    write_manifest(folder, manifest)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({"DETECTOR": "yunet"}, True),
+        ({"MODELS": "fast", "EMBEDDING_MODEL": "Facenet"}, True),
+        ({"MODELS": "fast", "EMBEDDING_MODEL": "Facenet", "DETECTOR": "mtcnn"}, False),
+        ({}, False),
+    ],
+)
+def test_it_is_made_where_the_settings_ask_for_it(
+    copied: Path, published: Path, settings: dict[str, str], asked: bool
+) -> None:
+    def prepare(weights: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            str(ROOT / "prepare_models.py"),
+            "--if-missing",
+            "--models-dir",
+            str(copied),
+        ]
+        environment = os.environ | settings | {"YUNET_WEIGHTS": weights, "FACENET_WEIGHTS": ""}
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    nowhere = prepare("/nowhere/yunet.onnx")
+    said = "prepare_models: error: YUNET_WEIGHTS names /nowhere/yunet.onnx, which is not a file\n"
+    assert (nowhere.returncode, nowhere.stderr) == ((1, said) if asked else (0, ""))
+    assert prepare(str(published)).returncode == 0
+    assert (copied / "yunet.onnx").is_file() == asked

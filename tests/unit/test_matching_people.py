@@ -155,9 +155,9 @@ def test_a_file_gives_back_what_was_written(others: Background, tmp_path: Path) 
     assert (read.tail.excess, read.tail.people) == (others.tail.excess, others.tail.people)
 
 
-def test_what_is_shipped_says_where_it_comes_from() -> None:
-    (file,) = backgrounds.FOLDER.glob("*.npz")
-    about, shipped = backgrounds.read(file)
+@pytest.mark.parametrize("model", ["Facenet", "MobileFaceNet"])
+def test_what_is_shipped_says_where_it_comes_from(model: str) -> None:
+    about, shipped = backgrounds.read(backgrounds.FOLDER / f"{model}.npz")
     assert about["people"] == 1711
     assert "Labeled Faces in the Wild" in about["images"]
     assert backgrounds.shipped(about["fingerprint"]) is not None

@@ -12,10 +12,6 @@ from recognition.detector.mtcnn import O_BATCH, O_SIDE_PX, O_SURE, logit
 from recognition.detector.patches import GREY
 from recognition.poses import MEAN_FACE, fitted
 
-# The side of O-Net's patch, in sides of the square that MEAN_FACE stands in: of 0.8 to 1.1 this gives the
-# landmarks of LFW that are nearest to MTCNN's.
-PATCH = 0.9
-
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Doubles = NDArray[np.float64]
 
@@ -49,13 +45,11 @@ def located(onet: Network, picture: NDArray[np.uint8], landmarks: Doubles) -> Do
 
 
 def _pose(landmarks: Doubles) -> tuple[complex, complex]:
-    """Scale and turn, and centre, of the patch."""
-    turn, centre = fitted(MEAN_FACE, landmarks[:, 0] + 1j * landmarks[:, 1])
-    return PATCH * turn, centre
+    return fitted(MEAN_FACE, landmarks[:, 0] + 1j * landmarks[:, 1])
 
 
 def _patch(picture: NDArray[np.uint8], turn: complex, centre: complex) -> NDArray[np.float32]:
-    """What O-Net sees: float32 (48, 48, 3), in [0, 255]."""
+    """The square that MEAN_FACE stands in: float32 (48, 48, 3), in [0, 255]."""
     step = turn / (O_SIDE_PX - 1)
     corner = centre - (0.5 + 0.5j) * turn
     warp = np.array([[step.real, -step.imag, corner.real], [step.imag, step.real, corner.imag]])
