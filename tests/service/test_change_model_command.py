@@ -100,6 +100,7 @@ def test_samples_without_a_face(url: str, gallery: Gallery, service: str) -> Non
     assert "A change to b has stopped (without_face).\n30 samples wait" in ok(url, "--status")
     assert json.loads(ok(url, "--stop", "--json")) == {"stopped": True}
     assert ok(url, "--stop") == "No change was under way.\n"
+    assert run(url, "--back").exit_code == 1  # where it never was
     outcome = json.loads(ok(url, "b", "--leave", "--json"))
     assert (outcome["changed"], outcome["embedded"], outcome["waiting"]) == (True, 0, 30)
     assert json.loads(ok(url, "--list", "--json"))["waiting"][0] == "100"

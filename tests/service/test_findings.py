@@ -21,10 +21,10 @@ from galleries import NOW, FakeClock, a_sample
 from recognition.cli.findings import command
 from recognition.cli.main import cli
 from recognition.gallery import Gallery, open_gallery
-from recognition.pictures.crops import VERSION
 from recognition.results import Advice
+from recognition.seeing import fingerprint_of
 
-FINGERPRINT = f"{EmbedderOfGreys().model().fingerprint}-{VERSION}"
+FINGERPRINT = fingerprint_of(EmbedderOfGreys().model())
 
 
 @pytest.fixture

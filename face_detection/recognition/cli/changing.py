@@ -40,8 +40,10 @@ def changed(gallery: Gallery, model: str | None, without_face: WithoutFace) -> O
     """
     settings = read_settings()
     now = models.status(gallery)
-    if (name := model or now.other) is None:
-        raise NotFound("The gallery has no vectors of another model; name the model.")
+    # The vectors of a first change that was stopped are of no model that it had before.
+    name = model or (now.other if now.model is not None else None)
+    if name is None:
+        raise NotFound("The gallery has had no other model; name the model.")
     left = now.samples - (now.done if name == now.other else 0)
     with ExitStack() as stack:
         if (decoder := load_decoder(settings)) is not None:

@@ -81,7 +81,7 @@ function draw() {
   Object.assign(progress, { hidden: !underWay(), max: Math.max(1, samples), value: done });
   byId("model-form").hidden = underWay();
   byId("model-stop").hidden = !underWay();
-  byId("model-back").hidden = to !== null || other === null;
+  byId("model-back").hidden = to !== null || model === null || other === null;
   byId("model-back").textContent = `Go back to ${other}`;
   const listed = !underWay() && waiting > 0;
   byId("model-waiting").hidden = !listed;
