@@ -45,9 +45,7 @@ LEAST_STRANGERS = 3  # that an FPIR has to be, of all there are, to be told
 WISHES = (0.03, 0.01, 0.003)
 SEARCHES = 6000  # of a wish in one size of gallery, about
 SEED = 1
-# Cosines from which on two faces are one person's: the model's threshold, 9 at vectors of length 10, and
-# deepface 0.0.103's own for Facenet, a cosine distance of 0.40 (deepface/config/threshold.py).
-FIXED = {"min_distance 9": 1 - 0.9**2 / 2, "deepface's threshold": 1 - 0.40}
+LENGTH = 10  # of the vectors of Facenet and MobileFaceNet
 # Sigma 4 is nearly a fifth of the distance between the eyes; LFW's faces, some 100 px high, have 25 shrunk.
 POOR = ("blur, sigma 2", "blur, sigma 4", "dark, x 0.1", "shrunk 4 times")
 
@@ -114,7 +112,17 @@ def damaged(
     return found
 
 
-def measured(parts: Sequence[Half], samples_each: int) -> list[dict[str, Any]]:
+def fixed(threshold: float, model: str) -> dict[str, float]:
+    """Return the cosines from which on two faces are one person's, whoever is enrolled.
+
+    They are our threshold's, a distance, and deepface 0.0.103's own for Facenet, a cosine distance of 0.40
+    (deepface/config/threshold.py).
+    """
+    ours = {f"min_distance {threshold:g}": 1 - (threshold / LENGTH) ** 2 / 2}
+    return ours | ({"deepface's threshold": 1 - 0.40} if model == "Facenet" else {})
+
+
+def measured(parts: Sequence[Half], samples_each: int, thresholds: dict[str, float]) -> list[dict[str, Any]]:
     """Measure each rule with everybody enrolled who can be."""
     rows = []
     for name, rule in rates.RULES.items():
@@ -134,7 +142,7 @@ def measured(parts: Sequence[Half], samples_each: int) -> list[dict[str, Any]]:
                 },
                 "fixed": {
                     what: rates.at_threshold(trials, least)
-                    for what, least in FIXED.items()
+                    for what, least in thresholds.items()
                     if rule is rates.nearest
                 },
                 "det": [fpir.tolist(), fnir.tolist()],
@@ -271,15 +279,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     system = accuracy.load_ours(
         options.models_dir, "central", options.threads, options.model, options.detector
     )
+    thresholds = fixed(system.thresholds["euclidean"], options.model)
     poor = {}
     if options.poor:
+        if (options.model, options.detector) != ("Facenet", "mtcnn"):
+            sys.exit("identification.py: --poor knows damaged faces of the default models only.")
         folder = options.cache and options.cache / f"poor-{options.poor}"
         poor = damaged(options.images, options.poor, options.models_dir, options.threads, folder)
     parts = halves(people_of(options.images, options.cache, system), poor)
     sizes = (*options.sizes, None)
     behind = [rates.ranks(part.people, part.other, each) for part in parts for each in options.enrol]
     report: dict[str, Any] = {
-        "identification": {str(each): measured(parts, each) for each in options.enrol},
+        "identification": {str(each): measured(parts, each, thresholds) for each in options.enrol},
         "behind": {
             "samples": int(max(some.max() for some, _ in behind)),
             "people": int(max(some.max() for _, some in behind)),
