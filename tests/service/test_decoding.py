@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from hostile_decoder import DEEDS
 from processes import children, status
 from recognition.app import create_app
 from recognition.config import read
+from recognition.gallery import open_gallery
 from serving import pictures as images
 from serving.errors import ImageTooLarge, InvalidImage
 from serving.model import Model
@@ -289,9 +289,9 @@ class NoEmbedder:
         raise AssertionError
 
 
-def test_callers_are_told_that_it_was_their_picture(hostile: Decoder) -> None:
-    nothing: Any = None
-    app = create_app(read({}), detector=lambda _: [], embedder=NoEmbedder(), gallery=nothing, decode=hostile)
+def test_callers_are_told_that_it_was_their_picture(hostile: Decoder, tmp_path: Path) -> None:
+    gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", 10)
+    app = create_app(read({}), detector=lambda _: [], embedder=NoEmbedder(), gallery=gallery, decode=hostile)
     client = app.test_client()
 
     def sent(*deeds: bytes) -> list[str]:
@@ -307,3 +307,4 @@ def test_callers_are_told_that_it_was_their_picture(hostile: Decoder) -> None:
     assert answer.json is not None
     codes = {id_: error["code"] for id_, error in answer.json["errors"].items()}
     assert codes == {"a": "invalid_image", "b": "no_face", "c": "invalid_image"}
+    gallery.close()
