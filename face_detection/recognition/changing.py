@@ -18,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition.errors import ChangeStopped, ChangeUnderWay
+from recognition.errors import ChangeStopped, ChangeUnderWay, ModelUnknown
 from recognition.gallery import Gallery, changes, models
-from recognition.gallery.changes import Job, Lacking
+from recognition.gallery.changes import Job, Lacking, Orphan
 from recognition.pictures import crops
 from recognition.results import WithoutFace
 from recognition.seeing import CROPS_PER_CALL, Decode, Embedder, fingerprint_of
-from serving.errors import Failure, ImageTooLarge, InvalidImage, NotFound
+from serving.errors import Failure, ImageTooLarge, InvalidImage, InvalidRequest, NotFound
 from serving.model import Model
 
 BEAT_S = 5.0
@@ -63,18 +63,20 @@ class Changer:
         """Begin to change a gallery to a model, or go on with that.
 
         Raises:
-            ModelUnknown: the embedding service does not have the model.
+            InvalidRequest: the embedding service does not have the model.
             ChangeUnderWay: somebody is at a change already.
             NotFound, EmbeddingUnavailable, GalleryUnavailable, AuditUnavailable.
         """
-        model = self._embedder.model(name)
+        try:
+            job = _job(name, self._embedder.model(name))
+        except ModelUnknown as e:  # which no waiting mends
+            raise InvalidRequest("model: the embedding service has not prepared it.") from e
         if models.status(gallery).running:
-            raise ChangeUnderWay("A change of the gallery's model is under way; stop it first.")
-        left = changes.claim(gallery, _job(name, model), without_face, unattended=True)
-        if left or without_face == "drop":
-            self._go_on(gallery, name, without_face)
+            raise ChangeUnderWay(models.UNDER_WAY)
+        if changes.claim(gallery, job, without_face, unattended=True) or without_face == "drop":
+            self._go_on(gallery, Orphan(name, without_face, job.worker))
         else:
-            changes.release(gallery)
+            changes.release(gallery, job.worker)
 
     def look_after(self, gallery: Gallery) -> None:
         """Go on with a change of this gallery that a process has left behind, if there is one.
@@ -83,14 +85,19 @@ class Changer:
             NotFound, GalleryUnavailable.
         """
         if (orphan := changes.orphaned(gallery)) is not None:
-            self._go_on(gallery, *orphan)
+            self._go_on(gallery, orphan)
 
-    def _go_on(self, gallery: Gallery, name: str, without_face: WithoutFace) -> None:
+    def _go_on(self, gallery: Gallery, orphan: Orphan) -> None:
+        name, without_face, worker = orphan
+
         def run() -> None:
-            with suppress(Failure):  # the row of the change says what holds it up
+            try:
                 change(
                     gallery, name, self._decode, self._embedder, without_face=without_face, unattended=True
                 )
+            except Failure as e:
+                with suppress(Failure):  # unless it has been claimed, and says so itself
+                    changes.pause(gallery, worker, e.code, give_up=False)
 
         # In the context of the request, so that the audit log tells whose it was.
         work = partial(copy_context().run, run)
@@ -137,15 +144,14 @@ def change(
         made += len(vectors)
         return vectors
 
-    if changes.claim(gallery, job, without_face, unattended=unattended):
-        with _telling(gallery, job, unattended=unattended):
-            changed = _changed(gallery, job, before, counted, advance, wait=without_face == "wait")
-        if not changed:
-            return Changed(False, made, 0, models.waiting(gallery, 0)[1])
     dropped = 0
-    while without_face == "drop" and (removed := models.drop_some(gallery)):
-        dropped += removed
-    changes.release(gallery)
+    left = changes.claim(gallery, job, without_face, unattended=unattended)
+    with _telling(gallery, job, unattended=unattended):
+        if left and not _changed(gallery, job, before, counted, advance, wait=without_face == "wait"):
+            return Changed(False, made, 0, models.waiting(gallery, 0)[1])
+        while without_face == "drop" and (removed := models.drop_some(gallery, job.worker, job.fingerprint)):
+            dropped += removed
+    changes.release(gallery, job.worker)
     return Changed(True, made, dropped, models.waiting(gallery, 0)[1])
 
 
@@ -163,6 +169,7 @@ def _changed(
     wait: bool,
 ) -> bool:
     """Catch up round by round, and change over. Returns whether that was done: else some have no face."""
+    changes.make_room(gallery, job)
     since = -1
     for number in counting():
         until = changes.revision_of(gallery)
@@ -182,17 +189,26 @@ def _changed(
         if changed:
             return True
         since = until
-    changes.pause(gallery, job, WITHOUT_FACE, give_up=True)
+    changes.pause(gallery, job.worker, WITHOUT_FACE, give_up=True)
     return False
 
 
 def _embedded(some: Sequence[Lacking], model: Model, decode: Decode, embedder: Embedder) -> Made:
-    """Make vectors of kept faces; those whose picture cannot be read are left out."""
+    """Make vectors of kept faces; those whose picture cannot be read are left out.
+
+    They are tried twice: a decoder may have died, or been too slow under a heavy load.
+    """
     cut: list[NDArray[np.uint8]] = []
     whose: list[Lacking] = []
-    for each in some:
-        with suppress(InvalidImage, ImageTooLarge):
-            picture = decode(each.face.jpeg)
+    failed: list[Lacking] = []
+    for attempt in (some, failed):
+        for each in attempt:
+            try:
+                picture = decode(each.face.jpeg)
+            except (InvalidImage, ImageTooLarge):
+                if attempt is some:
+                    failed.append(each)
+                continue
             crop = crops.crop_faces(picture.pixels, [each.face.face], model.input_size, model.template)
             cut.append(crop[0])
             whose.append(each)
@@ -232,7 +248,7 @@ def _telling(gallery: Gallery, job: Job, *, unattended: bool) -> Iterator[None]:
         unforeseen = "internal_error" if isinstance(e, Exception) else "interrupted"
         trouble = e.code if isinstance(e, Failure) else unforeseen
         with suppress(Failure):
-            changes.pause(gallery, job, trouble, give_up=not unattended)
+            changes.pause(gallery, job.worker, trouble, give_up=not unattended)
         raise
     finally:
         over.set()

@@ -27,6 +27,7 @@ from galleries import a_sample
 from recognition.cli.main import cli
 from recognition.faces import KeptFace
 from recognition.gallery import Gallery, models, open_gallery, transfer
+from recognition.gallery.changes import release as stop
 from recognition.seeing import fingerprint_of
 
 KILLS = int(os.environ.get("KILLS", 4))
@@ -148,6 +149,7 @@ def test_it_is_killed_again_and_again(url: str, gallery: Gallery, monkeypatch: p
         environment = os.environ | {"FEATURE_EXTRACTION_URL": service}
         while kills < KILLS:
             name = "a" if gallery.model_name == "b" else "b"
+            stop(gallery)  # of one that was killed
             models.forget(gallery)
             before = changes
             while changes == before:

@@ -318,7 +318,7 @@ def test_only_a_change_that_services_may_go_on_with_is_an_orphan(
         assert changes.orphaned(gallery) is None
         clock.now += models.SILENT + timedelta(seconds=1)
         assert not models.status(gallery).running
-        assert changes.orphaned(gallery) == (("b", "leave") if unattended else None)
+        assert changes.orphaned(gallery) == (("b", "leave", "somebody") if unattended else None)
     changes.beat(gallery, job)
     assert changes.orphaned(gallery) is None
 

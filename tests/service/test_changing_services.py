@@ -205,7 +205,7 @@ class Lacking(TwoModels):
 def test_an_embedding_service_without_the_model(service: Service, other: Gallery) -> None:
     service.enrol(10)
     poor = Service(other, Lacking())
-    refused(poor.client.post("/model-change", json={"model": "b"}), 503, "model_unknown")
+    refused(poor.client.post("/model-change", json={"model": "b"}), 400, "invalid_request")
     assert poor.status()["to"] is None
     change(service.gallery, "b", decode, service.embedder)
     form = {"file": (png(10), "x.png")}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -19,7 +20,15 @@ from recognition.errors import ChangeStopped, DamagedGallery
 from recognition.faces import KeptFace
 from recognition.gallery import rows
 from recognition.gallery.face_rows import face_of
-from recognition.gallery.models import SILENT, change_of, forget, row_of
+from recognition.gallery.models import (
+    SILENT,
+    STOPPED,
+    begin_to_remove,
+    change_of,
+    held,
+    remove_others,
+    row_of,
+)
 from recognition.gallery.search_database import INDEXED_DIMENSIONS, INDEXED_FROM, index_beside
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import (
@@ -81,7 +90,7 @@ class Job:
 def claim(gallery: Gallery, job: Job, without_face: WithoutFace, *, unattended: bool) -> bool:
     """Begin a change, or go on with it in another one's place. Returns whether anything is to change.
 
-    Vectors of a third model, which the gallery may have beside, are given up.
+    Where the gallery has vectors of a third model beside, `make_room` is to come first.
 
     unattended: whether any service may go on with it if the worker dies.
 
@@ -90,13 +99,12 @@ def claim(gallery: Gallery, job: Job, without_face: WithoutFace, *, unattended: 
         GalleryUnavailable: the database cannot be reached or is locked.
         AuditUnavailable: the audit log cannot be written.
     """
-    with gallery.reading() as (_, current):
-        third = current.other_fingerprint not in (None, job.fingerprint)
-    if third and current.fingerprint != job.fingerprint:
-        forget(gallery)
     with gallery.writing() as (connection, begin):
         row = row_of(connection)
         connection.execute(changes.delete().where(changes.c.gallery == row.key))
+        what = {"model": job.model, "fingerprint": job.fingerprint, "without_face": without_face}
+        who = {"worker": job.worker, "unattended": unattended, "beat": naive_utc(gallery.now())}
+        connection.execute(changes.insert().values(gallery=row.key, **what, **who))
         own = rows.this_gallery(connection)
         if not rows.any_sample(connection):
             # Whoever enrols first makes the rest anew.
@@ -105,12 +113,32 @@ def claim(gallery: Gallery, job: Job, without_face: WithoutFace, *, unattended: 
             return False
         if row.fingerprint == job.fingerprint:
             connection.execute(own.values(model=job.model))
-        else:
+            return False
+        if row.other_fingerprint in (None, job.fingerprint):
             connection.execute(own.values(other_model=job.model, other_fingerprint=job.fingerprint))
-        values = {"gallery": row.key, "model": job.model, "without_face": without_face}
-        who = {"worker": job.worker, "unattended": unattended, "beat": naive_utc(gallery.now())}
-        connection.execute(changes.insert().values(**values, **who))
-        return bool(row.fingerprint != job.fingerprint)
+        return True
+
+
+def make_room(gallery: Gallery, job: Job) -> None:
+    """Remove the vectors of a third model, which the gallery may have in the place of the new ones.
+
+    Raises:
+        ChangeStopped: somebody else is at it, or nobody is to be.
+        NotFound, GalleryUnavailable, AuditUnavailable. The steps before are done.
+    """
+    with gallery.audit.outcomes() as begin:
+        with gallery.writing() as (connection, _):
+            row = held(connection, job.worker)
+            if row.other_fingerprint in (None, job.fingerprint):
+                return
+            begin_to_remove(connection, begin)
+
+        def check(connection: sa.Connection) -> None:
+            now = held(connection, job.worker)
+            if (now.other_fingerprint, now.second) != (row.other_fingerprint, row.second):  # emptied
+                raise ChangeStopped(STOPPED)
+
+        remove_others(gallery, check, job.model, job.fingerprint)
 
 
 def lacking(
@@ -134,7 +162,7 @@ def lacking(
     """
     with gallery.reading() as (connection, current):
         _check(connection, current, job)
-        query = rows.unexpired(connection, _lacking(connection, since), current.expired_by)
+        query = _lacking(connection, job, since, current.expired_by)
         query = query.where(samples.c.key > after).order_by(samples.c.key).limit(limit)
         keys = connection.execute(query).scalars().all()
         return _with_faces(connection, keys), keys[-1] if len(keys) == limit else None
@@ -148,7 +176,7 @@ def any_left(gallery: Gallery, job: Job, since: int, until: int) -> bool:
     """
     with gallery.reading() as (connection, current):
         _check(connection, current, job)
-        return _any_lacking(connection, since, until)
+        return _any_lacking(connection, job, since, current.expired_by, until)
 
 
 def revision_of(gallery: Gallery) -> int:
@@ -178,18 +206,20 @@ def beat(gallery: Gallery, job: Job) -> None:
         own = changes.update().where(changes.c.gallery == gallery_of(connection))
         mine = own.where(changes.c.worker == job.worker).values(beat=naive_utc(gallery.now()))
         if not connection.execute(mine).rowcount:
-            raise _stopped()
+            raise ChangeStopped(STOPPED)
 
 
-def pause(gallery: Gallery, job: Job, trouble: str, *, give_up: bool) -> None:
-    """Say what holds the change up; give_up: nobody goes on before somebody asks for it again.
+def pause(gallery: Gallery, worker: str, trouble: str, *, give_up: bool) -> None:
+    """Say what holds the change up, if that is still this worker's.
+
+    give_up: nobody goes on before somebody asks for it again.
 
     Raises:
         NotFound, GalleryUnavailable, AuditUnavailable.
     """
     with gallery.writing() as (connection, _):
         own = changes.update().where(changes.c.gallery == gallery_of(connection))
-        mine = own.where(changes.c.worker == job.worker)
+        mine = own.where(changes.c.worker == worker)
         connection.execute(mine.values(trouble=trouble, **({"worker": None} if give_up else {})))
 
 
@@ -197,7 +227,7 @@ def index(gallery: Gallery, job: Job) -> None:
     """Make PostgreSQL's index of the new vectors, where their gallery is to have one; enrolments go on.
 
     Raises:
-        NotFound, GalleryUnavailable, AuditUnavailable.
+        ChangeStopped, NotFound, GalleryUnavailable, AuditUnavailable.
     """
     if gallery.engine.dialect.name != "postgresql" or job.dimension > INDEXED_DIMENSIONS:
         return
@@ -208,6 +238,7 @@ def index(gallery: Gallery, job: Job) -> None:
         return
     index_beside(gallery.engine, row.key, vectors, job.dimension)
     with gallery.writing() as (connection, _):
+        _check(connection, rows.enter(connection, gallery.name), job)
         connection.execute(rows.this_gallery(connection).values(other_indexed=job.dimension))
 
 
@@ -236,12 +267,14 @@ def change_over(
     with gallery.writing() as (connection, begin):
         current = rows.enter(connection, gallery.name)
         _check(connection, current, job)
-        late = connection.execute(_lacking(connection, since).limit(AT_LAST + 1)).scalars().all()
+        hidden = current.trust.hides_by(gallery.moment())
+        some = _lacking(connection, job, since, hidden).limit(AT_LAST + 1)
+        late = connection.execute(some).scalars().all()
         if late and (make is None or len(late) > AT_LAST):
             return False
         if late and make is not None:
             _store(gallery, connection, job, make(_with_faces(connection, late)))
-        if wait and _any_lacking(connection, since):
+        if wait and _any_lacking(connection, job, since, hidden):
             return None
         row, revision = row_of(connection), rows.next_revision(connection)
         begin("change_model", rows.count(connection), model=job.model)
@@ -259,19 +292,29 @@ def change_over(
     return True
 
 
-def release(gallery: Gallery) -> bool:
-    """Let nobody go on with a change. Returns whether there was one.
+def release(gallery: Gallery, worker: str | None = None) -> bool:
+    """Let nobody go on with a change, if that is still this worker's; None: whose ever. Tells whether it was.
 
     Raises:
         NotFound, GalleryUnavailable, AuditUnavailable.
     """
     with gallery.writing() as (connection, _):
         own = changes.delete().where(changes.c.gallery == gallery_of(connection))
+        if worker is not None:
+            own = own.where(changes.c.worker == worker)
         return bool(connection.execute(own).rowcount)
 
 
-def orphaned(gallery: Gallery) -> tuple[str, WithoutFace] | None:
-    """Return the model and the wish of a change that any service may go on with: nobody is at it.
+class Orphan(NamedTuple):
+    """A change that any service may go on with: the model, the wish, and who was at it last."""
+
+    model: str
+    without_face: WithoutFace
+    worker: str
+
+
+def orphaned(gallery: Gallery) -> Orphan | None:
+    """Return a change that any service may go on with, because nobody is at it; None: there is none.
 
     Raises:
         NotFound, GalleryUnavailable.
@@ -281,35 +324,35 @@ def orphaned(gallery: Gallery) -> tuple[str, WithoutFace] | None:
     silent = naive_utc(gallery.now()) - SILENT
     if going is None or not going.unattended or going.worker is None or going.beat >= silent:
         return None
-    return going.model, going.without_face
+    return Orphan(going.model, going.without_face, going.worker)
 
 
 def _check(connection: sa.Connection, current: State, job: Job) -> None:
     """See to it that this worker is at it, and that the gallery has not changed or been emptied since."""
-    going = change_of(connection)
-    if going is None or going.worker != job.worker or current.other_fingerprint != job.fingerprint:
-        raise _stopped()
+    held(connection, job.worker)
+    if current.other_fingerprint != job.fingerprint:
+        raise ChangeStopped(STOPPED)
 
 
-def _stopped() -> ChangeStopped:
-    return ChangeStopped("Somebody has stopped the change of the model, or goes on with it elsewhere.")
-
-
-def _lacking(connection: sa.Connection, since: int) -> sa.Select[Any]:
+def _lacking(connection: sa.Connection, job: Job, since: int, expired_by: datetime | None) -> sa.Select[Any]:
     """Select the keys of those that lack a vector of the new model, and of which a face is kept."""
     vectors = other(connection)
     query: sa.Select[Any] = sa.select(samples.c.key).join(faces, faces.c.sample == samples.c.key)
-    query = with_them(query, vectors, outer=True).where(lacks(vectors))
+    query = with_them(query, vectors, outer=True).where(lacks(vectors, job.fingerprint))
+    query = rows.unexpired(connection, query, expired_by)
     if since < 0:  # a sum, as in rows.py: by key
         return query.where(samples.c.gallery + 0 == gallery_of(connection))
     return query.where(rows.inside(connection), samples.c.revision > since)
 
 
-def _any_lacking(connection: sa.Connection, since: int, until: int | None = None) -> bool:
+def _any_lacking(
+    connection: sa.Connection, job: Job, since: int, expired_by: datetime | None, until: int | None = None
+) -> bool:
     """Tell whether a sample lacks one that is newer than a revision, and not newer than another one."""
     vectors = other(connection)
     query = with_them(sa.select(samples.c.key), vectors, outer=True)
-    query = query.where(rows.inside(connection), samples.c.revision > since, lacks(vectors))
+    query = query.where(rows.inside(connection), samples.c.revision > since, lacks(vectors, job.fingerprint))
+    query = rows.unexpired(connection, query, expired_by)
     if until is not None:
         query = query.where(samples.c.revision <= until)
     return connection.execute(query.limit(1)).first() is not None
@@ -334,7 +377,6 @@ def _store(
     job: Job,
     made: Sequence[tuple[Lacking, NDArray[np.float32]]],
 ) -> None:
-    statement = _SECOND if other(connection).second else _FIRST
     values = [
         {
             "at": each.key,
@@ -344,5 +386,13 @@ def _store(
         }
         for each, vector in made
     ]
-    if values:
-        connection.execute(statement, values)
+    if not values:
+        return
+    if not other(connection).second:
+        connection.execute(_FIRST, values)
+        return
+    # None is there, but that of another model would be in the way.
+    theirs = second_vectors.c.sample.in_([each.key for each, _ in made])
+    foreign = second_vectors.c.fingerprint != job.fingerprint
+    connection.execute(second_vectors.delete().where(theirs, foreign))
+    connection.execute(_SECOND, values)

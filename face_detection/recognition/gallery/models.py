@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from recognition.audit import Begin
+from recognition.errors import ChangeStopped, ChangeUnderWay
 from recognition.gallery import rows, vector_rows
 from recognition.gallery.database import empty_log, portions
 from recognition.gallery.search_database import name_of
@@ -19,39 +21,81 @@ from recognition.results import ModelChange
 ROWS_AT_ONCE = 1000
 # Of a worker that has not said for so long that it is alive another one takes the place.
 SILENT = timedelta(seconds=30)
+UNDER_WAY = "A change of the gallery's model is under way; stop it first."
+STOPPED = "Somebody has stopped the change of the model, or goes on with it elsewhere."
 
 
 def forget(gallery: Gallery) -> int:
     """Remove the vectors of the model that is not searched, a thousand in one transaction.
 
+    A change that nobody is at is given up with them.
+
     Returns:
         How many there were.
 
     Raises:
-        NotFound, GalleryUnavailable. The steps before are done.
-        AuditUnavailable: the audit log cannot be written.
+        ChangeUnderWay: somebody is at a change, or has begun one meanwhile.
+        NotFound, GalleryUnavailable, AuditUnavailable. The steps before are done.
+    """
+
+    def check(connection: sa.Connection) -> None:
+        if change_of(connection) is not None:
+            raise ChangeUnderWay(UNDER_WAY)
+
+    with gallery.audit.outcomes() as begin:
+        with gallery.writing() as (connection, _):
+            if _alive(gallery, change_of(connection)):
+                raise ChangeUnderWay(UNDER_WAY)
+            if there := row_of(connection).other_fingerprint is not None:
+                begin_to_remove(connection, begin)
+            connection.execute(changes.delete().where(changes.c.gallery == gallery_of(connection)))
+        return remove_others(gallery, check) if there else 0
+
+
+def begin_to_remove(connection: sa.Connection, begin: Begin) -> None:
+    """Tell the audit log that the vectors that are not searched are removed, and drop their index.
+
+    Raises:
+        AuditUnavailable: it cannot be written, and nothing is done.
+    """
+    row = row_of(connection)
+    begin("forget_vectors", 0, model=row.other_model or "")
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name_of(row.key, other(connection))}")
+    connection.execute(rows.this_gallery(connection).values(other_indexed=None))
+
+
+def remove_others(
+    gallery: Gallery,
+    check: Callable[[sa.Connection], object],
+    model: str | None = None,
+    fingerprint: str | None = None,
+) -> int:
+    """Remove the vectors that are not searched, a thousand in one transaction.
+
+    Args:
+        gallery: whose vectors they are.
+        check: begins each transaction; it raises what ends the work.
+        model, fingerprint: of which the others are from then on; None: there are none.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        NotFound, GalleryUnavailable, AuditUnavailable; what `check` raises. The steps before are done.
     """
     count = 0
     after: int | None = 0
-    with gallery.audit.outcomes() as begin:
+    while after is not None:
         with gallery.writing() as (connection, _):
-            connection.execute(changes.delete().where(changes.c.gallery == gallery_of(connection)))
-            row, vectors = row_of(connection), other(connection)
-            if row.other_fingerprint is None:
-                return 0
-            if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name_of(row.key, vectors)}")
-            connection.execute(rows.this_gallery(connection).values(other_indexed=None))
-        begin("forget_vectors", 0, model=row.other_model or "")
-        while after is not None:
-            with gallery.writing() as (connection, _):
-                keys = _forget_some(connection, other(connection), after)
-                after = keys[-1] if keys else None
-                if not keys:
-                    none = dict.fromkeys(("other_model", "other_fingerprint", "other_indexed"))
-                    connection.execute(rows.this_gallery(connection).values(**none))
-            count += len(keys)
-            empty_log(gallery.engine)
+            check(connection)
+            keys = _forget_some(connection, other(connection), after)
+            after = keys[-1] if keys else None
+            if not keys:
+                then = {"other_model": model, "other_fingerprint": fingerprint, "other_indexed": None}
+                connection.execute(rows.this_gallery(connection).values(**then))
+        count += len(keys)
+        empty_log(gallery.engine)
     return count
 
 
@@ -71,11 +115,12 @@ def waiting(gallery: Gallery, limit: int, after: str | None = None) -> tuple[lis
     """
     with gallery.reading() as (connection, current):
         going = change_of(connection)
-        vectors = other(connection) if going and going.model != current.model else searched(connection)
-        if vectors is searched(connection) and current.model is None:
+        to = going.fingerprint if going and going.fingerprint != current.fingerprint else None
+        if to is None and current.model is None:
             return [], 0
+        vectors = searched(connection) if to is None else other(connection)
         query = with_them(sa.select(samples.c.sample_id), vectors, outer=True)
-        query = query.where(rows.inside(connection), lacks(vectors))
+        query = query.where(rows.inside(connection), lacks(vectors, to))
         query = rows.unexpired(connection, query, current.expired_by)
         number = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
         if after is not None:
@@ -98,13 +143,21 @@ def lacking_searched(gallery: Gallery) -> int:
         return number
 
 
-def drop_some(gallery: Gallery) -> int:
+def drop_some(gallery: Gallery, worker: str, fingerprint: str) -> int:
     """Remove the next thousand samples that have no vector of the model searched. Returns how many.
 
+    Args:
+        gallery: that has changed.
+        worker: who is at it.
+        fingerprint: of the model to which it has changed.
+
     Raises:
+        ChangeStopped: somebody else is at a change, or nobody is to be, or the gallery has another model.
         NotFound, GalleryUnavailable, AuditUnavailable.
     """
     with gallery.writing() as (connection, begin):
+        if held(connection, worker).fingerprint not in (None, fingerprint):
+            raise ChangeStopped(STOPPED)
         vectors = searched(connection)
         query = with_them(sa.select(samples.c.key), vectors, outer=True)
         query = query.where(rows.inside(connection), lacks(vectors)).limit(ROWS_AT_ONCE)
@@ -127,14 +180,13 @@ def status(gallery: Gallery) -> ModelChange:
         row, going = row_of(connection), change_of(connection)
         total = rows.count(connection, expired_by=current.expired_by)
         vectors = other(connection)
+        to = going.fingerprint if going and going.fingerprint != row.fingerprint else row.other_fingerprint
         done = 0
-        if row.other_fingerprint is not None:
+        if to is not None:
             some = sa.select(sa.func.count()).select_from(vectors.sample.table)
-            some = some.where(vectors.gallery == row.key, vectors.fingerprint == row.other_fingerprint)
+            some = some.where(vectors.gallery == row.key, vectors.fingerprint == to)
             done = connection.execute(some).scalar_one()
     _, lack = waiting(gallery, 0)
-    alive = going is not None and going.worker is not None
-    silent = alive and going.beat < naive_utc(gallery.now()) - SILENT
     return ModelChange(
         model=row.model,
         other=row.other_model,
@@ -144,7 +196,7 @@ def status(gallery: Gallery) -> ModelChange:
         waiting=lack,
         to=going.model if going else None,
         without_face=going.without_face if going else None,
-        running=alive and not silent,
+        running=_alive(gallery, going),
         trouble=going.trouble if going else None,
     )
 
@@ -157,6 +209,23 @@ def row_of(connection: sa.Connection) -> Any:
 def change_of(connection: sa.Connection) -> Any:
     """Return its row of `changes`; None: there is none."""
     return connection.execute(sa.select(changes).where(changes.c.gallery == gallery_of(connection))).first()
+
+
+def held(connection: sa.Connection, worker: str) -> Any:
+    """Return the gallery's row of `galleries`, if this worker is at its change.
+
+    Raises:
+        ChangeStopped: somebody else is, or nobody is to be.
+    """
+    going = change_of(connection)
+    if going is None or going.worker != worker:
+        raise ChangeStopped(STOPPED)
+    return row_of(connection)
+
+
+def _alive(gallery: Gallery, going: Any) -> bool:
+    """Tell whether somebody is at a change."""
+    return going is not None and going.worker is not None and going.beat >= naive_utc(gallery.now()) - SILENT
 
 
 def _forget_some(connection: sa.Connection, vectors: Vectors, after: int) -> Sequence[int]:

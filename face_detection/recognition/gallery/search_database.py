@@ -174,6 +174,8 @@ def index_of(gallery: int, vectors: Vectors, dimension: int) -> str:
 def _index(connection: sa.Connection, vectors: Vectors, dimension: int) -> None:
     """Make the index of the gallery's vectors."""
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # other galleries may be large
+    # One may be left of a change that was stopped while it made one.
+    connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name_of(gallery_of(connection), vectors)}")
     connection.exec_driver_sql(index_of(gallery_of(connection), vectors, dimension))
     connection.execute(this_gallery(connection).values(indexed=dimension))
 

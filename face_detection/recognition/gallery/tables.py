@@ -168,6 +168,7 @@ changes = sa.Table(
         autoincrement=False,
     ),
     sa.Column("model", sa.Text, nullable=False),  # to which it changes
+    sa.Column("fingerprint", sa.Text, nullable=False),  # of that model's vectors
     sa.Column("without_face", sa.Text, nullable=False),  # what becomes of samples without a face
     sa.Column("worker", sa.Text),  # who is at it; null: nobody is to be, before somebody asks anew
     sa.Column("unattended", sa.Boolean, nullable=False),  # any service may go on with it

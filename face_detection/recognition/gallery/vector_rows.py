@@ -77,8 +77,10 @@ def with_them(query: sa.Select[Any], vectors: Vectors, *, outer: bool = False) -
     return query.join(second_vectors, second_vectors.c.sample == samples.c.key, isouter=outer)
 
 
-def lacks(vectors: Vectors) -> sa.ColumnElement[bool]:
-    """Tell which rows of an outer join have no such vector."""
+def lacks(vectors: Vectors, fingerprint: str | None = None) -> sa.ColumnElement[bool]:
+    """Tell which rows of an outer join have no such vector, or none of this fingerprint."""
+    if fingerprint is not None:
+        return vectors.fingerprint.is_distinct_from(fingerprint)
     return vectors.sample.is_(None) if vectors.second else vectors.fingerprint == NO_MODEL
 
 

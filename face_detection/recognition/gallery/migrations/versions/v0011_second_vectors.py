@@ -45,6 +45,7 @@ def upgrade() -> None:
             autoincrement=False,
         ),
         sa.Column("model", sa.Text, nullable=False),
+        sa.Column("fingerprint", sa.Text, nullable=False),
         sa.Column("without_face", sa.Text, nullable=False),
         sa.Column("worker", sa.Text),
         sa.Column("unattended", sa.Boolean, nullable=False),
