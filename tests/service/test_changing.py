@@ -18,18 +18,23 @@ import sqlalchemy as sa
 from fakes import FACE, TwoModels
 from galleries import NOW, FakeClock, a_sample
 from recognition import changing
+from recognition.audit import Audit
 from recognition.changing import Changed, change
 from recognition.errors import (
+    AuditUnavailable,
     ChangeStopped,
+    ChangeUnderWay,
     EmbeddingUnavailable,
     GalleryModelMismatch,
     ModelChanged,
 )
 from recognition.faces import KeptFace
 from recognition.gallery import Gallery, changes, galleries, models, open_gallery, people, transfer
+from recognition.gallery.changes import Job
 from recognition.gallery.tables import samples, second_vectors
 from recognition.seeing import fingerprint_of
 from serving import pictures
+from serving.errors import InvalidImage
 
 decode = partial(pictures.decode, max_pixels=10**6)
 KEY = bytes(range(32))
@@ -407,3 +412,148 @@ def test_a_file_that_was_begun_with_the_old_model_is_finished_with_it(
     galleries.make(gallery, "new")
     assert transfer.import_file(gallery.of("new"), file).imported == 120
     assert nearest(gallery.of("new"), 70, "b") == [("070", 0.0)]
+
+
+def interpose(
+    monkeypatch: pytest.MonkeyPatch, gallery: Gallery, number: int, happens: Callable[[], object]
+) -> None:
+    """Let something happen before a transaction that writes, the first one being number 0."""
+    real = gallery.writing
+    numbers = iter(range(1000))
+
+    def writing() -> Any:
+        if next(numbers) == number:
+            happens()
+        return real()
+
+    monkeypatch.setattr(gallery, "writing", writing)
+
+
+@pytest.fixture
+def third(monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A change to the model `c`."""
+    model = TwoModels.MODELS["b"].__class__("c", 6, 16, 18.0, (0.0, 40.0), "fingerprint of c")
+    monkeypatch.setitem(TwoModels.MODELS, "c", model)
+    return Job("c", fingerprint_of(model), 6, "somebody")
+
+
+def made_some(gallery: Gallery, job: Job, count: int) -> None:
+    """Begin a change, and store the first vectors."""
+    assert changes.claim(gallery, job, "wait", unattended=False)
+    some, _ = changes.lacking(gallery, job, 0, -1, count)
+    changes.store(gallery, job, [(each, vectors([int(each.id)], job.model)[0]) for each in some])
+
+
+def test_two_changes_at_once_do_not_mix_their_vectors(
+    gallery: Gallery, other: Gallery, embedder: TwoModels, third: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(gallery, [10, 20, 30])
+    interpose(monkeypatch, other, 0, lambda: made_some(gallery, third, 2))
+    assert to(other, "b", embedder) == Changed(True, 3, 0, 0)
+    assert list(transfer.faults(gallery)) == []
+    with pytest.raises(ChangeStopped):
+        changes.store(gallery, third, [])
+
+
+def test_the_vectors_of_a_third_model_go_step_by_step(
+    gallery: Gallery, other: Gallery, embedder: TwoModels, third: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(gallery, [10, 20, 30])
+    to(gallery, "b", embedder)
+    assert changes.claim(gallery, third, "wait", unattended=True)
+    assert both(gallery) == (3, 3)
+    status = models.status(gallery)
+    assert (status.to, status.done, status.waiting) == ("c", 0, 3)
+    monkeypatch.setattr(models, "ROWS_AT_ONCE", 1)
+    interpose(monkeypatch, gallery, 2, lambda: changes.release(other))
+    with pytest.raises(ChangeStopped):
+        changes.make_room(gallery, third)
+    assert sorted(both(gallery)) == [2, 3]
+    assert to(other, "a", embedder) == Changed(True, 1, 0, 0)
+    assert nearest(gallery, 10) == [("010", 0.0)]
+    assert list(transfer.faults(gallery)) == []
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+def test_a_change_that_begins_while_vectors_are_forgotten_ends_that(
+    gallery: Gallery,
+    other: Gallery,
+    embedder: TwoModels,
+    third: Job,
+    step: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enrol(gallery, [10, 20, 30])
+    to(gallery, "b", embedder)
+    monkeypatch.setattr(models, "ROWS_AT_ONCE", 1)
+    interpose(monkeypatch, gallery, step, lambda: changes.claim(other, third, "wait", unattended=False))
+    with pytest.raises(ChangeUnderWay):
+        models.forget(gallery)
+    assert to(other, "c", embedder) == Changed(True, 3, 0, 0)
+    assert list(transfer.faults(gallery)) == []
+
+
+def test_nothing_is_forgotten_that_the_audit_log_cannot_tell(
+    url: str, clock: FakeClock, key: bytes | None, gallery: Gallery, embedder: TwoModels, tmp_path: Path
+) -> None:
+    enrol(gallery, [10])
+    to(gallery, "b", embedder)
+    changes.claim(gallery, Job("a", A, 4, "somebody"), "wait", unattended=True)
+    clock.now += models.SILENT + timedelta(seconds=1)
+    audit = Audit(tmp_path / "nowhere" / "audit.jsonl")
+    with closing(open_gallery(url, lock_timeout_s=5, clock=clock, key=key, audit=audit)) as careful:
+        with pytest.raises(AuditUnavailable):
+            models.forget(careful)
+        assert both(gallery) == (1, 1) and models.status(gallery).to == "a"
+
+
+def test_a_face_that_is_read_at_the_second_try_is_not_given_up(gallery: Gallery, embedder: TwoModels) -> None:
+    enrol(gallery, [10, 20])
+    tried: set[bytes] = set()
+
+    def decode_at_last(data: bytes) -> pictures.Picture:
+        if data not in tried:
+            tried.add(data)
+            raise InvalidImage("The picture takes longer than 1 s to decode.")
+        return decode(data)
+
+    assert change(gallery, "b", decode_at_last, embedder, without_face="drop") == Changed(True, 2, 0, 0)
+
+
+def test_no_sample_is_dropped_once_the_change_was_stopped(
+    gallery: Gallery, other: Gallery, embedder: TwoModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(gallery, [10])
+    enrol(gallery, [20], faces=False)
+    real = changes.change_over
+
+    def stopped_after(*args: Any, **options: Any) -> Any:
+        changed = real(*args, **options)
+        changes.release(other)
+        return changed
+
+    monkeypatch.setattr(changing.changes, "change_over", stopped_after)
+    with pytest.raises(ChangeStopped):
+        to(gallery, "b", embedder, without_face="drop")
+    assert gallery.count() == 2
+
+
+def test_new_weights_under_the_same_name_are_another_model(
+    gallery: Gallery, embedder: TwoModels, third: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to(gallery, "b", embedder)
+    enrol(gallery, [10], "b")
+    enrol(gallery, [20], "b", faces=False)
+    monkeypatch.setitem(TwoModels.MODELS, "b", TwoModels.MODELS["c"])
+    assert to(gallery, "b", embedder) == Changed(False, 1, 0, 1)
+    assert models.waiting(gallery, 9) == (["020"], 1)
+    assert models.status(gallery).done == 1
+
+
+def test_samples_that_have_expired_are_not_waited_for(
+    gallery: Gallery, embedder: TwoModels, clock: FakeClock
+) -> None:
+    enrol(gallery, [10])
+    enrol(gallery, [20], faces=False, expires_at=NOW + timedelta(days=3000))
+    clock.now += timedelta(days=4000)  # which nobody believes yet: what has expired is hidden, and not erased
+    assert to(gallery, "b", embedder) == Changed(True, 1, 0, 0)
