@@ -326,7 +326,7 @@ class ModelChange:
     waiting: how many have none of the model that the gallery changes to, or has changed to.
     to: the name of the model that it is to change to; None: no change is under way.
     without_face: what is to become of samples of which no face is kept.
-    running: whether somebody is at it.
+    running: whether somebody is at it; resumes: whether services go on with it by themselves otherwise.
     trouble: the code of what holds it up; None: nothing.
     """
 
@@ -339,4 +339,5 @@ class ModelChange:
     to: str | None
     without_face: WithoutFace | None
     running: bool
+    resumes: bool
     trouble: str | None

@@ -220,7 +220,7 @@ def test_over_http(service: Service, elsewhere: Service) -> None:
     assert service.status() | {"samples": 0} == {
         **dict.fromkeys(("model", "other", "to", "without_face", "trouble")),
         **dict.fromkeys(("samples", "done", "waiting"), 0),
-        **dict.fromkeys(("has_other", "running"), False),
+        **dict.fromkeys(("has_other", "running", "resumes"), False),
         "waiting_samples": [],
     }
     ok(service.client.post("/model-change", json={"model": "b"}))
@@ -245,6 +245,7 @@ def test_samples_without_a_face_over_http(gallery: Gallery, service: Service) ->
     ok(service.client.post("/model-change", json={"model": "b"}))
     status = service.until(lambda status: status["trouble"] is not None)
     assert (status["trouble"], status["running"], status["to"]) == ("without_face", False, "b")
+    assert status["resumes"] is False
     assert (status["waiting"], status["waiting_samples"]) == (2, ["010", "020"])
     assert service.recognised(10)[0] == ("010", 0.0, 1.0)
     ok(service.client.post("/model-change", json={"model": "b", "without_face": "leave"}))
@@ -308,6 +309,21 @@ def test_another_process_goes_on_with_a_change_that_was_left_behind(
             assert time.monotonic() < deadline
             threading.Event().wait(0.01)
         assert looks[0] is None
+
+
+def test_one_whose_model_is_no_longer_prepared_says_so(gallery: Gallery, url: str, clock: FakeClock) -> None:
+    Service(gallery).enrol(10)
+    b = TwoModels.MODELS["b"]
+    job = changes.Job("b", fingerprint_of(b), b.dimension, "who has died")
+    changes.claim(gallery, job, "wait", unattended=True)
+    clock.now = gallery.now() + models.SILENT + timedelta(seconds=1)
+    with closing(open_gallery(url, lock_timeout_s=5, clock=clock)) as later:
+        poor = Service(later, Lacking())
+        Changer(decode, poor.embedder).look_after(later)
+        status = poor.until(lambda status: status["trouble"] is not None)
+        assert (status["trouble"], status["running"], status["resumes"]) == ("model_unknown", False, True)
+        Changer(decode, TwoModels()).look_after(later)
+        poor.until(lambda status: status["model"] == "b")
 
 
 class Down(TwoModels):

@@ -23,10 +23,18 @@ STATUS: dict[str, Any] = {
     "to": None,
     "without_face": None,
     "running": False,
+    "resumes": False,
     "trouble": None,
 }
-UNDER_WAY = {"to": "MobileFaceNet", "other": "MobileFaceNet", "has_other": True, "running": True}
-WAITING = {**UNDER_WAY, "running": False, "trouble": "without_face", "waiting": 2}
+UNDER_WAY = {
+    "to": "MobileFaceNet",
+    "other": "MobileFaceNet",
+    "has_other": True,
+    "running": True,
+    "resumes": True,
+}
+STOPPED = {**UNDER_WAY, "running": False, "resumes": False}
+WAITING = {**STOPPED, "trouble": "without_face", "waiting": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +100,38 @@ def test_it_is_stopped(visit: Visit) -> None:
     assert sent == [("DELETE", None)]
 
 
+def test_one_that_nobody_goes_on_with_has_stopped(visit: Visit) -> None:
+    held_up = {**STOPPED, "resumes": True, "trouble": "embedding_unavailable"}
+    tell(visit, held_up, {**STOPPED, "trouble": "interrupted"})
+    page = visit.view("gallery")
+    page.get_by_text("Embedding model").click()
+    status = page.locator("#model-status")
+    expect(status).to_have_text(
+        "Changing to MobileFaceNet … It is held up (embedding_unavailable), and tried again."
+    )
+    expect(status).to_have_text(
+        "The change to MobileFaceNet has stopped (interrupted). Change again to go on with it."
+    )
+    expect(page.get_by_label("Change to")).to_have_value("MobileFaceNet")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    assert not visit.faults() and visit.fits()
+
+
+def test_it_is_looked_after_although_an_answer_is_missing(browser: Browser, pair: Pair) -> None:
+    done = {"model": "MobileFaceNet", "other": "Facenet", "has_other": True, "done": 3}
+    with visiting(browser, pair.url, forgiven="status of 500") as visit:
+        answers = [UNDER_WAY, None, done]
+
+        def answer(route: Route) -> None:
+            told = answers.pop(0) if len(answers) > 1 else answers[0]
+            route.fulfill(status=500) if told is None else route.fulfill(json=STATUS | told)
+
+        visit.page.route("**/model-change", answer)
+        page = visit.view("gallery")
+        page.get_by_text("Embedding model").click()
+        expect(page.locator("#model-now")).to_have_text("The gallery has MobileFaceNet.")
+
+
 @pytest.fixture
 def visit(browser: Browser, pair: Pair) -> Any:
     with visiting(browser, pair.url, viewport=NARROW) as visit:
@@ -99,13 +139,13 @@ def visit(browser: Browser, pair: Pair) -> Any:
 
 
 def test_a_model_that_the_server_lacks_is_no_outage(browser: Browser, pair: Pair) -> None:
-    with visiting(browser, pair.url, forgiven="status of 503") as visit:
+    with visiting(browser, pair.url, forgiven="status of 400") as visit:
         page = visit.view("gallery")
         page.get_by_text("Embedding model").click()
         expect(page.locator("#model-now")).to_contain_text("The gallery has")
         page.get_by_label("Change to").fill("nonesuch")
         page.get_by_role("button", name="Change the model").click()
         page.get_by_role("button", name="Change", exact=True).click()
-        expect(page.locator("#model-message")).to_contain_text("does not have that model")
+        expect(page.locator("#model-message")).to_contain_text("has not prepared it")
         expect(page.locator("#server")).to_contain_text("Ready")
         visit.screenshot("model-lacking")

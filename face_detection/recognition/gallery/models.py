@@ -197,6 +197,7 @@ def status(gallery: Gallery) -> ModelChange:
         to=going.model if going else None,
         without_face=going.without_face if going else None,
         running=_alive(gallery, going),
+        resumes=going is not None and going.unattended and going.worker is not None,
         trouble=going.trouble if going else None,
     )
 

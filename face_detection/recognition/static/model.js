@@ -7,7 +7,7 @@ import { explain } from "./errors.js";
 const LOOK_MS = 1000;
 const OWN = "the server’s own model";
 
-// What the codes of a change's troubles mean; others speak of the server, and it is tried again.
+// What holds up a change: samples without a face. Other troubles are the server's.
 const WITHOUT_FACE = "without_face";
 
 const panel = byId("model");
@@ -50,8 +50,8 @@ async function look() {
   } while (mine === looking && underWay());
 }
 
-/** Whether it is not over: what holds it up is tried again, but for samples that wait. */
-const underWay = () => status !== null && status.to !== null && status.trouble !== WITHOUT_FACE;
+/** Whether somebody is at it, or will be without being asked. */
+const underWay = () => status !== null && status.to !== null && (status.running || status.resumes);
 
 async function change(model) {
   const wish = byId("model-without").value;
@@ -69,13 +69,12 @@ async function attempt(work) {
     draw();
     if (before !== undefined && before !== status.model) dispatchEvent(new Event("model"));
   } catch (error) {
-    message.textContent = explain(error);
-    status = null;
+    message.textContent = explain(error); // what was told last still stands
   }
 }
 
 function draw() {
-  const { model, other, to, running, samples, done, waiting, trouble } = status;
+  const { model, other, to, samples, done, waiting } = status;
   byId("model-now").textContent = `The gallery has ${model ?? OWN}.`;
   say(told());
   Object.assign(progress, { hidden: !underWay(), max: Math.max(1, samples), value: done });
@@ -86,14 +85,15 @@ function draw() {
   const listed = !underWay() && waiting > 0;
   byId("model-waiting").hidden = !listed;
   byId("model-waiting-list").replaceChildren(...(listed ? status.waiting_samples : []).map((id) => el("li", {}, el("bdi", {}, id))));
-  if (to !== null && !running && trouble === WITHOUT_FACE) byId("model-name").value = to;
+  if (to !== null && !underWay()) byId("model-name").value = to;
 }
 
 function told() {
   const { model, other, has_other: both, to, waiting, trouble } = status;
   const them = count(waiting, "sample", "samples");
-  if (to !== null && trouble === WITHOUT_FACE)
+  if (to !== null && !underWay() && trouble === WITHOUT_FACE)
     return `${them} have no face that could be read, so the gallery has not changed to ${to} yet. Enrol them anew and change again, or say what becomes of them.`;
+  if (to !== null && !underWay()) return `The change to ${to} has stopped${trouble === null ? "" : ` (${trouble})`}. Change again to go on with it.`;
   if (to !== null) return `Changing to ${to} …${trouble === null ? "" : ` It is held up (${trouble}), and tried again.`}`;
   if (waiting > 0) return `${them} are not found before they are enrolled anew.`;
   return both && model !== null ? `It can go back to ${other ?? "the one before"}.` : "";

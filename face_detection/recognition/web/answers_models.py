@@ -39,6 +39,13 @@ class ModelChange(TypedDict):
         WithoutFace | None, Field(description="What becomes of samples without a face, or null.")
     ]
     running: Annotated[bool, Field(description="Whether somebody is at work on it.")]
+    resumes: Annotated[
+        bool,
+        Field(
+            description="Whether services go on with it by themselves while nobody is at work on it; "
+            "otherwise it waits for the same call."
+        ),
+    ]
     trouble: Annotated[
         str | None,
         Field(description="The code of what holds it up: `without_face`, or that of an error; or null."),

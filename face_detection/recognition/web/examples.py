@@ -49,6 +49,7 @@ MODEL_CHANGE = {
     "to": "MobileFaceNet",
     "without_face": "leave",
     "running": True,
+    "resumes": True,
     "trouble": None,
 }
 PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, "sample": "astronaut/1", **TIMES}

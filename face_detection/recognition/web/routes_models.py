@@ -33,7 +33,6 @@ MODELS = (
             UnsupportedMediaType,
             errors.ChangeUnderWay,
             errors.EmbeddingUnavailable,
-            errors.ModelUnknown,
         ),
     ),
     Route(
@@ -41,7 +40,10 @@ MODELS = (
         "/model-change",
         handlers_models.stop_change,
         ADMIN,
-        (answers_models.ModelChange, {**examples.MODEL_CHANGE, "to": None, "running": False}),
+        (
+            answers_models.ModelChange,
+            {**examples.MODEL_CHANGE, "to": None, "running": False, "resumes": False},
+        ),
         query=wire.InGallery,
         raises=GALLERY,
     ),
