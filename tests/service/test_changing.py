@@ -29,7 +29,18 @@ from recognition.errors import (
     ModelChanged,
 )
 from recognition.faces import KeptFace
-from recognition.gallery import Gallery, changes, galleries, models, open_gallery, people, transfer
+from recognition.gallery import (
+    Gallery,
+    changes,
+    galleries,
+    models,
+    open_gallery,
+    people,
+    search_database,
+    tables,
+    transfer,
+    vector_rows,
+)
 from recognition.gallery.changes import Job
 from recognition.gallery.tables import samples, second_vectors
 from recognition.seeing import fingerprint_of
@@ -548,6 +559,42 @@ def test_new_weights_under_the_same_name_are_another_model(
     assert to(gallery, "b", embedder) == Changed(False, 1, 0, 1)
     assert models.waiting(gallery, 9) == (["020"], 1)
     assert models.status(gallery).done == 1
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_vector_of_another_model_counts_as_none(
+    gallery: Gallery, other: Gallery, embedder: TwoModels, third: Job, second: bool
+) -> None:
+    """Whatever may have left it there."""
+    enrol(gallery, [10, 20])
+    back = "b"
+    if second:  # are searched
+        to(gallery, "b", embedder)
+        models.forget(gallery)
+        back = "a"
+    made_some(gallery, third, 2)
+    with gallery.writing() as (connection, _):
+        lost = {"other_model": back, "other_fingerprint": {"a": A, "b": B}[back]}
+        connection.execute(tables.galleries.update().values(**lost))
+    assert to(other, back, embedder) == Changed(True, 2, 0, 0)
+    assert nearest(gallery, 20, back) == [("020", 0.0)]
+    assert list(transfer.faults(gallery)) == []
+
+
+def test_an_index_that_a_stopped_change_has_left_is_not_in_the_way(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if gallery.engine.dialect.name != "postgresql":
+        return
+    monkeypatch.setattr(search_database, "INDEXED_FROM", 2)
+    galleries.make(gallery, "lobby")
+    lobby = gallery.of("lobby")
+    enrol(lobby, [10])
+    with lobby.writing() as (connection, _):
+        left = search_database.index_of(tables.gallery_of(connection), vector_rows.FIRST, 4)
+        connection.exec_driver_sql(left)
+    enrol(lobby, [20])
+    assert nearest(lobby, 20) == [("020", 0.0)]
 
 
 def test_samples_that_have_expired_are_not_waited_for(

@@ -29,7 +29,7 @@ from recognition.gallery.tables import (
     second_vectors,
     tombstones,
 )
-from recognition.gallery.vector_rows import NO_MODEL, lacks, searched, with_them
+from recognition.gallery.vector_rows import lacks, searched, with_them
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class MemorySearch:
         cipher = cipher_of(connection)
         vectors = searched(connection)
         columns = [samples.c.key, vectors.vector, *([samples.c.sample_id] if cipher else [])]
-        query = with_them(sa.select(*columns), vectors).where(vectors.fingerprint != NO_MODEL)
+        query = with_them(sa.select(*columns), vectors).where(vectors.fingerprint == state.fingerprint)
         damaged: list[int] = []
         for some in _newer(connection, query, index.revision, expected):
             keys, blobs, *ids = zip(*some, strict=True)  # columns at once: row by row takes twice as long
