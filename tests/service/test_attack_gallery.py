@@ -356,8 +356,8 @@ def test_the_command_refuses_what_a_model_that_is_prepared_here_cannot_have_made
     url: str, gallery: Gallery, tmp_path: Path, models_dir: Path
 ) -> None:
     (made,) = [made for made, model in prepared_models(models_dir).items() if model.dimension == 128]
-    for dimension, status in ((64, 1), (128, 0)):
-        file = exported(tmp_path / str(dimension), dimension, f"{made}-1")
+    for dimension, crops, status in ((64, "1", 1), (64, "arcface-1", 1), (128, "1", 0)):
+        file = exported(tmp_path / f"{dimension}-{crops}", dimension, f"{made}-{crops}")
         command = CliRunner(env={"MODELS_DIR": str(models_dir)}).invoke(
             cli, ["--database", url, "import", str(file)]
         )

@@ -84,6 +84,16 @@ def test_the_card_beside_the_file_decides(tmp_path: Path) -> None:
     assert np.abs(made.embed(CROPS) - vectors).max() < 1e-4
 
 
+def test_weights_beside_the_file_are_part_of_the_fingerprint(tmp_path: Path) -> None:
+    file, prints = network(tmp_path / "net.onnx", ["n", 3, 112, 112]), []
+    for name, content in (("other.onnx", b"1"), ("net.onnx.data", b"1"), ("net.onnx.data", b"2")):
+        (tmp_path / name).write_bytes(content)
+        prints.append(loaded(file, "ArcFace").model.fingerprint)
+    assert len(set(prints)) == 3
+    (tmp_path / "net.onnx.data").unlink()
+    assert loaded(file, "ArcFace").model.fingerprint == prints[0]
+
+
 def test_the_fingerprint_tells_files_and_cards_apart(tmp_path: Path) -> None:
     file, prints = tmp_path / "net.onnx", []
     for change in ({}, {"threshold": 0.5}, {"mean": 100}, {"template": "facenet"}, {"mirrored": True}):

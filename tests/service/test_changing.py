@@ -207,6 +207,9 @@ def test_samples_without_a_face(
         assert list(transfer.faults(gallery)) == []
         assert b'"samples":3' in list(transfer.export(gallery))[-1]
         assert "1 samples are not exported: they have no vector of b" in caplog.text
+        whose = next(sample.person for sample in gallery.page(limit=9) if sample.id == "040")
+        with pytest.raises(GalleryModelMismatch, match="1 samples of this person wait"):
+            transfer.export_person(gallery, whose)
         assert to(gallery, "a", embedder).changed
         assert nearest(other, 40) == [("040", 0.0)]  # which was kept
     else:

@@ -56,7 +56,9 @@ def test_the_page_says_that_it_runs(pair: Pair) -> None:
 
 def test_the_model_is_described(pair: Pair) -> None:
     model = requests.get(f"{pair.extraction.url}/model", timeout=TIMEOUT_S).json()
-    assert set(model) == {"name", "dimension", "input_size", "threshold", "distance_range", "fingerprint"}
+    promised = {"name", "dimension", "input_size", "threshold", "distance_range", "fingerprint"}
+    assert set(model) == promised | {"template", "colours", "scaling", "mirrored"}
+    assert (model["template"], model["colours"], model["mirrored"]) == ("facenet", "RGB", True)
     assert model["name"] == "Facenet"
     assert (model["dimension"], model["input_size"]) == (128, 160)
     assert (model["threshold"], model["distance_range"]) == (9, [0, 20])

@@ -140,6 +140,10 @@ def test_the_model_reports_its_own_values(changed: Pair, prepared: Path) -> None
         "input_size": 55,
         "threshold": 0.17,
         "distance_range": [0, 2],
+        "template": "facenet",
+        "colours": "BGR",
+        "scaling": "(x - 0) / 255",
+        "mirrored": False,
     }
     manifest = json.loads((prepared / "manifest.json").read_text())
     assert manifest["deepface"] == {NAME: version("deepface")}  # so that the next start does not try it out

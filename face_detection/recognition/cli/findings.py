@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from embedding import config as embedding_config
-from embedding.catalogue import MODELS
+from embedding.cards import Card, CardUnfit, card_of
+from embedding.catalogue import MODELS, Model
 from embedding.network import prepared_models
-from recognition.cli.session import progress
+from recognition.cli.session import UNAVAILABLE, fail, progress
 from recognition.config import Settings
 from recognition.gallery import Gallery
 from recognition.gallery.atrest import dimension_of
@@ -32,10 +33,22 @@ def scale_of(gallery: Gallery, settings: Settings) -> Scale:
     """Tell what is alike by the model that made the vectors, or EMBEDDING_MODEL where it is not prepared."""
     with gallery.reading() as (connection, current):
         fingerprint, dimension = current.fingerprint or "", dimension_of(connection) or 0
-    model = fingerprint.rpartition("-")[0]  # without the version of the crops
-    default = MODELS[embedding_config.read().embedding_model]
-    threshold = prepared_models(settings.models_dir).get(model, default).threshold
+    model = fingerprint.partition("-")[0]  # without the version of the crops
+    if prepared := prepared_models(settings.models_dir).get(model):
+        threshold = prepared.threshold
+    else:
+        threshold = _chosen(embedding_config.read()).threshold
     return Scale(fingerprint, dimension, threshold, settings.min_quality)
+
+
+def _chosen(settings: embedding_config.Settings) -> Card | Model:
+    """Return what is known of EMBEDDING_ONNX, or else of EMBEDDING_MODEL."""
+    if not settings.embedding_onnx:
+        return MODELS[settings.embedding_model]
+    try:
+        return card_of(settings.embedding_onnx, settings.embedding_model)
+    except CardUnfit as e:
+        fail(UNAVAILABLE, {"code": "settings", "detail": str(e)})
 
 
 def value_of(finding: Finding) -> dict[str, Any]:

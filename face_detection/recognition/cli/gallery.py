@@ -317,7 +317,7 @@ def _check_prepared(fingerprint: str, dimension: int) -> None:
     from embedding.network import prepared_models
 
     model = prepared_models(read_settings().models_dir).get(
-        fingerprint.rpartition("-")[0]  # without the version of the crops
+        fingerprint.partition("-")[0]  # without the version of the crops
     )
     if model is not None and model.dimension != dimension:
         raise GalleryModelMismatch("The file's vectors have another number of values than its model makes.")

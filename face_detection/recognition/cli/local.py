@@ -84,6 +84,9 @@ class NoGallery:
         """Return itself."""
         return self
 
+    def check_there(self) -> None:
+        """Do nothing."""
+
 
 class WSGIAdapter(BaseAdapter):
     """Lets `requests` call an application of this process instead of the network."""

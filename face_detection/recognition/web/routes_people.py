@@ -102,7 +102,7 @@ PEOPLE = (
         others=(OCTETS,),
         parameter=wire_people.PersonId,
         query=wire.InGallery,
-        raises=GALLERY,
+        raises=(*GALLERY, errors.GalleryModelMismatch),
     ),
     Route(
         "GET",
