@@ -20,6 +20,7 @@ from embedding import preprocess
 from recognition.detector import load_mtcnn
 from recognition.matching import nearest as matching
 from recognition.pictures import crops
+from recognition.pictures.encoded import from_base64
 from serving import pictures as images
 
 MAX_PIXELS = 64_000_000
@@ -43,7 +44,7 @@ def now(models: Path, threads: int, gallery: np.ndarray) -> Callable[[bytes, Ste
 
     def run(data: bytes, steps: Steps) -> None:
         text = base64.b64encode(data).decode("ascii")
-        raw = _timed(steps, "base64", lambda: images.from_base64(text))
+        raw = _timed(steps, "base64", lambda: from_base64(text))
         pixels = _timed(steps, "decode", lambda: images.decode(raw, MAX_PIXELS).pixels)
         faces = _timed(steps, "detect", lambda: detect(pixels))[:1]
         cut = _timed(steps, "crop", lambda: crops.crop_faces(pixels, faces, network.model.input_size))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 import speed
+import steps
+from recognition.app import READY_PICTURE
 from recognition.faces import Box, Face
 
 
@@ -34,3 +38,9 @@ def test_faces_are_common_that_overlap_by_more_than_half() -> None:
     assert speed.common(lambda _: ours, lambda _: theirs, pictures) == "2 of 8"
     assert speed.common(lambda _: [], lambda _: theirs, pictures) == "0 of 6"
     assert speed.common(lambda _: ours, lambda _: [], pictures) == "0 of 4"
+
+
+def test_the_steps_of_a_request_are_told(models_dir: Path) -> None:
+    lines = steps.profile([READY_PICTURE.read_bytes()], models_dir, threads=1, samples=10, peers=False)
+    told = [line.split(" | ")[0].removeprefix("| ") for line in lines[4:]]
+    assert told == ["base64", "decode", "detect", "crop", "pack", "embed", "search", "all"]
