@@ -2,7 +2,7 @@
 
 W. Wu, H. Peng, S. Yu: YuNet: A Tiny Millisecond-level Face Detector, Machine Intelligence Research 20, 2023,
 https://doi.org/10.1007/s11633-023-1423-y. What becomes of the network's values is as in OpenCV's
-FaceDetectorYN (cv2 5.0), which has the same faces of a picture that is looked at once.
+FaceDetectorYN (cv2 5.0), which has the same boxes and scores of a picture that is looked at once.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from recognition.audit import Begin
 from recognition.errors import ChangeStopped, ChangeUnderWay
 from recognition.gallery import rows, vector_rows
 from recognition.gallery.database import empty_log, portions
+from recognition.gallery.persons import of_person
 from recognition.gallery.search_database import name_of
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import changes, galleries, gallery_of, naive_utc, samples, second_vectors
@@ -129,8 +130,8 @@ def waiting(gallery: Gallery, limit: int, after: str | None = None) -> tuple[lis
         return list(ids), number
 
 
-def lacking_searched(gallery: Gallery) -> int:
-    """Count the samples that have no vector of the model searched.
+def lacking_searched(gallery: Gallery, person: str | None = None) -> int:
+    """Count the samples that have no vector of the model searched: of all people, or of one.
 
     Raises:
         NotFound, GalleryUnavailable.
@@ -139,6 +140,8 @@ def lacking_searched(gallery: Gallery) -> int:
         vectors = searched(connection)
         query = with_them(sa.select(sa.func.count()).select_from(samples), vectors, outer=True)
         query = query.where(rows.inside(connection), lacks(vectors))
+        if person is not None:
+            query = query.where(of_person(connection, person))
         number: int = connection.execute(rows.unexpired(connection, query, current.expired_by)).scalar_one()
         return number
 

@@ -26,7 +26,7 @@ from recognition.gallery.persons import inside as inside_people
 from recognition.gallery.rows import inside, unexpired
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLES, faces, persons, sample_of, samples, tombstones
-from recognition.gallery.vector_rows import Vectors, joined, lacks, other, searched, with_them
+from recognition.gallery.vector_rows import Vectors, joined, other, searched
 from recognition.names import unnamed
 from serving.errors import NotFound
 
@@ -80,14 +80,11 @@ def export_person(gallery: Gallery, person_id: str) -> Iterator[bytes]:
     """
     with gallery.reading() as (connection, current):
         row_of(connection, person_id, current.expired_by)
-        vectors = searched(connection)
-        query = with_them(sa.select(sa.func.count()).select_from(samples), vectors, outer=True)
-        query = query.where(inside(connection), of_person(connection, person_id), lacks(vectors))
-        if waiting := connection.execute(unexpired(connection, query, current.expired_by)).scalar_one():
-            raise GalleryModelMismatch(
-                f"{waiting} samples of this person wait for a vector of the gallery's model, and would be "
-                "missing: enrol them anew, delete them, or take the change of the model back."
-            )
+    if waiting := models.lacking_searched(gallery, person_id):
+        raise GalleryModelMismatch(
+            f"{waiting} samples of this person wait for a vector of the gallery's model, and would be "
+            "missing: enrol them anew, delete them, or take the change of the model back."
+        )
     return _begun(_pieces(gallery, replace(_header(gallery) or NOTHING, faces=True), person_id))
 
 
