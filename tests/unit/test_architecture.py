@@ -18,7 +18,7 @@ PACKAGES = {
 EVERYTHING = {"app", "cli"}  # the rooms that put the others together
 
 # A room is a folder, or a file that lies beside the folders. It may see itself, the values, and these.
-VALUES = {"errors", "faces", "poses", "results", "bounds", "names"}
+VALUES = {"errors", "faces", "poses", "results", "bounds", "names", "client_keys"}
 ROOMS = {
     "values": set(),
     "pictures": set(),
@@ -203,6 +203,7 @@ LAZY: dict[str, set[str]] = {
     "face_detection/recognition/gallery/opening.py": {"recognition.gallery.cipher"},
     "face_detection/recognition/gallery/migrations/__init__.py": {"recognition.gallery.migrations.upgrade"},
     # --help and shell completion answer without NumPy, SQLAlchemy and the models.
+    f"{CLI}compreface.py": {"recognition", "recognition.gallery"},
     f"{CLI}doctor.py": {"recognition.cli.checks"},
     f"{CLI}gallery.py": {
         "embedding.network",
