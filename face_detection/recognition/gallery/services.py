@@ -123,7 +123,7 @@ def add(
                 created=naive_utc(created),
             )
         )
-        where = {} if gallery_name is None else {"gallery": gallery_name}
+        where = {} if gallery_name in (None, DEFAULT_NAME) else {"gallery": gallery_name}
         if made:
             begin("make_gallery", [], **where)
         begin("add_service", [], service=service_id, **where)
