@@ -12,7 +12,7 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
-from recognition import fonts
+from recognition import client_keys, fonts
 from recognition.admission import Admission
 from recognition.audit import Audit
 from recognition.changing import Changer
@@ -23,7 +23,7 @@ from recognition.embedder import EmbeddingClient
 from recognition.enrolling import Enroller
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.fonts import Fonts
-from recognition.gallery import Gallery, keep_up, open_gallery
+from recognition.gallery import Gallery, keep_up, open_gallery, services
 from recognition.seeing import Decode, Detector, Embedder, Sight
 from recognition.service import Service
 from recognition.web import examples, metrics
@@ -32,7 +32,7 @@ from recognition.web.handlers_galleries import in_gallery
 from recognition.web.routes import CLEAR_BY_GET, ROUTES, STATUS
 from serving import app, pictures
 from serving.intake import Intake
-from serving.notices import Notices
+from serving.notices import Notice, Notices
 from serving.rate import RateLimit
 from serving.sandbox import Decoder
 
@@ -95,7 +95,14 @@ def create_app(
         write=Fonts(fonts.find()).write,
     )
     keys = settings.api_keys or settings.api_keys_file
-    parts = Parts(service, gallery, measured, notices or Notices(), authentication=bool(keys))
+    parts = Parts(
+        service,
+        gallery,
+        measured,
+        notices or Notices(),
+        authentication=bool(keys),
+        beside=partial(_of_client_keys, settings, gallery) if settings.compreface_is_on else list,
+    )
     per_minute = settings.rate_limit_per_minute
     limit = RateLimit(per_minute) if per_minute else None
     intake = Intake(settings.max_bodies_bytes, settings.max_body_bytes)
@@ -117,7 +124,7 @@ def create_app(
         check_queue=service.admission.check,
         parts_for=partial(in_gallery, parts),
     )
-    if _speaks_compreface(settings):
+    if settings.compreface_is_on:
         from recognition.compreface import app as compreface  # most services do without
 
         dialect = compreface.create_app(
@@ -125,6 +132,7 @@ def create_app(
             gallery,
             measured,
             services=settings.compreface_services,
+            keys=keys,
             max_body_bytes=settings.max_body_bytes,
             intake=intake,
             limit=limit,
@@ -134,11 +142,11 @@ def create_app(
     return native
 
 
-def _speaks_compreface(settings: Settings) -> bool:
-    """Tell whether clients of CompreFace are answered, too: there are services for them, or it is set."""
-    if settings.compreface is not None:
-        return settings.compreface
-    return bool(settings.compreface_services)
+def _of_client_keys(settings: Settings, gallery: Gallery) -> list[Notice]:
+    """Warn of keys of CompreFace's clients that others can guess."""
+    every = (*settings.compreface_services.values(), *services.listed(gallery))
+    warning = client_keys.warning(every)
+    return [Notice(code="guessable_keys", detail=warning)] if warning else []
 
 
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
@@ -239,6 +247,8 @@ def production_app(settings: Settings, notices: Notices) -> Flask:
     Called in each worker, after the fork: ONNX sessions and database connections do not survive one.
     """
     gallery = load_gallery(settings)
+    if settings.compreface is None and services.listed(gallery):
+        settings = settings.model_copy(update={"compreface": True})
     decode = load_decoder(settings) or decoding_here(settings)
     embedder = load_embedder(settings)
     changer = Changer(decode, embedder)

@@ -9,6 +9,7 @@ from flask import Flask, g, request
 from recognition import client_keys
 from recognition.compreface.failures import Code, Missing, Refused
 from recognition.compreface.table import Call
+from recognition.gallery import Gallery, services
 from recognition.results import ClientService
 from serving.rate import RateLimit
 from serving.request_id import caller
@@ -49,3 +50,8 @@ def register(app: Flask, calls: Mapping[str, Call], find: Find, limit: RateLimit
         caller.set(service.name)
         if limit is not None:
             limit.take(service.name)
+
+
+def finder(gallery: Gallery, fixed: Mapping[bytes, ClientService]) -> Find:
+    """Look keys up in the settings, whose services are `fixed`, and in the database, at each request anew."""
+    return lambda digest: fixed.get(digest) or services.find(gallery, digest)

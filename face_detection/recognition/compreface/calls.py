@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from recognition.compreface import config
+from recognition.compreface import admin, config
 from recognition.compreface.table import Call
 
-CALLS: tuple[Call, ...] = (Call("GET", "/config", config.show, None),)
+CALLS: tuple[Call, ...] = (
+    Call("GET", "/config", config.show, None),
+    *admin.CALLS,
+)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from flask.typing import ResponseReturnValue
 
+from recognition.compreface.sessions import Door
 from recognition.gallery import Gallery
 from recognition.results import ClientService, Kind
 from recognition.service import Service
@@ -23,11 +24,13 @@ class Parts:
         opens, and of services that have no gallery, `default`.
     client: whose key came with the request; None: the call asks for none.
     max_body_bytes: larger bodies are refused.
+    door: who may set it up.
     """
 
     service: Service
     gallery: Gallery
     max_body_bytes: int
+    door: Door
     client: ClientService | None = None
 
 
