@@ -31,6 +31,7 @@ from recognition.web.handlers import Parts
 from recognition.web.handlers_galleries import in_gallery
 from recognition.web.routes import CLEAR_BY_GET, ROUTES, STATUS
 from serving import app, pictures
+from serving.intake import Intake
 from serving.notices import Notices
 from serving.rate import RateLimit
 from serving.sandbox import Decoder
@@ -96,24 +97,48 @@ def create_app(
     keys = settings.api_keys or settings.api_keys_file
     parts = Parts(service, gallery, measured, notices or Notices(), authentication=bool(keys))
     per_minute = settings.rate_limit_per_minute
-    return app.create_app(
+    limit = RateLimit(per_minute) if per_minute else None
+    intake = Intake(settings.max_bodies_bytes, settings.max_body_bytes)
+    native = app.create_app(
         "recognition",
         ROUTES if settings.allow_get_clear else [route for route in ROUTES if route is not CLEAR_BY_GET],
         parts,
         measured,
         statuses=STATUS,
         max_body_bytes=settings.max_body_bytes,
-        max_bodies_bytes=settings.max_bodies_bytes,
+        intake=intake,
         keys=keys,
         ask="Send a valid key: Authorization: Bearer KEY, or x-api-key: KEY.",
         title="Face recognition",
         samples=examples.samples(service.ready_picture),
-        limit=RateLimit(per_minute) if per_minute else None,
+        limit=limit,
         allowed_hosts=settings.allowed_hosts,
         origins=settings.cors_origins,
         check_queue=service.admission.check,
         parts_for=partial(in_gallery, parts),
     )
+    if _speaks_compreface(settings):
+        from recognition.compreface import app as compreface  # most services do without
+
+        dialect = compreface.create_app(
+            service,
+            gallery,
+            measured,
+            services=settings.compreface_services,
+            max_body_bytes=settings.max_body_bytes,
+            intake=intake,
+            limit=limit,
+            allowed_hosts=settings.allowed_hosts,
+        )
+        compreface.mount(native, dialect)
+    return native
+
+
+def _speaks_compreface(settings: Settings) -> bool:
+    """Tell whether clients of CompreFace are answered, too: there are services for them, or it is set."""
+    if settings.compreface is not None:
+        return settings.compreface
+    return bool(settings.compreface_services)
 
 
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:

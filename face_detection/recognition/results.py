@@ -17,6 +17,7 @@ Item = TypeVar("Item")
 What = Literal["unlike_own", "looks_like", "same_picture", "poor_samples", "few_samples"]
 WithoutFace = Literal["wait", "leave", "drop"]
 Action = Literal["move_sample", "delete_sample", "merge_persons", "enrol_more"]
+Kind = Literal["recognition", "detection", "verification"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,47 @@ class GallerySummary:
     samples: int
     persons: int
     created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClientService:
+    """What a key of clients that were written for CompreFace opens. The key itself is kept nowhere.
+
+    id: a UUID.
+    gallery: the name of the one that it recognises and enrols in; None: its kind needs none.
+    take_all: whether it enrols faces however poor they are.
+    app: the id of the application that it belongs to; None: to none.
+    created: in UTC; None: it stands in the settings.
+    guessable: whether others can guess its key.
+    """
+
+    id: str
+    name: str
+    kind: Kind
+    gallery: str | None
+    take_all: bool = False
+    app: str | None = None
+    created: datetime | None = None
+    guessable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What CompreFace's administrators put services in. Its id is a UUID, and `created` in UTC."""
+
+    id: str
+    name: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """Who may make applications and services by CompreFace's admin calls; the id is a UUID."""
+
+    id: str
+    email: str
+    first_name: str
+    last_name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from embedding.network import Network, Networks, load
 from embedding.routes import ROUTES, Parts, count_requests
 from embedding.service import Decode
 from serving import app, pictures
+from serving.intake import Intake
 from serving.keys import ADMIN, Key, digest
 from serving.notices import Notices
 from serving.sandbox import Decoder
@@ -46,7 +47,7 @@ def create_app(
         metrics,
         statuses={},
         max_body_bytes=settings.max_body_bytes,
-        max_bodies_bytes=settings.max_bodies_bytes,
+        intake=Intake(settings.max_bodies_bytes, settings.max_body_bytes),
         keys=[Key("secret", frozenset({ADMIN}), digest(secret.get_secret_value()))] if secret else [],
         ask="Send Authorization: Bearer EMBEDDING_SECRET.",
         title="Feature extraction",

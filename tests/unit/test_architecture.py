@@ -18,7 +18,7 @@ PACKAGES = {
 EVERYTHING = {"app", "cli"}  # the rooms that put the others together
 
 # A room is a folder, or a file that lies beside the folders. It may see itself, the values, and these.
-VALUES = {"errors", "faces", "poses", "results", "bounds", "names"}
+VALUES = {"errors", "faces", "poses", "results", "bounds", "names", "client_keys"}
 ROOMS = {
     "values": set(),
     "pictures": set(),
@@ -37,6 +37,7 @@ ROOMS = {
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
     "web": {"service", "gallery"},
+    "compreface": {"service", "gallery"},
 }
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.
 INNER = {
@@ -52,14 +53,24 @@ INNER = {
     "remarks",
     "keys",
 }
-EDGE = {"app", "cli", "web", "config", "wsgi", "gunicorn_conf", "__main__", "keys"}  # see the rest, too
+EDGE = {
+    "app",
+    "cli",
+    "web",
+    "compreface",
+    "config",
+    "wsgi",
+    "gunicorn_conf",
+    "__main__",
+    "keys",
+}  # see the rest, too
 EMBEDDING_EDGE = {"app", "routes", "config", "wsgi", "gunicorn_conf"}
 
 # Outside libraries that only these rooms may import; a room of serving/ is one of its files.
 ONLY = {
-    "flask": {"web", "cli", "app", "routes", "serving"},
-    "werkzeug": {"cli", "serving"},
-    "gunicorn": {"serving"},
+    "flask": {"web", "compreface", "cli", "app", "routes", "serving"},
+    "werkzeug": {"compreface", "cli", "serving"},
+    "gunicorn": {"compreface", "serving"},
     "dotenv": {"serving"},
     "pydantic_settings": {"serving"},
     "platformdirs": {"serving"},
@@ -78,7 +89,7 @@ ONLY = {
     "PIL": {"fonts", "serving"},
     "pillow_heif": {"serving"},
     "imagecodecs": {"serving"},
-    "logging": {"gallery", "audit", "cli", "serving"},
+    "logging": {"gallery", "audit", "compreface", "cli", "serving"},
     "os": {"config", "audit", "cli", "serving", "deepface_models", "detector"},
     "subprocess": {"cli", "serving"},
     "tensorflow": {"deepface_models"},
@@ -179,7 +190,7 @@ def test_every_room_has_a_rule() -> None:
 
 @every_file
 def test_status_numbers_stand_at_the_edge_alone(package: str, room: str, path: Path) -> None:
-    if package == "serving" or room in ("web", "client", "embedder"):
+    if package == "serving" or room in ("web", "compreface", "client", "embedder"):
         return
     numbers = {
         node.value
@@ -194,6 +205,7 @@ CLI = "face_detection/recognition/cli/"
 LAZY: dict[str, set[str]] = {
     "serving/readers.py": {"pillow_heif", "serving"},  # 10 MB, and only the process that decodes needs them
     "serving/runtimes.py": {"onnxruntime", "openvino"},  # each takes 20 MB, and telemetry is off only by then
+    "face_detection/recognition/app.py": {"recognition.compreface"},  # most services do without it
     "face_detection/recognition/detector/deepface_detectors.py": {"deepface.modules"},
     "feature_extraction/embedding/deepface_models.py": {
         "deepface.modules",
