@@ -40,7 +40,11 @@ def colour_of(data: bytes) -> tuple[tuple[int, ...], list[int]]:
 
 
 def test_the_largest_picture_counts_and_of_equal_ones_that_with_most_colours() -> None:
-    small, large, equal = (16, 16, 24, bitmap("red", 16)), (32, 32, 24, bitmap("lime", 32)), bitmap("blue", 32)
+    small, large, equal = (
+        (16, 16, 24, bitmap("red", 16)),
+        (32, 32, 24, bitmap("lime", 32)),
+        bitmap("blue", 32),
+    )
     assert colour_of(icon(small, large)) == ((32, 32, 3), [0, 255, 0])
     assert colour_of(icon(large, small)) == ((32, 32, 3), [0, 255, 0])
     assert colour_of(icon((32, 32, 8, equal), large)) == ((32, 32, 3), [0, 255, 0])
@@ -70,7 +74,9 @@ def test_a_large_png_is_refused_before_it_is_decoded_whatever_its_icon_says() ->
 BROKEN = {
     "no picture": icon(),
     "a bitmap of another size": icon((64, 64, 24, bitmap("red", 16))),
-    "a bitmap that claims to be large": icon((16, 16, 24, struct.pack("<Iii", 40, 60_000, 60_000) + bytes(28))),
+    "a bitmap that claims to be large": icon(
+        (16, 16, 24, struct.pack("<Iii", 40, 60_000, 60_000) + bytes(28))
+    ),
     "an icon in an icon": icon((16, 16, 24, icon((16, 16, 24, bitmap("red", 16))))),
     "itself": HEAD.pack(0, 1, 1) + ENTRY.pack(16, 16, 0, 0, 1, 24, 22, 0),
     "an entry beyond the end": HEAD.pack(0, 1, 1) + ENTRY.pack(16, 16, 0, 0, 1, 24, 2**32 - 1, 2**32 - 1),
