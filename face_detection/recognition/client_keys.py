@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import get_args
 
@@ -18,6 +19,7 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # the 30 random digits of a UUID of version 4, fewer than 8 are different once in five million: 16 over 7
 # times (7/16)^30. So no key that was drawn is taken for one that was made up.
 LEAST_DIFFERENT = 8
+SHOWN = 10  # names in a warning
 RANDOM_VERSIONS = (4, 7)  # of UUIDs, RFC 9562; the others tell a time, a machine, or a name
 
 
@@ -95,6 +97,13 @@ def parse(text: str) -> dict[bytes, ClientService]:
     if len({service.name for _, service in services}) < len(services) or len(by_digest) < len(services):
         raise ValueError("two entries have the same name or the same key")
     return by_digest
+
+
+def warning(services: Iterable[ClientService]) -> str:
+    """Say which services have keys that others can guess; an empty text: none has."""
+    names = [service.name for service in services if service.guessable]
+    shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return f"Others can guess the keys of these services: {shown}." if names else ""
 
 
 def _service(entry: str, number: int) -> tuple[bytes, ClientService]:

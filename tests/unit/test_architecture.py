@@ -215,6 +215,7 @@ LAZY: dict[str, set[str]] = {
     "face_detection/recognition/gallery/opening.py": {"recognition.gallery.cipher"},
     "face_detection/recognition/gallery/migrations/__init__.py": {"recognition.gallery.migrations.upgrade"},
     # --help and shell completion answer without NumPy, SQLAlchemy and the models.
+    f"{CLI}compreface.py": {"recognition", "recognition.gallery"},
     f"{CLI}doctor.py": {"recognition.cli.checks"},
     f"{CLI}gallery.py": {
         "embedding.network",

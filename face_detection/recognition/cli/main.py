@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from recognition.cli.compreface import compreface
 from recognition.cli.doctor import doctor
 from recognition.cli.enrol import enrol
 from recognition.cli.galleries import galleries
@@ -33,6 +34,7 @@ COMMANDS = (
     gallery,
     models,
     keys,
+    compreface,
 )
 
 

@@ -36,6 +36,8 @@ STATUS: dict[type[Failure], int] = {
     errors.PersonExists: 409,
     errors.ChangedMeanwhile: 409,
     errors.GalleryExists: 409,
+    errors.ServiceExists: 409,
+    errors.AdministratorExists: 409,
     errors.GalleryModelMismatch: 409,
     errors.ModelChanged: 409,
     errors.ChangeStopped: 409,
