@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, model_validator
@@ -71,9 +70,6 @@ def _keys_in_file(path: Any) -> Any:
     return keys.parse(text_of(HOME / path)) if isinstance(path, str) else path
 
 
-NO_SERVICES: Mapping[bytes, ClientService] = MappingProxyType({})
-
-
 def _services(entries: Any) -> Any:
     return client_keys.parse(entries) if isinstance(entries, str) else entries
 
@@ -104,7 +100,9 @@ class Settings(Common):
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     compreface: bool | None = None  # None: if there are services for its clients
     # By the digests of their keys.
-    compreface_services: Annotated[Mapping[bytes, ClientService], BeforeValidator(_services)] = NO_SERVICES
+    compreface_services: Annotated[Mapping[bytes, ClientService], BeforeValidator(_services)] = Field(
+        default_factory=dict
+    )
     allow_get_clear: bool = True
     cors_origins: Annotated[tuple[Origin, ...], Words] = ()
     audit_log: Annotated[Path, AfterValidator(_log)] | None = None
