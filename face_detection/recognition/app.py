@@ -95,13 +95,16 @@ def create_app(
         write=Fonts(fonts.find()).write,
     )
     keys = settings.api_keys or settings.api_keys_file
+    speaks_compreface = settings.compreface
+    if speaks_compreface is None:
+        speaks_compreface = bool(settings.compreface_services)
     parts = Parts(
         service,
         gallery,
         measured,
         notices or Notices(),
         authentication=bool(keys),
-        beside=partial(_of_client_keys, settings, gallery) if settings.compreface_is_on else list,
+        beside=partial(_of_client_keys, settings, gallery) if speaks_compreface else list,
     )
     per_minute = settings.rate_limit_per_minute
     limit = RateLimit(per_minute) if per_minute else None
@@ -124,13 +127,14 @@ def create_app(
         check_queue=service.admission.check,
         parts_for=partial(in_gallery, parts),
     )
-    if settings.compreface_is_on:
+    if speaks_compreface:
         from recognition.compreface import app as compreface  # most services do without
 
         dialect = compreface.create_app(
             service,
             gallery,
             measured,
+            detector=settings.detector,
             services=settings.compreface_services,
             keys=keys,
             max_body_bytes=settings.max_body_bytes,
@@ -147,6 +151,13 @@ def _of_client_keys(settings: Settings, gallery: Gallery) -> list[Notice]:
     every = (*settings.compreface_services.values(), *services.listed(gallery))
     warning = client_keys.warning(every)
     return [Notice(code="guessable_keys", detail=warning)] if warning else []
+
+
+def with_stored_services(settings: Settings, gallery: Gallery) -> Settings:
+    """Let clients of CompreFace be answered if the database has services for them, unless it is set."""
+    if settings.compreface is None and services.listed(gallery):
+        return settings.model_copy(update={"compreface": True})
+    return settings
 
 
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
@@ -247,14 +258,12 @@ def production_app(settings: Settings, notices: Notices) -> Flask:
     Called in each worker, after the fork: ONNX sessions and database connections do not survive one.
     """
     gallery = load_gallery(settings)
-    if settings.compreface is None and services.listed(gallery):
-        settings = settings.model_copy(update={"compreface": True})
     decode = load_decoder(settings) or decoding_here(settings)
     embedder = load_embedder(settings)
     changer = Changer(decode, embedder)
     start_upkeep(gallery, changer)
     return create_app(
-        settings,
+        with_stored_services(settings, gallery),
         decode=decode,
         detector=load_detector(settings),
         embedder=embedder,

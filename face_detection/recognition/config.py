@@ -100,9 +100,9 @@ class Settings(Common):
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
     compreface: bool | None = None  # None: if there are services for its clients
     # By the digests of their keys.
-    compreface_services: Annotated[
-        Mapping[bytes, ClientService], BeforeValidator(_services), Field(default_factory=dict)
-    ]
+    compreface_services: Annotated[Mapping[bytes, ClientService], BeforeValidator(_services)] = Field(
+        default_factory=dict
+    )
     allow_get_clear: bool = True
     cors_origins: Annotated[tuple[Origin, ...], Words] = ()
     audit_log: Annotated[Path, AfterValidator(_log)] | None = None
@@ -138,11 +138,6 @@ class Settings(Common):
         if self.audit_reads and self.audit_log is None:
             raise ValueError("AUDIT_READS: set AUDIT_LOG, too")
         return self
-
-    @property
-    def compreface_is_on(self) -> bool:
-        """Whether clients of CompreFace are answered, too: it is set, or there are services for them."""
-        return bool(self.compreface_services) if self.compreface is None else self.compreface
 
     @property
     def kept_for(self) -> timedelta | None:

@@ -18,6 +18,7 @@ from recognition.compreface.sessions import Door
 from recognition.compreface.table import Call, Parts
 from recognition.errors import GalleryExists
 from recognition.gallery import Gallery, galleries
+from recognition.probing import Probing
 from recognition.results import ClientService
 from recognition.service import Service
 from serving import bodies, hangup, hosts, observe
@@ -37,6 +38,7 @@ def create_app(
     gallery: Gallery,
     metrics: Metrics,
     *,
+    detector: str,
     services: Mapping[bytes, ClientService],
     keys: Sequence[Key],
     max_body_bytes: int,
@@ -49,6 +51,7 @@ def create_app(
     Args:
         service, gallery: the native application's.
         metrics: are told of every request.
+        detector: its name.
         services: those of the settings, by the digests of their keys; the others are in the database.
         keys: of API_KEYS, which the calls ask for that set it up.
         max_body_bytes: larger bodies are refused.
@@ -70,7 +73,8 @@ def create_app(
     hosts.register(app, allowed_hosts)
     pages.register(app, calls)
     access.register(app, calls, access.finder(gallery, services), limit)
-    _register_calls(app, calls, Parts(service, gallery, max_body_bytes, Door(keys)))
+    probing = Probing(service.sight, service.enroller, gallery, service.admission, service.audit)
+    _register_calls(app, calls, Parts(service, probing, gallery, detector, max_body_bytes, Door(keys)))
     intake.register(app)
     failures.register(app)
     admin.register(app)
@@ -121,7 +125,8 @@ def _of_client(parts: Parts) -> Parts:
         return replace(parts, client=client)
     gallery = parts.gallery.of(client.gallery)
     service = replace(parts.service, gallery=gallery, audit=gallery.audit, read=gallery.audit.read)
-    return replace(parts, service=service, gallery=gallery, client=client)
+    probing = replace(parts.probing, gallery=gallery, audit=gallery.audit)
+    return replace(parts, service=service, probing=probing, gallery=gallery, client=client)
 
 
 def _call(call: Call, **parameters: str) -> ResponseReturnValue:
