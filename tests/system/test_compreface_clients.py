@@ -277,13 +277,9 @@ def test_every_call_of_compreface_sdk_python(
         assert sdk("recognition.add_a_subject", "Ann") == {"subject": "Ann"}
         assert sdk("recognition.add_a_subject", "")["code"] == 26
         assert sdk("recognition.list_all_subjects") == {"subjects": ["Ann"]}
-        if not prefix:  # its asynchronous half has fewer
-            assert sdk("recognition.rename_a_subject", "Ann", "Eve") == {"updated": True}
-            assert sdk("recognition.delete_a_subject", "Eve") == {"subject": "Eve"}
-            assert sdk("recognition.delete_a_subject", "Eve")["code"] == 42
-        else:
-            sdk("recognition.rename_a_subject", "Ann", "Eve")
-            sdk("recognition.delete_a_subject", "Eve")
+        assert sdk("recognition.rename_a_subject", "Ann", "Eve") == {"updated": True}
+        assert sdk("recognition.delete_a_subject", "Eve") == {"subject": "Eve"}
+        assert sdk("recognition.delete_a_subject", "Eve")["code"] == 42
 
         # examples, by file and by base64
         first = sdk("recognition.add_a_img", "Ann", pictures.ann)
