@@ -23,7 +23,7 @@ from recognition.embedder import EmbeddingClient
 from recognition.enrolling import Enroller
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.fonts import Fonts
-from recognition.gallery import Gallery, keep_up, open_gallery
+from recognition.gallery import Gallery, keep_up, open_gallery, services
 from recognition.seeing import Decode, Detector, Embedder, Sight
 from recognition.service import Service
 from recognition.web import examples, metrics
@@ -117,13 +117,14 @@ def create_app(
         check_queue=service.admission.check,
         parts_for=partial(in_gallery, parts),
     )
-    if _speaks_compreface(settings):
+    if _speaks_compreface(settings, gallery):
         from recognition.compreface import app as compreface  # most services do without
 
         dialect = compreface.create_app(
             service,
             gallery,
             measured,
+            detector=settings.detector,
             services=settings.compreface_services,
             max_body_bytes=settings.max_body_bytes,
             intake=intake,
@@ -134,11 +135,11 @@ def create_app(
     return native
 
 
-def _speaks_compreface(settings: Settings) -> bool:
+def _speaks_compreface(settings: Settings, gallery: Gallery) -> bool:
     """Tell whether clients of CompreFace are answered, too: there are services for them, or it is set."""
     if settings.compreface is not None:
         return settings.compreface
-    return bool(settings.compreface_services)
+    return bool(settings.compreface_services or services.listed(gallery))
 
 
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:

@@ -37,7 +37,8 @@ ROOMS = {
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
     "web": {"service", "gallery"},
-    "compreface": {"service", "gallery"},
+    "probing": {"seeing", "enrolling", "admission", "gallery"},
+    "compreface": {"service", "probing", "gallery"},
 }
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.
 INNER = {
@@ -47,6 +48,7 @@ INNER = {
     "validation",
     "request_id",
     "model",
+    "attributes",
     "runtimes",
     "deepface",
     "credentials",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from flask import Flask, g, request
+from flask import Flask, Response, g, request
 
 from recognition import client_keys
+from recognition.compreface import images
 from recognition.compreface.failures import Code, Missing, Refused
 from recognition.compreface.table import Call
-from recognition.results import ClientService
+from recognition.gallery import Gallery, services
+from recognition.results import ClientService, Kind
 from serving.rate import RateLimit
 from serving.request_id import caller
 
@@ -30,22 +32,49 @@ def register(app: Flask, calls: Mapping[str, Call], find: Find, limit: RateLimit
     """
 
     @app.before_request
-    def admit() -> None:
+    def admit() -> Response | None:
         call = calls.get(request.endpoint or "")
         if call is None or call.kind is None:
-            return
-        presented = request.headers.get(HEADER)
-        if presented is None:
-            raise Refused(Code.MISSING_HEADER, f"Missing header: {HEADER}")
+            return None
         try:
-            digest = client_keys.digest(presented)
-        except ValueError:
-            raise Refused(Code.BAD_VALUE, "Service API key should be UUID") from None
-        service = find(digest)
-        if service is None or service.kind != call.kind:
-            kind = call.kind.capitalize()
-            raise Missing(Code.NO_SERVICE, f"{kind} service with API Key {presented} not found")
+            service = _opened(_presented(call), call.kind, find)
+        except Refused:
+            if call.in_path:
+                return images.nothing()
+            raise
         g.service, g.key = service, service.name
         caller.set(service.name)
         if limit is not None:
-            limit.take(service.name)
+            limit.take(service.id)
+        return None
+
+
+def _presented(call: Call) -> str:
+    """Return the key that came with the request."""
+    if call.in_path:
+        return str((request.view_args or {})["key"])
+    presented: str | None = request.headers.get(HEADER)
+    if presented is None:
+        raise Refused(Code.MISSING_HEADER, f"Missing header: {HEADER}")
+    return presented
+
+
+def _opened(presented: str, kind: Kind, find: Find) -> ClientService:
+    """Return the service of a kind that a key opens."""
+    try:
+        digest = client_keys.digest(presented)
+    except ValueError:
+        raise Refused(Code.BAD_VALUE, "Service API key should be UUID") from None
+    service = find(digest)
+    if service is None or service.kind != kind:
+        raise Missing(Code.NO_SERVICE, f"{kind.capitalize()} service with API Key {presented} not found")
+    return service
+
+
+def finder(gallery: Gallery, fixed: Mapping[bytes, ClientService]) -> Find:
+    """Look keys up in the settings, whose services are `fixed`, and in the database, each time anew."""
+
+    def find(digest: bytes) -> ClientService | None:
+        return fixed.get(digest) or services.find(gallery, digest)
+
+    return find

@@ -17,6 +17,7 @@ from recognition.compreface.calls import CALLS
 from recognition.compreface.table import Call, Parts
 from recognition.errors import GalleryExists
 from recognition.gallery import Gallery, galleries
+from recognition.probing import Probing
 from recognition.results import ClientService
 from recognition.service import Service
 from serving import bodies, hangup, hosts, observe
@@ -35,6 +36,7 @@ def create_app(
     gallery: Gallery,
     metrics: Metrics,
     *,
+    detector: str,
     services: Mapping[bytes, ClientService],
     max_body_bytes: int,
     intake: Intake,
@@ -46,6 +48,7 @@ def create_app(
     Args:
         service, gallery: the native application's.
         metrics: are told of every request.
+        detector: its name.
         services: those of the settings, by the digests of their keys; the others are in the database.
         max_body_bytes: larger bodies are refused.
         intake: bounds what comes at a time, to this and the native application together.
@@ -65,8 +68,9 @@ def create_app(
     observe.register(app, metrics)
     hosts.register(app, allowed_hosts)
     pages.register(app, calls)
-    access.register(app, calls, services.get, limit)
-    _register_calls(app, calls, Parts(service, gallery, max_body_bytes))
+    access.register(app, calls, access.finder(gallery, services), limit)
+    probing = Probing(service.sight, service.enroller, gallery, service.admission, service.audit)
+    _register_calls(app, calls, Parts(service, probing, gallery, detector, max_body_bytes))
     intake.register(app)
     failures.register(app)
     return app
@@ -115,7 +119,8 @@ def _of_client(parts: Parts) -> Parts:
         return replace(parts, client=client)
     gallery = parts.gallery.of(client.gallery)
     service = replace(parts.service, gallery=gallery, audit=gallery.audit, read=gallery.audit.read)
-    return replace(parts, service=service, gallery=gallery, client=client)
+    probing = replace(parts.probing, gallery=gallery, audit=gallery.audit)
+    return replace(parts, service=service, probing=probing, gallery=gallery, client=client)
 
 
 def _call(call: Call, **parameters: str) -> ResponseReturnValue:

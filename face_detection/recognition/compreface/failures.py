@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 
 from flask import Flask, Response, g, jsonify, request
@@ -87,11 +88,14 @@ class Unreadable(Failure):
     code = "unreadable"
 
 
+WRONG_ID = Missing(Code.NO_EXAMPLE, "Image Id is incorrect")
+
 # Status, number and text of the use cases' failures, by the nearest class; None: the failure's own text.
 FAILURES: Mapping[type[BaseException], tuple[int, Code, str | None]] = {
     errors.NoFace: (REFUSED, Code.NO_FACE, NO_FACE),
     InvalidImage: (REFUSED, Code.NO_FACE, NO_FACE),
     errors.LowQuality: (REFUSED, Code.NO_FACE, None),
+    ImageTooLarge: (REFUSED, Code.UNFORESEEN, None),
     errors.SeveralFaces: (REFUSED, Code.SEVERAL_FACES, SEVERAL_FACES),
     **{
         each: (STATUS[each], Code.UNFORESEEN, None)
@@ -101,7 +105,6 @@ FAILURES: Mapping[type[BaseException], tuple[int, Code, str | None]] = {
             NotLocal,
             CrossOrigin,
             RequestTimeout,
-            ImageTooLarge,
             Misdirected,
             RateLimited,
             ClientGone,
@@ -170,6 +173,15 @@ def register(app: Flask) -> None:
     def unforeseen(e: Exception) -> ResponseReturnValue:
         log.error("internal error", exc_info=e)
         return answer(REFUSED, Code.UNFORESEEN, PLEASE_TRY_AGAIN, "internal_error")
+
+
+@contextmanager
+def instead(kind: type[Failure], refusal: Refused) -> Iterator[None]:
+    """Tell a failure of the use cases inside the block in CompreFace's words."""
+    try:
+        yield
+    except kind as e:
+        raise type(refusal)(refusal.number, refusal.detail) from e
 
 
 def answer(status: int, number: int, message: str, code: str) -> Response:
