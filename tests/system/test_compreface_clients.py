@@ -74,9 +74,9 @@ class Pictures:
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, list[Path]]) -> Pictures:
     folder = tmp_path_factory.mktemp("pictures")
-    ann, ann_later = photographs["madonna"][:2]
-    bob = photographs["elton_john"][0]
-    beside = [Image.open(path).convert("RGB").resize((300, 300)) for path in (ann, bob)]
+    ann, ann_later = photographs["madonna"][1:3]
+    bob = photographs["jerry_seinfeld"][1]
+    beside = [Image.open(path).convert("RGB").resize((300, 300)) for path in (ann, bob)]  # about as they are
     Image.fromarray(np.hstack([np.asarray(each) for each in beside])).save(folder / "both.png")
     Image.new("RGB", (200, 200), "white").save(folder / "nobody.jpg")
     for name, path in (("ann", ann), ("ann_later", ann_later), ("bob", bob)):
