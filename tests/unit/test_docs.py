@@ -78,9 +78,7 @@ def routes_of(app: Flask) -> list[tuple[str, str]]:
 def test_every_route_is_documented() -> None:
     network = Network(Model("n", 1, 1, 1.0, (0.0, 1.0), "f"), lambda crops: NOTHING)
     for app in (
-        create_app(
-            recognition_config.read({}), detector=NOTHING, embedder=NOTHING, gallery=NOTHING
-        ),
+        create_app(recognition_config.read({}), detector=NOTHING, embedder=NOTHING, gallery=NOTHING),
         create_embedding_app(embedding_config.read({}), network=network),
     ):
         for method, rule in routes_of(app):
