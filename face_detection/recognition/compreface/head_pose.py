@@ -71,8 +71,7 @@ def _improved(scale: float, rotation: Doubles, landmarks: Doubles) -> tuple[floa
 
 def _rotation(vector: Doubles) -> Doubles:
     """Return the rotation about a vector, by as many radians as it is long: float64 (3, 3)."""
-    matrix: Doubles = cv2.Rodrigues(vector.astype(np.float64))[0]
-    return matrix
+    return cv2.Rodrigues(vector.astype(np.float64))[0].astype(np.float64)
 
 
 def _angles(rotation: Doubles) -> tuple[float, float, float]:
