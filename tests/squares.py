@@ -105,6 +105,9 @@ class Embedder:
         middle = model.input_size // 2
         return np.array([vector(crop[middle, middle, 0]) for crop in crops], np.float32).reshape(-1, 4)
 
+    def attributes(self, crops: NDArray[np.uint8]) -> list[Any]:
+        return len(crops) * [None]
+
 
 def vector(red: float) -> list[float]:
     angle = red / 255 * math.pi / 2

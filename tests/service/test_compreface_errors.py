@@ -122,7 +122,7 @@ def about_pictures() -> Iterator[tuple[str, Case]]:
         for value in ("data:image/png;base64," + b64(ONE), "%%%", "Ünsinn", "a.b"):
             yield f"{call}, {value[:22]}", bad(path, *NOT_BASE64, json={"file": value})
         yield f"{call}, no field", bad(path, 5, "Field file cannot be empty", json={})
-        yield f"{call}, null", bad(path, 5, "Field file cannot be empty", json={"file": None})
+        yield f"{call}, field of null", bad(path, 5, "Field file cannot be empty", json={"file": None})
         for body in (
             "{",
             "",
@@ -133,7 +133,7 @@ def about_pictures() -> Iterator[tuple[str, Case]]:
             '{"file": {}}',
             b"\xff\xfe{".decode("latin-1"),
         ):
-            yield f"{call}, {body}", bad(path, EMPTY, None, **data_of(body))
+            yield f"{call}, body {body!r}", bad(path, EMPTY, None, **data_of(body))
         for threshold in ("1.5", "-0.1", "NaN", "1", "1.0"):
             yield f"{call}, threshold {threshold}", bad(with_threshold(path, threshold), *NO_FACE, file=ONE)
         yield f"{call}, threshold x", bad(with_threshold(path, "x"), EMPTY, None, file=ONE)

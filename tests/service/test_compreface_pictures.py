@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anything import multipart
 from recognition.gallery import open_gallery
 from squares import (
     DETECTION,
@@ -77,7 +78,7 @@ def strict(value: Any) -> None:
                 assert type(inside) is int, name
             if name in ("similarity", "probability"):
                 assert isinstance(inside, float | int) and 0 <= inside <= 1
-            if name == "landmarks":
+            if name == "landmarks" and isinstance(inside, list):  # it takes time, too
                 assert [type(number) for point in inside for number in point] == 10 * [int]
     elif isinstance(value, list):
         for inside in value:
@@ -155,7 +156,8 @@ def test_the_threshold_is_085_and_a_face_must_be_surer(caller: Caller) -> None:
 
     assert found(0.86) and not found(0.85) and not found(0.5)
     assert found(0.5, det_prob_threshold=0.4) and not found(0.5, det_prob_threshold=0.5)
-    assert found(0.5, det_prob_threshold=0) and found(0.5, det_prob_threshold="")
+    assert found(0.5, det_prob_threshold=0)
+    assert found(0.86, det_prob_threshold="") and not found(0.5, det_prob_threshold="")
     assert not found(1.0, det_prob_threshold=1.0)
 
 
@@ -398,7 +400,8 @@ def test_an_example_is_compared_with_each_face(caller: Caller) -> None:
     assert set(answer) == {"result"}
     assert [set(face) for face in answer["result"]] == 3 * [{"box", "subject", "similarity"}]
     assert [face["subject"] for face in answer["result"]] == 3 * ["Ann"]
-    assert answer["result"][0]["similarity"] > 0.95 > answer["result"][1]["similarity"]
+    first, second, third = (face["similarity"] for face in answer["result"])
+    assert first > 0.99 and first > third > second
     assert caller.ok("POST", path, json={"file": b64(png(*SEVERAL))}) == answer
     assert caller.ok("POST", f"{FACES}/{image_id.upper()}/verify", file=png(*SEVERAL)) == answer
     options = {"limit": 1, "status": "1", "face_plugins": "landmarks"}
@@ -498,7 +501,10 @@ def test_pictures_of_5_mb_are_taken(caller: Caller, detection: Caller) -> None:
     assert set(config) == {"clientMaxFileSize", "clientMaxBodySize"}
     assert all(type(size) is int and size >= 5 * 2**20 for size in config.values())
     large = ONE + bytes(5 * 2**20 - len(ONE))
-    assert detection.ok("POST", DETECT, file=large)["result"]
+    form = multipart({}, [("file", large, "image.jpg")])
+    assert detection.ok("POST", DETECT, data=form, content_type="multipart/form-data; boundary=limit")[
+        "result"
+    ]
     assert detection.ok("POST", DETECT, json={"file": b64(large)})["result"]
 
 
@@ -508,17 +514,11 @@ def test_pictures_of_5_mb_are_taken(caller: Caller, detection: Caller) -> None:
 @pytest.mark.parametrize(
     "path", ["/detection/detect/", "//detection/detect", "/detection//detect", "//detection//detect//"]
 )
-def test_slashes_may_be_doubled_and_trail(detection: Caller, path: str) -> None:
-    for start in ("/api/v1", "//api/v1", "/api//v1"):
-        answer = detection.client.open(
-            start + path,
-            method="POST",
-            headers={"x-api-key": DETECTION},
-            data={"file": uploaded(ONE)},
-            content_type="multipart/form-data",
-        )
-        assert answer.status_code == 200, (start + path, answer.data)
-        assert answer.json["result"]  # type: ignore[index]
+@pytest.mark.parametrize("start", ["/api/v1", "//api/v1", "/api//v1"])
+def test_slashes_may_be_doubled_and_trail(detection: Caller, start: str, path: str) -> None:
+    answer = detection.ask("POST", "", file=ONE, environ_overrides={"PATH_INFO": start + path})
+    assert answer.status_code == 200, answer.data
+    assert answer.json["result"]  # type: ignore[index]
 
 
 def test_a_chunked_upload_is_taken(detection: Caller) -> None:

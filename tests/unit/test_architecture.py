@@ -102,7 +102,18 @@ ONLY = {
     "tf2onnx": set(),
 }
 # The core: arithmetic on arrays and values.
-PURE = {"values", "pictures", "matching", "wire", "render", "preprocess", "catalogue"}
+PURE = {
+    "values",
+    "pictures",
+    "matching",
+    "wire",
+    "render",
+    "preprocess",
+    "catalogue",
+    "similarity",
+    "plugins",
+    "head_pose",
+}
 IMPURE = {"flask", "sqlalchemy", "os", "logging", "requests", "urllib3", "socket", "subprocess", "time"}
 
 

@@ -1,8 +1,8 @@
 """How a head is turned, from five landmarks. Pure.
 
-A mean face is turned, scaled and moved until its landmarks lie next to those of the face, with the least squared
-distances; it is seen from so far that depth makes nothing smaller (weak perspective). What the angles are worth
-stands in docs/compreface.md.
+A mean face is turned, scaled and moved until its landmarks lie next to those of the face, with the least
+squared distances; it is seen from so far that depth makes nothing smaller (weak perspective).
+docs/compreface.md has what the angles are worth.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from recognition.poses import MEAN_FACE, fitted
 Doubles = NDArray[np.float64]
 
 # How far the nose and the mouth corners lie before the eyes, in distances between the eyes: as in MediaPipe's
-# canonical face model (mediapipe/modules/face_geometry/data/canonical_face_model.obj), whose eyes are here the
-# means of their lids' middles (vertices 145, 159, 374, 386), nose 1, mouth corners 61 and 291.
+# canonical face model (modules/face_geometry/data/canonical_face_model.obj) vertices 1, 61 and 291 before the
+# middles of the lids, 145, 159, 374 and 386. On 700 faces of LFW, what remains between the landmarks and the
+# turned mean face is within 3 % of its least at any depth of the nose from 0.35 to 0.58.
 NOSE, MOUTH = 0.58, 0.07
 EYES_APART = float((MEAN_FACE[1] - MEAN_FACE[0]).real)
 # x to the right, y down, z away from the camera; about their mean.
@@ -56,7 +57,7 @@ def head_pose(face: Face) -> tuple[float, float, float] | None:
 
 
 def _improved(scale: float, rotation: Doubles, landmarks: Doubles) -> tuple[float, Doubles, float]:
-    """Make one step of Gauss and Newton; return the new scale and rotation, and how far it turns, in radians."""
+    """Make one step of Gauss and Newton; return the new scale and rotation, and how large the step was."""
     x, y, z = turned = rotation @ POINTS.T
     nothing = np.zeros_like(z)
     # What a growing logarithm of the scale, and turns about x, y and z, do to x and y of each point.
@@ -70,8 +71,7 @@ def _improved(scale: float, rotation: Doubles, landmarks: Doubles) -> tuple[floa
 
 def _rotation(vector: Doubles) -> Doubles:
     """Return the rotation about a vector, by as many radians as it is long: float64 (3, 3)."""
-    matrix: Doubles = cv2.Rodrigues(vector.astype(np.float64))[0]
-    return matrix
+    return cv2.Rodrigues(vector.astype(np.float64))[0].astype(np.float64)
 
 
 def _angles(rotation: Doubles) -> tuple[float, float, float]:

@@ -31,8 +31,8 @@ def named(text: str, available: Collection[str] = ALWAYS) -> list[str]:
 def landmarks(face: Face) -> list[list[int]] | None:
     """Return five [x, y] in pixels, or None where the detector has not found all of them.
 
-    They are, as in CompreFace's answers: the eye that is left in the picture, the right one, the nose, the left
-    and the right mouth corner; see `Face` for what left means where a face does not stand upright.
+    They are, as in CompreFace's answers: the eye that is left in the picture, the right one, the nose, the
+    left and the right mouth corner; see `Face` for what left means where a face does not stand upright.
     """
     if not np.isfinite(face.landmarks).all():
         return None
