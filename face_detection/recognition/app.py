@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -66,25 +67,12 @@ def create_app(
         waiting.set(in_queue)
 
     admission = Admission(settings.max_running, settings.max_waiting, queue_changed)
-    sight = Sight(
-        decode or decoding_here(settings),
-        detector,
-        find=partial(find, max_side_px=settings.detection_max_side_px, min_face_px=settings.min_face_px),
-        small_faces=settings.small_faces,
-        embedder=embedder,
-        max_faces=settings.max_faces,
-        min_quality=settings.min_quality,
-        give_way=admission.give_way,
-    )
-    enroller = Enroller(
-        sight,
-        ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
-        keep_faces=settings.keep_faces,
-        kept_for=settings.kept_for,
+    sight = make_sight(
+        settings, decode or decoding_here(settings), detector, embedder, give_way=admission.give_way
     )
     service = Service(
         sight,
-        enroller,
+        make_enroller(settings, sight),
         gallery,
         ready_picture=ready_picture(settings.min_face_px),
         admission=admission,
@@ -158,6 +146,36 @@ def with_stored_services(settings: Settings, gallery: Gallery) -> Settings:
     if settings.compreface is None and services.listed(gallery):
         return settings.model_copy(update={"compreface": True})
     return settings
+
+
+def make_sight(
+    settings: Settings,
+    decode: Decode,
+    detector: Detector,
+    embedder: Embedder,
+    give_way: Callable[[], None] = lambda: None,
+) -> Sight:
+    """Put decoder, detector and embedder to use as the settings say."""
+    return Sight(
+        decode,
+        detector,
+        find=partial(find, max_side_px=settings.detection_max_side_px, min_face_px=settings.min_face_px),
+        small_faces=settings.small_faces,
+        embedder=embedder,
+        max_faces=settings.max_faces,
+        min_quality=settings.min_quality,
+        give_way=give_way,
+    )
+
+
+def make_enroller(settings: Settings, sight: Sight) -> Enroller:
+    """Make what turns pictures into samples as the settings say."""
+    return Enroller(
+        sight,
+        ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
+        keep_faces=settings.keep_faces,
+        kept_for=settings.kept_for,
+    )
 
 
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:

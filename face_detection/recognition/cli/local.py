@@ -16,6 +16,7 @@ from werkzeug.test import Client as WSGIClient
 
 from embedding import config as embedding_config
 from embedding.app import load_network, loader
+from embedding.config import Settings as EmbeddingSettings
 from embedding.network import Networks
 from recognition.app import create_app, load_detector
 from recognition.cli.opening import open_named_gallery, who
@@ -39,22 +40,36 @@ def open_client(need: GalleryNeed) -> Client:
         SystemExit: something cannot be loaded; stderr says what.
     """
     settings = read_settings()
-    try:
-        embedding_settings = embedding_config.read()
-    except SettingsError as e:
-        fail(UNAVAILABLE, {"code": "settings", "detail": str(e)})
+    embedding_settings = read_embedding_settings()
     gallery = None if need == "none" else open_named_gallery(settings, create=need == "new")
     prepare(settings.models_dir)
     logging.getLogger("recognition").setLevel(logging.ERROR)  # expected failures reach the caller as errors
     app = create_app(
         settings,
         detector=load_detector(settings),
-        embedder=Embedder(Networks(load_network(embedding_settings), loader(embedding_settings))),
+        embedder=load_embedder(embedding_settings),
         gallery=gallery or cast(Gallery, NoGallery()),
     )
     client = Client(HOST)
     client.session.mount(HOST, WSGIAdapter(app, gallery))
     return client
+
+
+def read_embedding_settings() -> EmbeddingSettings:
+    """Read the settings of the embedding service.
+
+    Raises:
+        SystemExit: with UNAVAILABLE, where one is wrong.
+    """
+    try:
+        return embedding_config.read()
+    except SettingsError as e:
+        fail(UNAVAILABLE, {"code": "settings", "detail": str(e)})
+
+
+def load_embedder(settings: EmbeddingSettings) -> Embedder:
+    """Load the embedding service's network into this process."""
+    return Embedder(Networks(load_network(settings), loader(settings)))
 
 
 @dataclass(frozen=True)
