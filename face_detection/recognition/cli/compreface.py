@@ -114,7 +114,7 @@ def add(
             opened, name, kind, digest, guessable=guessed, take_all=take_all, gallery_name=gallery_name
         )
     show(as_json, {**_value_of(service), "key": key}, [f"key, for the client alone:  {key}"])
-    _tell_when(settings, is_first=is_first)
+    tell_when(settings, is_first=is_first)
 
 
 @services.command()
@@ -195,7 +195,8 @@ def _print_entry(name: str, kind: Any, key: str, gallery: str | None, *, as_json
     )
 
 
-def _tell_when(settings: Settings, *, is_first: bool) -> None:
+def tell_when(settings: Settings, *, is_first: bool) -> None:
+    """Tell what it takes until those who have a new service's key are answered. is_first: it is the first."""
     if settings.compreface is False:
         click.echo("COMPREFACE=0 is set: no key is asked for, and no such client answered.", err=True)
     elif is_first and not settings.compreface and not settings.compreface_services:

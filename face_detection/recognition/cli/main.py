@@ -10,6 +10,7 @@ from recognition.cli.enrol import enrol
 from recognition.cli.galleries import galleries
 from recognition.cli.gallery import gallery
 from recognition.cli.keys import keys
+from recognition.cli.migrate import migrate_compreface
 from recognition.cli.models import models
 from recognition.cli.people import people
 from recognition.cli.recognise import detect, recognise, verify
@@ -33,6 +34,7 @@ COMMANDS = (
     galleries,
     gallery,
     models,
+    migrate_compreface,
     keys,
     compreface,
 )
