@@ -20,13 +20,16 @@ from typing import Any
 
 import cv2
 import pytest
+import requests
 from click.testing import CliRunner, Result
 
 import compreface_source
 from compreface_source import EMAIL, PASSWORD, Behaviour, Row, Service, a_key, an_id, answering, dump
 from galleries import PostgreSQL
+from recognition import client_keys
 from recognition.cli.main import cli
 from recognition.gallery import open_gallery, transfer
+from running import running_pair
 
 KILLS = int(os.environ.get("KILLS", 2))
 KEY = a_key(100)
@@ -254,3 +257,36 @@ def test_a_login_takes_all_services(run: Run, stars: Service) -> None:
         ("Look", "detection", 0),
     ]
     assert KEY not in result.output
+
+
+def test_from_one_of_our_own(
+    run: Run, stars: Service, photographs: dict[str, list[Path]], models_dir: Path, tmp_path: Path
+) -> None:
+    """What speaks CompreFace's dialect is a CompreFace to come from, too."""
+    entry = client_keys.entry("Stars", "recognition", KEY)
+    (tmp_path / "pair").mkdir()
+    with running_pair(tmp_path / "pair", models_dir, COMPREFACE_SERVICES=entry) as pair:
+        call = f"{pair.url}/api/v1/recognition"
+        headers = {"x-api-key": KEY}
+        assert requests.post(f"{call}/subjects", json={"subject": "later"}, headers=headers, timeout=60).ok
+        expected = {}
+        for name in ("madonna", "ben_afflek"):
+            for path in photographs[name][:3]:
+                answer = requests.post(
+                    f"{call}/faces",
+                    params={"subject": name},
+                    files={"file": ("1.jpg", path.read_bytes())},
+                    headers=headers,
+                    timeout=60,
+                )
+                assert answer.status_code == 201, answer.text
+                expected[answer.json()["image_id"]] = name
+        value = value_of(run("migrate-compreface", pair.url, "--key", f"Stars={KEY}", "--json"), 0)
+        assert (value["taken"], value["services"][0]["subjects"]) == (6, 3)
+        again = value_of(run("migrate-compreface", pair.url, "--key", f"Stars={KEY}", "--json"), 0)
+        assert (again["taken"], again["already"]) == (0, 6)
+    samples = [
+        json.loads(line)
+        for line in run("samples", "list", "--gallery", "Stars", "--json").stdout.splitlines()
+    ]
+    assert {sample["id"]: sample["name"] for sample in samples} == expected
