@@ -29,10 +29,10 @@ from recognition.bounds import MAX_METADATA_BYTES
 from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery
 from recognition.web import routes
-from recognition.web.json_size import MAX_MARKS, check_size
 from recognition.web.wire import MAX_SAMPLES, MAX_SMALL_MARKS
 from serving.bodies import MAX_PART_BYTES, MAX_PART_HEADERS, MAX_PARTS, MAX_SMALL_JSON_BYTES
 from serving.errors import InvalidRequest
+from serving.json_size import MAX_MARKS, check_size
 from serving.model import Model
 from serving.remarks import Picture
 from serving.routes import Route

@@ -36,7 +36,7 @@ from squares import (
 FACES, SUBJECTS = "/recognition/faces", "/recognition/subjects"
 RECOGNISE, DETECT, VERIFY = "/recognition/recognize", "/detection/detect", "/verification/verify"
 BOX = {"probability", "x_max", "y_max", "x_min", "y_min"}
-SEVERAL = (Square(100, 30), Square(50, 70), Square(150, 50))  # neither sorted by size nor by place
+SEVERAL = (Square(160, 30), Square(50, 70), Square(200, 50))  # neither sorted by size nor by place
 
 
 @pytest.fixture(scope="module")
@@ -292,14 +292,14 @@ def test_similarity_is_the_formula_with_its_middle_at_the_threshold(
     caller: Caller, verification: Caller
 ) -> None:
     caller.add("Ann", Square(0))
-    reds = (0, 40, 80, 120, 151, 200, 255)
+    reds = (0, 40, 80, 120, 140, 151, 165, 200, 255)
     found = {}
     for red in reds:
         (face,) = recognised(caller, Square(red))
         found[red] = face["subjects"][0]["similarity"]
         assert found[red] == round(found[red], 5)
     middle = MODEL.threshold / 10
-    slopes = [math.atanh(2 * found[red] - 1) / (middle - distance(0, red) / 10) for red in (80, 120, 200)]
+    slopes = [math.atanh(2 * found[red] - 1) / (middle - distance(0, red) / 10) for red in (120, 140, 165)]
     slope = sum(slopes) / len(slopes)
     assert slope > 1
     for red in reds:

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from recognition.compreface.failures import Code, Refused, Unreadable
 from serving import bodies
+from serving.json_size import check_size
 
 
 def received() -> Any:
@@ -27,7 +28,9 @@ def parsed(body: bytes) -> Any:
 
     Raises:
         Unreadable: it is something else.
+        InvalidRequest: it has more values than an honest request; that is told before they are read.
     """
+    check_size(body)
     try:
         return from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
     except ValueError as e:
