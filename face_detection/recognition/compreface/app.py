@@ -59,9 +59,10 @@ def create_app(
         limit: how often one service may be asked; None: as often as its clients like.
         allowed_hosts: further names that it answers to; see `hosts.register`.
     """
+    there = set(galleries.names(gallery)) if services else set()
     for client in services.values():
-        if client.gallery is not None:
-            with suppress(GalleryExists):
+        if client.gallery is not None and client.gallery not in there:
+            with suppress(GalleryExists):  # another worker, or another service of the same
                 galleries.make(gallery, client.gallery)
     app = Flask("recognition", static_folder=None)
     app.request_class = bodies.BoundedRequest

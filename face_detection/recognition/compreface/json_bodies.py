@@ -28,7 +28,7 @@ def parsed(body: bytes) -> Any:
 
     Raises:
         Unreadable: it is something else.
-        InvalidRequest: it has more values than an honest request; that is told before they are read.
+        InvalidRequest: it has more values than an honest request, which take a hundred times the memory.
     """
     check_size(body)
     try:
