@@ -12,7 +12,7 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
-from recognition import fonts
+from recognition import client_keys, fonts
 from recognition.admission import Admission
 from recognition.audit import Audit
 from recognition.changing import Changer
@@ -32,7 +32,7 @@ from recognition.web.handlers_galleries import in_gallery
 from recognition.web.routes import CLEAR_BY_GET, ROUTES, STATUS
 from serving import app, pictures
 from serving.intake import Intake
-from serving.notices import Notices
+from serving.notices import Notice, Notices
 from serving.rate import RateLimit
 from serving.sandbox import Decoder
 
@@ -95,7 +95,17 @@ def create_app(
         write=Fonts(fonts.find()).write,
     )
     keys = settings.api_keys or settings.api_keys_file
-    parts = Parts(service, gallery, measured, notices or Notices(), authentication=bool(keys))
+    speaks_compreface = settings.compreface
+    if speaks_compreface is None:
+        speaks_compreface = bool(settings.compreface_services)
+    parts = Parts(
+        service,
+        gallery,
+        measured,
+        notices or Notices(),
+        authentication=bool(keys),
+        beside=partial(_of_client_keys, settings, gallery) if speaks_compreface else list,
+    )
     per_minute = settings.rate_limit_per_minute
     limit = RateLimit(per_minute) if per_minute else None
     intake = Intake(settings.max_bodies_bytes, settings.max_body_bytes)
@@ -117,7 +127,7 @@ def create_app(
         check_queue=service.admission.check,
         parts_for=partial(in_gallery, parts),
     )
-    if _speaks_compreface(settings, gallery):
+    if speaks_compreface:
         from recognition.compreface import app as compreface  # most services do without
 
         dialect = compreface.create_app(
@@ -126,6 +136,7 @@ def create_app(
             measured,
             detector=settings.detector,
             services=settings.compreface_services,
+            keys=keys,
             max_body_bytes=settings.max_body_bytes,
             intake=intake,
             limit=limit,
@@ -135,11 +146,18 @@ def create_app(
     return native
 
 
-def _speaks_compreface(settings: Settings, gallery: Gallery) -> bool:
-    """Tell whether clients of CompreFace are answered, too: there are services for them, or it is set."""
-    if settings.compreface is not None:
-        return settings.compreface
-    return bool(settings.compreface_services or services.listed(gallery))
+def _of_client_keys(settings: Settings, gallery: Gallery) -> list[Notice]:
+    """Warn of keys of CompreFace's clients that others can guess."""
+    every = (*settings.compreface_services.values(), *services.listed(gallery))
+    warning = client_keys.warning(every)
+    return [Notice(code="guessable_keys", detail=warning)] if warning else []
+
+
+def with_stored_services(settings: Settings, gallery: Gallery) -> Settings:
+    """Let clients of CompreFace be answered if the database has services for them, unless it is set."""
+    if settings.compreface is None and services.listed(gallery):
+        return settings.model_copy(update={"compreface": True})
+    return settings
 
 
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
@@ -245,7 +263,7 @@ def production_app(settings: Settings, notices: Notices) -> Flask:
     changer = Changer(decode, embedder)
     start_upkeep(gallery, changer)
     return create_app(
-        settings,
+        with_stored_services(settings, gallery),
         decode=decode,
         detector=load_detector(settings),
         embedder=embedder,

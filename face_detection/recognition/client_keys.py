@@ -11,7 +11,7 @@ from typing import get_args
 from recognition.results import ClientService, Kind
 from serving import keys
 
-KINDS = get_args(Kind)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 ENTRY = re.compile(rf"([A-Za-z0-9._-]{{1,64}}):([a-z]+):([0-9a-f]{{64}})(?::({keys.GALLERY}))?")
 HAS_GALLERY = re.compile(keys.GALLERY)
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -74,7 +74,7 @@ def entry(name: str, kind: Kind, key: str, gallery: str | None = None) -> str:
         ValueError: the key is no UUID, or the rest is not what an entry can hold.
     """
     rendered = f"{name}:{kind}:{digest(key).hex()}" + ("" if gallery is None else f":{gallery}")
-    parse(rendered)
+    _service(rendered, 1)
     return rendered
 
 
@@ -113,8 +113,9 @@ def _service(entry: str, number: int) -> tuple[bytes, ClientService]:
             f"entry {number} is not NAME:KIND:SHA256[:GALLERY], "
             "as `recognition compreface services add --entry` prints it"
         )
-    name, kind, sha256, gallery = matched.groups()
-    if kind not in KINDS:
+    name, word, sha256, gallery = matched.groups()
+    kind = next((each for each in KINDS if each == word), None)
+    if kind is None:
         raise ValueError(f"entry {number} has a kind other than {', '.join(KINDS)}")
     if kind == "recognition":
         gallery = gallery or name

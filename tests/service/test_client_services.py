@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask.testing import FlaskClient
 
 from fakes import app_of
-from galleries import MODEL, NOW, FakeClock, enrol, nearest_ids
+from galleries import NOW, FakeClock, enrol, nearest_ids
 from older_galleries import FIRST, RELEASED, make_older
 from recognition import client_keys
 from recognition.audit import Audit
@@ -30,6 +32,7 @@ from recognition.gallery import (
 )
 from recognition.gallery.database import transaction
 from recognition.results import ClientService, Kind
+from serving import keys
 from serving.errors import InvalidRequest, NotFound
 
 KEYS = [str(uuid.UUID(int=number << 96 | 0x4123_89AB_4567_89AB_CDEF_0123)) for number in range(1, 9)]
@@ -255,6 +258,32 @@ def test_the_native_calls_tell_nothing_of_them(gallery: Gallery) -> None:
     assert services.listed(gallery) == []
 
 
+def test_ready_tells_of_keys_that_others_can_guess(gallery: Gallery) -> None:
+    bound, entry = keys.new("bound", "admin", "lobby")
+    galleries.make(gallery, "lobby")
+
+    def warnings(of: FlaskClient, key: str = "") -> list[tuple[str, str]]:
+        headers = {"Authorization": f"Bearer {key}"}
+        answer: Any = of.get("/ready", headers=headers).json
+        return [(each["code"], each["detail"]) for each in answer["warnings"]]
+
+    client = app_of(gallery, COMPREFACE="1").test_client()
+    assert warnings(client) == []
+    guessed = services.add(gallery, "door", "recognition", DIGESTS[0], guessable=True)
+    services.add(gallery, "gate", "recognition", DIGESTS[1])
+    told = [("guessable_keys", "Others can guess the keys of these services: door.")]
+    assert warnings(client) == told
+    assert warnings(app_of(gallery).test_client()) == told
+    assert warnings(app_of(gallery, COMPREFACE="0").test_client()) == []  # then no such key opens anything
+    guarded = app_of(gallery, COMPREFACE="1", API_KEYS=entry.entry()).test_client()
+    assert warnings(guarded, bound) == []  # it is not of its gallery
+    services.remove(gallery, guessed.id)
+    assert warnings(client) == []
+    example = client_keys.entry("shown", "detection", "00000000-0000-0000-0000-000000000003")
+    settings = {"COMPREFACE_SERVICES": example}
+    assert [code for code, _ in warnings(app_of(gallery, **settings).test_client())] == ["guessable_keys"]
+
+
 @pytest.mark.parametrize("version", [FIRST, RELEASED])
 def test_older_galleries_get_room_for_them(bare_url: str, version: str) -> None:
     make_older(bare_url, version, [("a", "name of a")])
@@ -266,4 +295,4 @@ def test_older_galleries_get_room_for_them(bare_url: str, version: str) -> None:
         assert isinstance(service.created, datetime) and service.created.tzinfo is UTC
         with pytest.raises(InvalidRequest):
             galleries.delete(gallery)
-        assert gallery.count() == 1 and MODEL
+        assert gallery.count() == 1

@@ -82,7 +82,8 @@ def test_sixteen_of_the_worst_requests_at_once_fit_in_memory(tmp_path: Path, mod
         (worker,) = workers_of(pair.detection)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             statuses = list(pool.map(send, range(AT_ONCE)))
-        assert set(statuses) <= {200, 400, 408, 413, 429}
+        assert set(statuses) <= {200, 400, 408, 413, 429, 503}  # the last where too much waits, by CompreFace
         assert statuses[0] == 200
         assert workers_of(pair.detection) == [worker]
+        print(f"the worker had {most_mb(worker)} MB at most")
         assert most_mb(worker) < LIMIT_MB

@@ -110,6 +110,6 @@ def test_what_is_no_entry(text: str, said: str) -> None:
 
 
 def test_what_no_entry_can_hold() -> None:
-    for name, gallery in (("front door", None), ("door", "a b")):
+    for name, gallery in (("front door", None), ("door", "a b"), ("door", "a#b"), ("a:b", None)):
         with pytest.raises(ValueError, match="entry 1"):
             entry(name, "recognition", KEY, gallery)

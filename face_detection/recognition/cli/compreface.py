@@ -46,7 +46,7 @@ def list_(database: str | None, as_json: bool) -> None:
     """
     from recognition.gallery import services as stored
 
-    with opened_gallery(database, create=True) as opened:
+    with opened_gallery(database) as opened:
         listed = [*_configured().values(), *stored.listed(opened)]
     for service in listed:
         show(as_json, _value_of(service), _lines_of(service))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
-from recognition.compreface import access, failures, pages
+from recognition.compreface import access, admin, failures, pages
 from recognition.compreface.calls import CALLS
+from recognition.compreface.sessions import Door
 from recognition.compreface.table import Call, Parts
 from recognition.errors import GalleryExists
 from recognition.gallery import Gallery, galleries
@@ -22,6 +23,7 @@ from recognition.results import ClientService
 from recognition.service import Service
 from serving import bodies, hangup, hosts, observe
 from serving.intake import Intake
+from serving.keys import Key
 from serving.metrics import Metrics
 from serving.rate import RateLimit
 
@@ -38,6 +40,7 @@ def create_app(
     *,
     detector: str,
     services: Mapping[bytes, ClientService],
+    keys: Sequence[Key],
     max_body_bytes: int,
     intake: Intake,
     limit: RateLimit | None = None,
@@ -50,6 +53,7 @@ def create_app(
         metrics: are told of every request.
         detector: its name.
         services: those of the settings, by the digests of their keys; the others are in the database.
+        keys: of API_KEYS, which the calls ask for that set it up.
         max_body_bytes: larger bodies are refused.
         intake: bounds what comes at a time, to this and the native application together.
         limit: how often one service may be asked; None: as often as its clients like.
@@ -70,9 +74,10 @@ def create_app(
     pages.register(app, calls)
     access.register(app, calls, access.finder(gallery, services), limit)
     probing = Probing(service.sight, service.enroller, gallery, service.admission, service.audit)
-    _register_calls(app, calls, Parts(service, probing, gallery, detector, max_body_bytes))
+    _register_calls(app, calls, Parts(service, probing, gallery, detector, max_body_bytes, Door(keys)))
     intake.register(app)
     failures.register(app)
+    admin.register(app)
     return app
 
 
@@ -92,8 +97,9 @@ def mount(native: Flask, dialect: Flask) -> None:
 def _register_calls(app: Flask, calls: Mapping[str, Call], parts: Parts) -> None:
     app.url_map.merge_slashes = False
     for call in calls.values():
+        view = partial(_call, call)
         for prefix in call.prefixes:
-            app.add_url_rule(prefix + call.path, call.name, partial(_call, call), methods=[call.method])
+            app.add_url_rule(prefix + call.path, call.name, view, methods=[call.method])
 
     @app.before_request
     def refuse_before_the_body_is_read() -> None:

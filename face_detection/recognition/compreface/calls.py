@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recognition.compreface import (
+    admin,
     config,
     detection,
     embeddings,
@@ -46,4 +47,5 @@ CALLS: tuple[Call, ...] = (
     Call("POST", "/verification/verify", verification.verify, V, queued=True),
     Call("POST", "/verification/embeddings/verify", embeddings.verify, V, queued=True),
     Call("GET", "/config", config.show, None),
+    *admin.CALLS,
 )

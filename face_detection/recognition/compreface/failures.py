@@ -45,10 +45,15 @@ class Code(IntEnum):
     """CompreFace's numbers of what goes wrong."""
 
     UNFORESEEN = 0
+    NO_APPLICATION = 2
+    EMAIL_EXISTS = 4
     EMPTY_FIELD = 5
+    NO_PRIVILEGE = 9
     NO_SERVICE = 10
+    NAME_EXISTS = 17
     MISSING_HEADER = 20
     BAD_FILE = 21
+    BAD_EMAIL = 22
     BAD_VALUE = 26
     NO_FACE = 28
     SEVERAL_FACES = 31
@@ -97,6 +102,7 @@ FAILURES: Mapping[type[BaseException], tuple[int, Code, str | None]] = {
     errors.LowQuality: (REFUSED, Code.NO_FACE, None),
     ImageTooLarge: (REFUSED, Code.UNFORESEEN, None),
     errors.SeveralFaces: (REFUSED, Code.SEVERAL_FACES, SEVERAL_FACES),
+    errors.AdministratorExists: (REFUSED, Code.NO_PRIVILEGE, None),
     **{
         each: (STATUS[each], Code.UNFORESEEN, None)
         for each in (

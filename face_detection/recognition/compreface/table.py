@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from recognition.compreface.options import Options
 from recognition.compreface.render import Work
+from recognition.compreface.sessions import Door
 from recognition.gallery import Gallery
 from recognition.probing import Probing
 from recognition.results import ClientService, Kind
@@ -29,6 +30,7 @@ class Parts:
         service's key opens, and of services that have no gallery, `default`.
     detector: its name.
     max_body_bytes: larger bodies are refused.
+    door: who may set it up.
     client: whose key came with the request; None: the call asks for none.
     """
 
@@ -37,6 +39,7 @@ class Parts:
     gallery: Gallery
     detector: str
     max_body_bytes: int
+    door: Door
     client: ClientService | None = None
 
     @property

@@ -205,7 +205,16 @@ def _of_key(connection: sa.Connection, key: int) -> ClientService:
 
 
 def _service_of(row: Any) -> ClientService:
-    return ClientService(*row[:6], row.created.replace(tzinfo=UTC), row.guessable)
+    return ClientService(
+        row.service_id,
+        row.name,
+        row.kind,
+        row.gallery,
+        row.take_all,
+        row.app_id,
+        row.created.replace(tzinfo=UTC),
+        row.guessable,
+    )
 
 
 def _check_name(connection: sa.Connection, name: str, app_key: int | None) -> None:
