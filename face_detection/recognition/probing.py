@@ -66,7 +66,12 @@ class Probing:
             decoded, faces = self._faces(picture, look)
             if not look.vectors:
                 return Probed(None, self._probes(decoded, faces, look))
-            return self._by_model(lambda _, model: Probed(model, self._probes(decoded, faces, look, model)))
+
+            def with_vectors(gallery: Gallery, model: Model) -> Probed:
+                gallery.check_there()  # and so see whether the model is still its own
+                return Probed(model, self._probes(decoded, faces, look, model))
+
+            return self._by_model(with_vectors)
 
     def recognise(self, picture: Encoded, look: Look, k: int) -> Probed:
         """Find faces, largest first, and the k samples nearest to each.

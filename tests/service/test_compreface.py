@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,6 +51,12 @@ def test_it_is_off_unless_it_is_set_or_has_services(gallery: Gallery) -> None:
     assert status() == 200 and status(COMPREFACE="0") == 404
     with pytest.raises(SettingsError, match="COMPREFACE_SERVICES"):
         read({"COMPREFACE_SERVICES": "R:recognition"})
+
+
+def test_nothing_of_it_is_loaded_where_it_is_off() -> None:
+    loaded = "[name for name in sys.modules if 'compreface' in name or name == 'recognition.probing']"
+    program = f"import sys, recognition.app; print({loaded})"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
 
 
 def test_services_come_and_go_without_a_restart(gallery: Gallery) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from anything import multipart
 from recognition.gallery import open_gallery
+from serving.attributes import AgeRange, Attributes, Gender
 from squares import (
     DETECTION,
     KEYS,
@@ -248,6 +249,28 @@ def test_plugins_are_separated_by_commas_or_spaces(caller: Caller, plugins: str)
     assert set(face["pose"]) == {"pitch", "roll", "yaw"}
     assert all(isinstance(angle, int | float) and abs(angle) < 90 for angle in face["pose"].values())
     assert abs(face["pose"]["yaw"]) < 5 and abs(face["pose"]["roll"]) < 5  # it looks straight ahead
+
+
+def test_age_and_gender_are_told_where_they_are_guessed(tmp_path: Path, empty_sqlite: Path) -> None:
+    file = tmp_path / "gallery.sqlite3"
+    file.write_bytes(empty_sqlite.read_bytes())
+    guess = Attributes(31.4, AgeRange(28, 35, 0.625), Gender("female", 0.875))
+    with closing(open_gallery(f"sqlite:///{file}", lock_timeout_s=5)) as gallery:
+        caller = Caller(app_of_squares(gallery, guess).test_client())
+        told = {
+            "age": {"low": 28, "high": 35, "probability": 0.625},
+            "gender": {"value": "female", "probability": 0.875},
+        }
+        for plugins in ("age", "gender", "age,gender", "mask gender age"):
+            (face,) = recognised(caller, Square(), face_plugins=plugins)
+            asked = {name: value for name, value in told.items() if name in plugins}
+            assert face == {"box": face["box"], "subjects": [], **asked}
+        (face,) = recognised(caller, Square())
+        assert set(face) == {"box", "subjects"}
+        options = {"face_plugins": "age,mask", "status": "true"}
+        answer = caller.ok("POST", RECOGNISE, file=ONE, query_string=options)
+        assert set(answer["plugins_versions"]) == {"detector", "calculator", "age"}
+        assert set(answer["result"][0]["execution_time"]) == {"detector", "calculator", "age"}
 
 
 TRUE, FALSE = ("true", "True", "TRUE", "1", "on", "yes"), ("false", "False", "0", "off", "no", "")
