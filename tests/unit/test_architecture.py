@@ -46,6 +46,7 @@ INNER = {
     "validation",
     "request_id",
     "model",
+    "attributes",
     "runtimes",
     "deepface",
     "credentials",
