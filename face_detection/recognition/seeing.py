@@ -18,6 +18,7 @@ from recognition.pictures.encoded import from_base64
 from recognition.pictures.keeping import keep_face
 from recognition.pictures.quality import SIDE_PX, assess
 from recognition.results import Found, Largest
+from serving.attributes import PER_CALL, SIDE, Attributes
 from serving.hangup import check_client
 from serving.model import Model
 from serving.remarks import Picture, Remark
@@ -47,6 +48,10 @@ class Embedder(Protocol):
 
     def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""
+        ...
+
+    def attributes(self, crops: NDArray[np.uint8]) -> list[Attributes | None]:
+        """Guess age and gender of uint8 (n, 224, 224, 3) RGB crops; None: it does not."""
         ...
 
 
@@ -193,6 +198,17 @@ class Sight:
             with stage("embed"):
                 vectors.append(self.embedder.embed(cut[start : start + CROPS_PER_CALL], model))
         return np.concatenate(vectors)
+
+    def attributes(self, picture: Picture, faces: Sequence[Face]) -> list[Attributes | None]:
+        """Guess age and gender of each face of a picture; None: the embedder does not."""
+        with stage("crop"):
+            cut = crops.crop_faces(picture.pixels, faces, SIDE, "box")
+        guesses: list[Attributes | None] = []
+        for start in range(0, len(cut), PER_CALL):
+            check_client()
+            with stage("attributes"):
+                guesses += self.embedder.attributes(cut[start : start + PER_CALL])
+        return guesses
 
 
 def fingerprint_of(model: Model) -> str:
