@@ -112,6 +112,8 @@ def test_a_program_sets_it_up(client: FlaskClient, gallery: Gallery, prefix: str
         told[model.pop("apiKey")] = model
     assert client.get(f"{where}/models").json == list(told.values())
     assert galleries.names(gallery) == ["Front-door", "default"]
+    opened = client.get("/api/v1/recognition/subjects/", headers={"x-api-key": next(iter(told))})
+    assert (opened.status_code, opened.json) == (200, {"subjects": []})
     assert [client.get(f"{where}/model/{each['id']}").json for each in told.values()] == list(told.values())
 
 
