@@ -1,7 +1,7 @@
 """Writes Keras models that are chains of convolutions, as VGG-Face is, as ONNX.
 
-tf2onnx takes more than 11 GB for those of age and gender, whose weights have 540 MB each. So it takes 5.2 GB, which
-is mostly TensorFlow's, and no time.
+tf2onnx takes more than 11 GB of memory for those of age and gender, whose weights have 540 MB each. So it
+takes 5 GB, which is mostly TensorFlow's, and no time.
 """
 
 from __future__ import annotations

@@ -1,16 +1,21 @@
-"""Keys of clients that were written for CompreFace: UUIDs, which are kept as SHA-256 only. Pure."""
+"""Keys of clients that were written for CompreFace, UUIDs kept as SHA-256 only, and what they open. Pure.
+
+Apart from results.py, which takes NumPy: settings are read without it.
+"""
 
 from __future__ import annotations
 
 import re
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
-from typing import get_args
+from typing import Literal, get_args
 
-from recognition.results import ClientService, Kind
 from serving import keys
 
+Kind = Literal["recognition", "detection", "verification"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ENTRY = re.compile(rf"([A-Za-z0-9._-]{{1,64}}):([a-z]+):([0-9a-f]{{64}})(?::({keys.GALLERY}))?")
 HAS_GALLERY = re.compile(keys.GALLERY)
@@ -21,6 +26,28 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 LEAST_DIFFERENT = 8
 SHOWN = 10  # names in a warning
 RANDOM_VERSIONS = (4, 7)  # of UUIDs, RFC 9562; the others tell a time, a machine, or a name
+
+
+@dataclass(frozen=True, slots=True)
+class ClientService:
+    """What a key of clients that were written for CompreFace opens. The key itself is kept nowhere.
+
+    id: a UUID.
+    gallery: the name of the one that it recognises and enrols in; None: its kind needs none.
+    take_all: whether it enrols faces however poor they are.
+    app: the id of the application that it belongs to; None: to none.
+    created: in UTC; None: it stands in the settings.
+    guessable: whether others can guess its key.
+    """
+
+    id: str
+    name: str
+    kind: Kind
+    gallery: str | None
+    take_all: bool = False
+    app: str | None = None
+    created: datetime | None = None
+    guessable: bool = False
 
 
 def digest(key: str) -> bytes:

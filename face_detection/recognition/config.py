@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, model_validator
 
 from recognition import client_keys
-from recognition.results import ClientService
+from recognition.client_keys import ClientService
 from serving import keys, settings
 from serving.home import HOME
 from serving.settings import Common, Port, Positive, Seconds, Words, text_of

@@ -10,6 +10,8 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from recognition.client_keys import ClientService as ClientService  # a value, too
+from recognition.client_keys import Kind as Kind
 from recognition.faces import Box, Face, Match, Person, Quality, Sample
 from serving.attributes import Attributes
 from serving.errors import Failure
@@ -21,7 +23,6 @@ Item = TypeVar("Item")
 What = Literal["unlike_own", "looks_like", "same_picture", "poor_samples", "few_samples"]
 WithoutFace = Literal["wait", "leave", "drop"]
 Action = Literal["move_sample", "delete_sample", "merge_persons", "enrol_more"]
-Kind = Literal["recognition", "detection", "verification"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,28 +232,6 @@ class GallerySummary:
     samples: int
     persons: int
     created: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ClientService:
-    """What a key of clients that were written for CompreFace opens. The key itself is kept nowhere.
-
-    id: a UUID.
-    gallery: the name of the one that it recognises and enrols in; None: its kind needs none.
-    take_all: whether it enrols faces however poor they are.
-    app: the id of the application that it belongs to; None: to none.
-    created: in UTC; None: it stands in the settings.
-    guessable: whether others can guess its key.
-    """
-
-    id: str
-    name: str
-    kind: Kind
-    gallery: str | None
-    take_all: bool = False
-    app: str | None = None
-    created: datetime | None = None
-    guessable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

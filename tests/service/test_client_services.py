@@ -19,6 +19,7 @@ from galleries import NOW, FakeClock, enrol, nearest_ids
 from older_galleries import FIRST, RELEASED, make_older
 from recognition import client_keys
 from recognition.audit import Audit
+from recognition.client_keys import ClientService, Kind
 from recognition.errors import ServiceExists
 from recognition.gallery import (
     Gallery,
@@ -31,7 +32,6 @@ from recognition.gallery import (
     transfer,
 )
 from recognition.gallery.database import transaction
-from recognition.results import ClientService, Kind
 from serving import keys
 from serving.errors import InvalidRequest, NotFound
 

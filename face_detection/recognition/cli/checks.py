@@ -19,9 +19,9 @@ from recognition.audit import Audit
 from recognition.cli.addresses import embedding_url, local_url, obstacle
 from recognition.cli.check import Check
 from recognition.client import Client, ServiceError
+from recognition.client_keys import ClientService
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import LEAST_FREE_BYTES, open_gallery, services, shown
-from recognition.results import ClientService
 from serving import processor
 from serving.credentials import without_credentials
 from serving.runtimes import import_openvino

@@ -11,8 +11,8 @@ from recognition.cli.gallery import opened_gallery
 from recognition.cli.session import FAILED, JSON, OrderedGroup, check_processor, fail, read_settings, show
 
 if TYPE_CHECKING:  # NumPy and SQLAlchemy
+    from recognition.client_keys import ClientService
     from recognition.config import Settings
-    from recognition.results import ClientService
 
 KIND = click.Choice(["recognition", "detection", "verification"])
 GUESSABLE = "Others can guess the key of this service"

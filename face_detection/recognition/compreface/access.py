@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from flask import Flask, Response, g, request
 
 from recognition import client_keys
+from recognition.client_keys import ClientService, Kind
 from recognition.compreface import images
 from recognition.compreface.failures import Code, Missing, Refused
 from recognition.compreface.table import Call
 from recognition.gallery import Gallery, services
-from recognition.results import ClientService, Kind
 from serving.rate import RateLimit
 from serving.request_id import caller
 

@@ -16,12 +16,13 @@ from flask.typing import ResponseReturnValue
 from pydantic_core import from_json
 
 from recognition import client_keys
+from recognition.client_keys import ClientService, Kind
 from recognition.compreface.failures import Code, Missing, Refused, Unreadable
 from recognition.compreface.sessions import COOKIE, LASTS, BadCredentials, logged_in, presented
 from recognition.compreface.table import API, Call, Parts
 from recognition.errors import AdministratorExists, ServiceExists
 from recognition.gallery import applications, logins, services
-from recognition.results import Administrator, Application, ClientService, Kind
+from recognition.results import Administrator, Application
 from serving import bodies, keys
 from serving.errors import Failure, NotFound, Unauthorized
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
 
+from recognition.client_keys import ClientService
 from recognition.compreface import access, admin, failures, pages
 from recognition.compreface.calls import CALLS
 from recognition.compreface.sessions import Door
@@ -19,7 +20,6 @@ from recognition.compreface.table import Call, Parts
 from recognition.errors import GalleryExists
 from recognition.gallery import Gallery, galleries
 from recognition.probing import Probing
-from recognition.results import ClientService
 from recognition.service import Service
 from serving import bodies, hangup, hosts, observe
 from serving.intake import Intake

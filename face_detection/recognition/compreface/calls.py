@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recognition.client_keys import Kind
 from recognition.compreface import (
     admin,
     config,
@@ -14,7 +15,6 @@ from recognition.compreface import (
     verification,
 )
 from recognition.compreface.table import Call
-from recognition.results import Kind
 
 R: Kind = "recognition"
 D: Kind = "detection"

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from flask import g
 from flask.typing import ResponseReturnValue
 
+from recognition.client_keys import ClientService, Kind
 from recognition.compreface.options import Options
 from recognition.compreface.render import Work
 from recognition.compreface.sessions import Door
 from recognition.gallery import Gallery
 from recognition.probing import Probing
-from recognition.results import ClientService, Kind
 from recognition.service import Service
 
 API = "/api/v1"

@@ -9,11 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from recognition.client_keys import ClientService, Kind
 from recognition.errors import ServiceExists
 from recognition.gallery import galleries as all_galleries
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import DEFAULT_NAME, applications, galleries, naive_utc, services
-from recognition.results import ClientService, Kind
 from serving.errors import NotFound
 
 FITS_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")  # of what a gallery's name may hold; see serving/keys.py
