@@ -1,7 +1,7 @@
 """Icons (ICO): which of their pictures counts, taken out before anything is decoded. Pure.
 
-Pillow decodes the largest picture of an icon already while it opens it, and believes sizes that the picture itself
-contradicts. So it gets icons of one picture whose sizes agree; a PNG comes out of its icon altogether.
+Pillow decodes the largest picture of an icon already while it opens it, and believes sizes that the picture
+itself contradicts. So it gets icons of one picture whose sizes agree; a PNG comes out of its icon altogether.
 """
 
 from __future__ import annotations

@@ -48,8 +48,9 @@ def decode(data: bytes, max_pixels: int, array: Array = _array) -> Picture:
     """Decode a picture and stand it upright.
 
     JPEG, PNG, WebP, BMP, TIFF, JPEG 2000, JPEG XL where its extra is installed, the first or primary picture
-    of a GIF, AVIF or HEIF, and the largest of an ICO. Grey, palette, CMYK, deep and alpha pictures become 8-bit RGB; transparent
-    parts become white. What ends too early is decoded and remarked if half of it is there.
+    of a GIF, AVIF or HEIF, and the largest of an ICO. Grey, palette, CMYK, deep and alpha pictures become
+    8-bit RGB; transparent parts become white. What ends too early is decoded and remarked if half of it is
+    there.
 
     Args:
         data: the encoded picture.

@@ -24,6 +24,7 @@ from recognition.app import create_app
 from recognition.config import read
 from recognition.faces import Box, Face
 from recognition.gallery import Gallery
+from serving.attributes import Attributes
 from serving.model import Model
 from serving.readers import every_format
 
@@ -96,7 +97,10 @@ def detector(pixels: NDArray[np.uint8]) -> list[Face]:
 
 
 class Embedder:
-    """The vector of a red: on a quarter of a circle of radius 10."""
+    """The vector of a red: on a quarter of a circle of radius 10. `guess`: at every face's age and gender."""
+
+    def __init__(self, guess: Attributes | None = None) -> None:
+        self.guess = guess
 
     def model(self, name: str | None = None) -> Model:
         return MODEL
@@ -105,8 +109,8 @@ class Embedder:
         middle = model.input_size // 2
         return np.array([vector(crop[middle, middle, 0]) for crop in crops], np.float32).reshape(-1, 4)
 
-    def attributes(self, crops: NDArray[np.uint8]) -> list[Any]:
-        return len(crops) * [None]
+    def attributes(self, crops: NDArray[np.uint8]) -> list[Attributes | None]:
+        return len(crops) * [self.guess]
 
 
 def vector(red: float) -> list[float]:
@@ -132,10 +136,10 @@ def entry(name: str, kind: str, key: str, gallery: str = "") -> str:
 SERVICES = " ".join(entry(kind, kind, key) for kind, key in KEYS.items())
 
 
-def app_of_squares(gallery: Gallery, **settings: str) -> Flask:
+def app_of_squares(gallery: Gallery, guess: Attributes | None = None, **settings: str) -> Flask:
     """The service over a gallery, with one service in CompreFace's dialect of each kind."""
     read_settings = read({"MIN_QUALITY": "0", "COMPREFACE_SERVICES": SERVICES} | settings)
-    return create_app(read_settings, detector=detector, embedder=Embedder(), gallery=gallery)
+    return create_app(read_settings, detector=detector, embedder=Embedder(guess), gallery=gallery)
 
 
 @dataclass(frozen=True)

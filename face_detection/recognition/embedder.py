@@ -98,7 +98,7 @@ class EmbeddingClient:
         return np.concatenate(parts) if parts else np.empty((0, model.dimension), dtype=np.float32)
 
     def attributes(self, crops: NDArray[np.uint8]) -> list[Attributes | None]:
-        """Let age and gender be guessed, of at most 8 faces in one call.
+        """Let age and gender be guessed, of at most 4 faces in one call.
 
         Args:
             crops: uint8 (n, 224, 224, 3), RGB; `box` of `recognition.pictures.crops`.

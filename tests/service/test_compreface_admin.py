@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
 from fakes import app_of
 from galleries import NOW, FakeClock
 from recognition import client_keys
 from recognition.audit import Audit
+from recognition.compreface.sessions import AT_ONCE, METHOD, Door
 from recognition.gallery import Gallery, galleries, logins, open_gallery, services
 from serving import keys
+from serving.errors import Overloaded
 
 ANN = {"email": "Ann@Example.com", "password": "a long word", "firstName": "Ann", "lastName": "Ämter"}
 BASIC = ("CommonClientId", "password")
@@ -359,7 +364,28 @@ def test_all_else_needs_a_session(client: FlaskClient, gallery: Gallery, method:
             oauth_refused(client.open(prefix + path, method=method, headers=headers), 401, "unauthorized")
 
 
+def test_few_wait_for_their_password_to_be_checked(gallery: Gallery) -> None:
+    """However many addresses they come from: a thread that waits answers nobody else."""
+    door = Door([])
+    logins.register(gallery, "ann@example.com", "Ann", "A", generate_password_hash("right", METHOD))
+    with Flask("x").test_request_context(), ExitStack() as others:
+        for _ in range(AT_ONCE):
+            assert door._few.acquire(blocking=False)
+            others.callback(door._few.release)
+        with pytest.raises(Overloaded):
+            door.log_in(gallery, "ann@example.com", "right")
+        others.close()
+        assert door.log_in(gallery, "ann@example.com", "right")
+
+
 # --- browsers
+
+
+def test_another_name_is_refused(client: FlaskClient, gallery: Gallery) -> None:
+    """A page whose name leads here (DNS rebinding) would be of the same origin."""
+    for path in ("/admin/user/register", "/api/v1/admin/user/register"):
+        assert client.post(path, json=ANN, base_url="http://evil.example.com/").status_code == 421
+    assert logins.registered(gallery) is None
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -401,6 +402,19 @@ def test_deep_and_long_json_is_refused(service: Caller) -> None:
         assert answer.status_code == 400
     deep = '{"embeddings": ' + 10_000 * "[" + 10_000 * "]" + "}"
     assert service.ask("POST", "/recognition/embeddings/recognize", **data_of(deep)).status_code == 400
+
+
+@pytest.mark.parametrize("item", ["[],", "[1,2],", "1,", "{},"])
+def test_what_takes_much_memory_to_read_is_refused_before_it_is_read(service: Caller, item: str) -> None:
+    body = '{"embeddings":[' + item * 1_000_000 + "[]]}"
+    tracemalloc.start()
+    try:
+        answer = service.ask("POST", "/recognition/embeddings/recognize", **data_of(body))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (answer.status_code, set(answer.json or {})) == (400, {"message", "code"})
+    assert most < 10 * len(body)  # read, it would take 50 times as much
 
 
 def test_numbers_that_are_none_are_refused(service: Caller) -> None:

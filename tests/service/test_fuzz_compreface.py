@@ -48,7 +48,9 @@ def check(answer: TestResponse) -> None:
         return
     if answer.mimetype == "application/json":
         told = json.loads(answer.data, parse_constant=pytest.fail)  # neither NaN nor Infinity
-        if answer.status_code >= 400:
+        if answer.status_code >= 400 and "error" in told:  # of OAuth, RFC 6749
+            assert set(told) == {"error", "error_description"}
+        elif answer.status_code >= 400:
             assert set(told) == {"message", "code"}
             assert type(told["code"]) is int and isinstance(told["message"], str) and told["message"]
             assert "Traceback" not in answer.text

@@ -65,7 +65,7 @@ def embedding() -> FlaskClient:
     model = Model("a model", 4, SIDE, 9.0, (0.0, 20.0), "fingerprint")
     network = Network(model, lambda crops: np.ones((len(crops), 4), np.float32))
     return embedding_app.create_app(
-        embedding_config.read({"MAX_BODY_BYTES": "100000"}), network=network
+        embedding_config.read({"MAX_BODY_BYTES": "100000"}), network=network, guess=lambda crops: []
     ).test_client()
 
 
@@ -172,7 +172,7 @@ def headed(version: bytes, header: str) -> bytes:
     return b"\x93NUMPY" + version + len(header).to_bytes(2, "little") + header.encode("latin-1", "replace")
 
 
-shapes = st.lists(st.integers(-2, 2) | st.sampled_from([3, SIDE, 2**31, 2**63, 10**30]), max_size=5).map(
+shapes = st.lists(st.integers(-2, 2) | st.sampled_from([3, SIDE, 224, 2**31, 2**63, 10**30]), max_size=5).map(
     tuple
 )
 kinds = st.sampled_from(["|u1", "<u2", "<f4", "|O", "|V3", "<U5", ">i8", "[('a', '|u1')]", "", "x"])
@@ -194,7 +194,8 @@ arrays = (
 @given(body=arrays, place=st.integers(0, 200), damage=st.binary(max_size=4))
 def test_arrays(embedding: FlaskClient, body: bytes, place: int, damage: bytes) -> None:
     body = body[:place] + damage + body[place + len(damage) :]
-    check(embedding.post("/embeddings", data=body, content_type="application/x-npy"))
+    for path in ("/embeddings", "/attributes"):
+        check(embedding.post(path, data=body, content_type="application/x-npy"))
 
 
 parameters = st.dictionaries(

@@ -9,6 +9,7 @@ import base64
 import http.client
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import pytest
 import requests
 from PIL import Image
 
-from running import Pair, running_pair, serving_requests
+from running import ROOT, Pair, running_pair, serving_requests
 from squares import KEYS, RECOGNITION, SERVICES, UNKNOWN
 
 DRIVERS = Path(__file__).resolve().parents[1] / "compreface_clients"
@@ -535,3 +536,27 @@ def test_real_decoders_take_every_promised_format(url: str, pictures: Pictures, 
         timeout=TIMEOUT_S,
     )
     assert len(answer.json()["result"]) == 1
+
+
+# --- the page
+
+
+def kinds(value: Any) -> Any:
+    """What stays the same from run to run: names and types."""
+    if isinstance(value, dict):
+        return {name: kinds(inside) for name, inside in value.items()}
+    return [kinds(inside) for inside in value] if isinstance(value, list) else type(value)
+
+
+def test_what_the_page_shows_is_answered(url: str, pictures: Pictures) -> None:
+    page = (ROOT / "docs" / "compreface.md").read_text(encoding="utf-8")
+    example = re.findall(r"^\$ (curl .*)\n(.*)$", page, re.MULTILINE)
+    assert len(example) == 2
+    (key,) = set(re.findall(r"x-api-key: ([0-9a-f-]{36})", page))
+    meant = {key: RECOGNITION, "http://127.0.0.1:6337": url, "@me.jpg": f"@{pictures.ann}"}
+    meant["@other.jpg"] = f"@{pictures.ann_later}"
+    for command, shown in example:
+        for written, real in meant.items():
+            command = command.replace(written, real)
+        printed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=TIMEOUT_S)
+        assert kinds(json.loads(printed.stdout)) == kinds(json.loads(shown)), printed

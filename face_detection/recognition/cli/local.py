@@ -24,6 +24,7 @@ from recognition.cli.session import UNAVAILABLE, GalleryNeed, fail, read_setting
 from recognition.client import Client
 from recognition.errors import ModelUnknown
 from recognition.gallery import Gallery
+from serving.attributes import Attributes
 from serving.errors import Failure, NotFound
 from serving.model import Model
 from serving.models import prepare
@@ -88,6 +89,10 @@ class Embedder:
     def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""
         return self.networks.named(model.name).embed(crops)
+
+    def attributes(self, crops: NDArray[np.uint8]) -> list[Attributes | None]:
+        """Guess nothing: no command shows age and gender."""
+        return [None] * len(crops)
 
 
 class NoGallery:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
@@ -22,7 +23,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from recognition.gallery import Gallery, logins
 from recognition.results import Administrator
 from serving import access
-from serving.errors import Failure, NotLocal, Unauthorized
+from serving.errors import Failure, NotLocal, Overloaded, Unauthorized
 from serving.keys import ADMIN, Key, digest, find
 from serving.rate import RateLimit
 from serving.request_id import caller
@@ -31,8 +32,10 @@ COOKIE = "CFSESSION"
 LASTS = timedelta(seconds=2400)  # as CompreFace's, by default
 TOKEN_BYTES = 32
 TRIES_PER_MINUTE = 10  # of one address, to log in or to register, in one process
-# OWASP's Password Storage Cheat Sheet: 32 MiB, three times over. Of these one at a time is computed.
+# OWASP's Password Storage Cheat Sheet: 32 MiB, three times over. One is computed at a time, and few may wait,
+# lest those who try from many addresses take all threads.
 METHOD = "scrypt:32768:8:3"
+AT_ONCE = 4
 
 
 class BadCredentials(Failure):
@@ -51,6 +54,7 @@ class Door:
 
     keys: Sequence[Key]
     tries: RateLimit = field(default_factory=lambda: RateLimit(TRIES_PER_MINUTE))
+    _few: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE))
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def check_near(self) -> None:
@@ -69,9 +73,10 @@ class Door:
 
         Raises:
             RateLimited: too many have come from this address.
+            Overloaded: others log in.
         """
         self.tries.take(request.remote_addr or "")
-        with self._one_at_a_time:
+        with self._turn():
             return generate_password_hash(password, METHOD)
 
     def log_in(self, gallery: Gallery, user: str, password: str) -> str:
@@ -80,6 +85,7 @@ class Door:
         Raises:
             BadCredentials: no such user, or another password.
             RateLimited: too many have come from this address.
+            Overloaded: others log in.
             GalleryUnavailable: the database cannot be reached or is locked.
             AuditUnavailable: the audit log cannot be written.
         """
@@ -101,6 +107,16 @@ class Door:
         )
         return token
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._few.acquire(blocking=False):
+            raise Overloaded("Others are logging in; try again soon.")
+        try:
+            with self._one_at_a_time:
+                yield
+        finally:
+            self._few.release()
+
     def _known(self, gallery: Gallery, user: str, password: str) -> tuple[Administrator | None, Key | None]:
         """Return who has this password: whoever has registered, or by any user's name one of the keys."""
         if self.keys:
@@ -109,7 +125,7 @@ class Door:
                 return None, key
         elif (somebody := logins.registered(gallery)) is not None:
             administrator, kept = somebody
-            with self._one_at_a_time:
+            with self._turn():
                 matches = check_password_hash(kept, password)
             if matches and user.lower() == administrator.email:
                 return administrator, None
