@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+
 import click
 
 from recognition.cli.doctor import doctor
@@ -34,6 +37,9 @@ COMMANDS = (
     models,
     keys,
 )
+
+# Nothing is left for Python to look through when it exits, which takes a quarter of a short command's time.
+atexit.register(gc.freeze)
 
 
 @click.group(cls=OrderedGroup)
