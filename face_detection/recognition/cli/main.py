@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+
 import click
 
 from recognition.cli.compreface import compreface
@@ -38,6 +41,9 @@ COMMANDS = (
     keys,
     compreface,
 )
+
+# Nothing is left for Python to look through when it exits, which takes a quarter of a short command's time.
+atexit.register(gc.freeze)
 
 
 @click.group(cls=OrderedGroup)
