@@ -372,6 +372,15 @@ def test_who_was_here_before_is_joined(gallery: Gallery, rest: Callable[..., Res
     assert names(own)[an_id(1000)] == "SUBJECT 0"
 
 
+def test_ids_of_people_do_not_tell_names_without_the_key(gallery: Gallery, rest: Callable[..., Rest]) -> None:
+    """They outlive people in audit logs and receipts, where others could try names on them."""
+    first, second = many(1), replace(many(1), name="Other", key=a_key(134))
+    taken(rest(first), gallery)
+    taken(rest(second), gallery)
+    ids = {sample.person for name in ("Many", "Other") for sample in gallery.of(name).page(limit=9)}
+    assert len(ids) == 2
+
+
 def test_what_is_changed_here_stays(gallery: Gallery, rest: Callable[..., Rest]) -> None:
     taken(rest(many(2)), gallery)
     own = gallery.of("Many")

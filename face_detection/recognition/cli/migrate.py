@@ -45,7 +45,11 @@ from recognition.cli.session import (
     help="Only this service, or APPLICATION/NAME.",
 )
 @click.option("--gallery", "into", metavar="NAME", help="Where the one recognition service's examples go.")
-@click.option("--take-all", is_flag=True, help="Take even faces too poor to recognise, now and later on.")
+@click.option(
+    "--take-all",
+    is_flag=True,
+    help="Take even faces too poor to recognise, now and in new services later on.",
+)
 @click.option("--guessable", is_flag=True, help="Take services, too, whose keys others can guess.")
 @click.option("--dry-run", is_flag=True, help="Change nothing, and say what there is to take.")
 @click.option(

@@ -28,7 +28,6 @@ BATCH = 32  # pictures that are stored together: as many as are embedded at once
 BATCH_BYTES = 64 * 2**20  # of pictures that wait to be stored, whosever they are
 AT_ONCE = 500  # subjects that are made in one transaction
 NAMESAKES = 100  # that are told
-PEOPLE = uuid.UUID("9d1b8a52-6f0e-4d4c-9a58-0a4d3bb4f2f4")  # the name space of their ids; drawn once
 
 
 class Enrol(Protocol):
@@ -126,12 +125,14 @@ def take_over(
                 report.notes.append(Line(service.name, None, name, "namesakes", detail))
 
 
-def person_id(subject: str) -> str:
+def person_id(service: Service, subject: str) -> str:
     """Return the id of the person who a subject becomes: the same in every run, by every kind of source.
 
+    The name space is the service's key. Ids stay in audit logs and receipts when a person is erased, and
+    without the key nobody can try names on them.
     `ascii`: a source's JSON may have half of a surrogate pair.
     """
-    return str(uuid.uuid5(PEOPLE, ascii(subject)))
+    return str(uuid.uuid5(uuid.UUID(service.key), ascii(subject)))
 
 
 def shown_name(subject: str) -> str:
@@ -236,7 +237,7 @@ def _settle(taking: _Taking, service: Service, subjects: Sequence[str], *, told:
     if gallery is None or taking.enrol is None:
         return
     now = gallery.now()
-    by_id = {person_id(subject): subject for subject in subjects}
+    by_id = {person_id(service, subject): subject for subject in subjects}
     new = [Person(each, shown_name(subject), None, now, now) for each, subject in by_id.items()]
     for each, settled in arrivals.settle(gallery, new).items():
         if each != settled:
@@ -321,4 +322,5 @@ def _enrol(taking: _Taking, batch: Sequence[tuple[Example, bytes]]) -> None:
 
 
 def _person(taking: _Taking, example: Example) -> str:
-    return taking.joined.get((example.service, example.subject)) or person_id(example.subject)
+    service, subject = example.service, example.subject
+    return taking.joined.get((service, subject)) or person_id(service, subject)
