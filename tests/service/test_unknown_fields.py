@@ -27,12 +27,14 @@ from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery
 from recognition.web import routes
 from serving import documentation, health
+from serving.attributes import SIDE, AgeRange, Attributes, Gender
 from serving.keys import OPEN
 from serving.model import Model
 from serving.routes import Route
 from serving.validation import NAME_SHOWN
 
 MODEL = Model("a model", 4, 8, 9.0, (0.0, 20.0), "fingerprint")
+ATTRIBUTES = Attributes(30.0, AgeRange(25, 35, 0.5), Gender("female", 0.9))
 BOTH = (*health.ROUTES, *documentation.ROUTES)
 TABLES = {"recognition": (*routes.ROUTES, *BOTH), "embedding": (*embedding_routes.ROUTES, *BOTH)}
 ROWS = [(service, route) for service, table in TABLES.items() for route in table]
@@ -86,7 +88,9 @@ def clients(gallery: Gallery) -> dict[str, FlaskClient]:
         gallery=gallery,
     ).test_client()
     network = Network(MODEL, lambda crops: np.full((len(crops), 4), 0.5, np.float32))
-    embedding: Flask = create_embedding_app(embedding_config.read({}), network=network)
+    embedding: Flask = create_embedding_app(
+        embedding_config.read({}), network=network, guess=lambda crops: [ATTRIBUTES] * len(crops)
+    )
     enrolled = recognition.post("/update-samples", json=[{"id": "there", "name": "n", "image": base64_png()}])
     assert enrolled.json is not None
     assert (enrolled.json["success"], enrolled.json["fail"], enrolled.json["errors"]) == (["there"], [], {})
@@ -106,9 +110,9 @@ def base64_png() -> str:
     return base64.b64encode(png()).decode()
 
 
-def npy() -> bytes:
+def npy(side: int) -> bytes:
     stream = io.BytesIO()
-    np.save(stream, np.zeros((1, 8, 8, 3), np.uint8))
+    np.save(stream, np.zeros((1, side, side, 3), np.uint8))
     return stream.getvalue()
 
 
@@ -135,7 +139,7 @@ def example_of(route: Route) -> Any:
 
 def form_of(route: Route) -> dict[str, Any]:
     """The form of a call, which works, with every field; of two that exclude each other, `min_distance`."""
-    content = {"crops": npy()}
+    content = {"crops": npy(SIDE if route.path == "/attributes" else MODEL.input_size)}
     files = {name: (io.BytesIO(content.get(name, png())), "a.bin") for name in route.files}
     fields = route.form.model_json_schema()["properties"] if route.form else {}
     given = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}
