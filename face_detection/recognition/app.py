@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,7 @@ READY_SIDE_PX = 256
 READY_MIN_FACE_PX = 200  # our detectors find its face, 110 px high, up to this MIN_FACE_PX
 
 
-def create_app(
+def create_service(
     settings: Settings,
     *,
     detector: Detector,
@@ -48,22 +49,13 @@ def create_app(
     gallery: Gallery,
     decode: Decode | None = None,
     changer: Changer | None = None,
-    notices: Notices | None = None,
-) -> Flask:
-    """Build the application around the given parts. It holds no global state.
+    queue_changed: Callable[[int, int], None] = lambda running, waiting: None,
+) -> Service:
+    """Build the use cases around the given parts, which are those of `create_app`.
 
-    decode: None decodes pictures in this process.
-    changer: changes the models of galleries; None: one of its own.
-    notices: what /ready shows beside; None: nothing.
+    queue_changed: is told how many requests run and how many wait, whenever that changes.
     """
-    measured = metrics.create(gallery)
     audit = Audit(settings.audit_log, reads=settings.audit_reads)
-    running, waiting = measured.gauges["running"], measured.gauges["waiting"]
-
-    def queue_changed(at_work: int, in_queue: int) -> None:
-        running.set(at_work)
-        waiting.set(in_queue)
-
     admission = Admission(settings.max_running, settings.max_waiting, queue_changed)
     sight = Sight(
         decode or decoding_here(settings),
@@ -81,7 +73,7 @@ def create_app(
         keep_faces=settings.keep_faces,
         kept_for=settings.kept_for,
     )
-    service = Service(
+    return Service(
         sight,
         enroller,
         gallery,
@@ -92,6 +84,40 @@ def create_app(
         audit=audit,
         read=audit.read,
         write=Fonts(fonts.find()).write,
+    )
+
+
+def create_app(
+    settings: Settings,
+    *,
+    detector: Detector,
+    embedder: Embedder,
+    gallery: Gallery,
+    decode: Decode | None = None,
+    changer: Changer | None = None,
+    notices: Notices | None = None,
+) -> Flask:
+    """Build the application around the given parts. It holds no global state.
+
+    decode: None decodes pictures in this process.
+    changer: changes the models of galleries; None: one of its own.
+    notices: what /ready shows beside; None: nothing.
+    """
+    measured = metrics.create(gallery)
+    running, waiting = measured.gauges["running"], measured.gauges["waiting"]
+
+    def queue_changed(at_work: int, in_queue: int) -> None:
+        running.set(at_work)
+        waiting.set(in_queue)
+
+    service = create_service(
+        settings,
+        detector=detector,
+        embedder=embedder,
+        gallery=gallery,
+        decode=decode,
+        changer=changer,
+        queue_changed=queue_changed,
     )
     keys = settings.api_keys or settings.api_keys_file
     parts = Parts(service, gallery, measured, notices or Notices(), authentication=bool(keys))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from recognition.cli.archive import find, index
 from recognition.cli.doctor import doctor
 from recognition.cli.enrol import enrol
 from recognition.cli.galleries import galleries
@@ -24,6 +25,8 @@ COMMANDS = (
     doctor,
     enrol,
     recognise,
+    index,
+    find,
     verify,
     detect,
     watch,
