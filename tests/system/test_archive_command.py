@@ -137,7 +137,9 @@ def test_somebody_is_found_by_name_id_and_picture(run: Run, archive: Path) -> No
 
 def test_nobody_and_nothing(run: Run, archive: Path, tmp_path: Path) -> None:
     assert run("find", "nobody").exit_code == 1
-    assert run("find", archive / "pictures" / "notes.txt").exit_code != 0
+    assert run("find", archive / "pictures" / "notes.txt").exit_code == 1
+    Image.new("RGB", (200, 200)).save(tmp_path / "nobody.png")
+    assert run("find", tmp_path / "nobody.png").exit_code == 1
     assert run("index", tmp_path / "nowhere").exit_code == 2
     assert run("index", "--forget").exit_code == 2
     assert run("find", PERSON, "--csv", "--json").exit_code == 2

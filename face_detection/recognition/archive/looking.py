@@ -67,7 +67,8 @@ class Looker:
             yield from self._embedded(waiting)
 
     def _cut(self, files: Iterable[File]) -> Generator[_Cut | Refused, None, None]:
-        return ahead(self.pool, self._faces_of, files, 2 * self.at_once)
+        # So much ahead that the pool has work while vectors are made of one call's crops.
+        return ahead(self.pool, self._faces_of, files, CROPS_PER_CALL + 2 * self.at_once)
 
     def _faces_of(self, file: File) -> _Cut | Refused:
         data = read(file, self.max_bytes)

@@ -38,6 +38,7 @@ from recognition.cli.session import (
     show,
 )
 from recognition.config import SQLITE, Settings
+from recognition.errors import NoFace
 from recognition.faces import Person, Search
 from recognition.gallery import Gallery, people, transfer
 from recognition.names import key_of
@@ -45,7 +46,7 @@ from recognition.results import Detection, Recognition
 from recognition.seeing import fingerprint_of
 from recognition.service import Service
 from recognition.web.render import bbox
-from serving.errors import Failure, NotFound
+from serving.errors import Failure, ImageTooLarge, InvalidImage, NotFound
 from serving.home import HOME
 from serving.model import Model
 
@@ -94,7 +95,7 @@ def failing() -> Iterator[None]:
         yield
     except IndexUnavailable as e:
         fail(UNAVAILABLE, {"code": "index_unavailable", "detail": str(e)})
-    except NotFound as e:
+    except (NotFound, NoFace, InvalidImage, ImageTooLarge) as e:
         fail(FAILED, {"code": e.code, "detail": e.detail})
     except Failure as e:
         fail(UNAVAILABLE, {"code": e.code, "detail": e.detail})
