@@ -19,13 +19,13 @@ FGNET ?= ../shared/data/fgnet-dev
 WIDER ?= ../shared/data/wider-dev
 WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
 
-.PHONY: run test check lint lowest lock fuzz accuracy identification ageing quality detection benchmark gallery-benchmark soak clean
+.PHONY: run test check lint models lowest lock fuzz accuracy identification ageing quality detection benchmark gallery-benchmark soak clean
 
 run: $(VENV)/.installed
 	@$(BIN)/recognition serve
 
-test: $(VENV)/.installed-dev lint
-	$(BIN)/python prepare_models.py
+test: $(VENV)/.installed-dev
+	$(MAKE) --jobs=2 lint models
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed-dev lint
@@ -35,6 +35,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+models: $(VENV)/.installed-dev
+	$(BIN)/python prepare_models.py
 
 LOWEST := .venv-lowest
 lowest: $(VENV)/.installed-dev

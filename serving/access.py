@@ -63,7 +63,7 @@ def register(
                 raise Forbidden(f"This key does not have the scope {scope}.")
             if key.gallery is not None and request.endpoint in whole:
                 raise Forbidden("This key is for one gallery alone, and this call is about all of them.")
-        elif (scope == ADMIN or request.endpoint in near) and not _is_near(request):
+        elif (scope == ADMIN or request.endpoint in near) and not comes_from_near(request):
             raise NotLocal(
                 "No keys are set, so this answers only to this machine and private networks; set API_KEYS."
             )
@@ -80,7 +80,7 @@ def _presented(incoming: Request) -> str:
     return (sent.token or "") if sent is not None and sent.type == "bearer" else ""
 
 
-def _is_near(incoming: Request) -> bool:
+def comes_from_near(incoming: Request) -> bool:
     """Tell whether a request comes from this machine or a private network.
 
     Behind a proxy the peer is the proxy. X-Forwarded-For, which anybody can write, is believed only where it

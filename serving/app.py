@@ -16,10 +16,10 @@ from serving import (
     failures,
     health,
     hosts,
-    intake,
     observe,
     routes,
 )
+from serving.intake import Intake
 from serving.keys import Key
 from serving.metrics import Metrics
 from serving.rate import RateLimit
@@ -34,7 +34,7 @@ def create_app(
     *,
     statuses: Mapping[type[errors.Failure], int],
     max_body_bytes: int,
-    max_bodies_bytes: int,
+    intake: Intake,
     keys: Sequence[Key],
     ask: str,
     title: str,
@@ -54,7 +54,7 @@ def create_app(
         metrics: are told of every request.
         statuses: of the service's own failures.
         max_body_bytes: larger bodies are refused.
-        max_bodies_bytes: so much of all bodies together may be under way; see `intake.register`.
+        intake: bounds what comes at a time.
         keys, ask, limit: see `access.register`.
         title, samples: see `openapi.document`.
         allowed_hosts: further names that the service answers to; see `hosts.register`.
@@ -77,7 +77,7 @@ def create_app(
     near = {route.name for route in table if route.near}
     access.register(app, scopes, keys, whole=whole, near=near, limit=limit, ask=ask)
     routes.register(app, table, parts_for or (lambda _: parts), check_queue)
-    intake.register(app, max_bodies_bytes, max_body_bytes)
+    intake.register(app)
     failures.register(app, table, everything)
     documentation.register(app, table, everything, title=title, samples=samples, optional_keys=not keys)
     return app

@@ -51,7 +51,7 @@ def register(app: Flask, origins: Collection[str], unsafe: Collection[str] = ())
         if request.method == "GET" and request.endpoint in unsafe:
             if _is_browser(headers) and not _is_own_script(headers):
                 raise CrossOrigin("A browser may not do this with GET, as a link or picture could. Use POST.")
-        elif request.method not in SAFE_METHODS and _is_other_page(headers, origins):
+        elif request.method not in SAFE_METHODS and is_other_page(headers, origins):
             page = headers.get("Origin", "another site")
             raise CrossOrigin(f"CORS_ORIGINS does not name the origin of the page that asks: {page[:SHOWN]}")
 
@@ -91,7 +91,7 @@ def _is_own_script(headers: Headers) -> bool:
     return own and headers.get("Sec-Fetch-Mode") in ("cors", "same-origin")
 
 
-def _is_other_page(headers: Headers, origins: Collection[str]) -> bool:
+def is_other_page(headers: Headers, origins: Collection[str]) -> bool:
     """Tell whether a page that is neither ours nor of `origins` sends it.
 
     `same-site` is another page, too: of a subdomain, or another port of this machine. Over plain HTTP, and in

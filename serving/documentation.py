@@ -25,7 +25,7 @@ JAVASCRIPT, CSS, HTML = "text/javascript", "text/css", "text/html"
 
 def openapi_json(_: Any) -> ResponseReturnValue:
     """Describe this interface."""
-    return Response(current_app.extensions[EXTENSION], mimetype="application/json")
+    return Response(current_app.extensions[EXTENSION](), mimetype="application/json")
 
 
 def docs(_: Any) -> ResponseReturnValue:
@@ -71,9 +71,17 @@ def register(
     samples: Mapping[str, str],
     optional_keys: bool,
 ) -> None:
-    """Give `app` what ROUTES answer with; the arguments are those of `openapi.document`."""
-    described = document(table, statuses, title=title, samples=samples, optional_keys=optional_keys)
-    app.extensions[EXTENSION] = json.dumps(described, sort_keys=False)
+    """Give `app` what ROUTES answer with; the arguments are those of `openapi.document`.
+
+    It is made when somebody first asks for it: that takes most of what `create_app` would take.
+    """
+
+    @cache
+    def described() -> str:
+        made = document(table, statuses, title=title, samples=samples, optional_keys=optional_keys)
+        return json.dumps(made, sort_keys=False)
+
+    app.extensions[EXTENSION] = described
 
 
 @cache

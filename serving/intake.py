@@ -11,46 +11,54 @@ from flask import Flask, g, request
 from serving.errors import Overloaded
 
 
-def register(app: Flask, max_bodies_bytes: int, max_body_bytes: int) -> None:
-    """Add the bound to `app`, after all that refuses a request by its head.
+class Intake:
+    """The bound of one process, which several applications in it may share.
 
     A body counts as it comes, so that announcing one takes nobody's room, until its request is answered. The
     oldest one always has room, so that of many at once some get through.
-
-    Args:
-        app: the application.
-        max_bodies_bytes: of all bodies together; at least twice max_body_bytes.
-        max_body_bytes: of one body.
     """
-    but_for_the_oldest = max(max_bodies_bytes - max_body_bytes, max_body_bytes)
-    taken: dict[object, int] = {}  # bytes of each body; the oldest body comes first
-    lock = threading.Lock()
 
-    def check(body: object, more: int) -> None:
-        if next(iter(taken)) is not body and sum(taken.values()) + more > but_for_the_oldest:
-            raise Overloaded("More bytes of bodies have come than this process can take on; try again soon.")
+    def __init__(self, max_bodies_bytes: int, max_body_bytes: int) -> None:
+        """Bound bodies.
 
-    @app.before_request
-    def begin() -> None:
+        Args:
+            max_bodies_bytes: of all bodies together; at least twice max_body_bytes.
+            max_body_bytes: of one body.
+        """
+        self._max_body_bytes = max_body_bytes
+        self._but_for_the_oldest = max(max_bodies_bytes - max_body_bytes, max_body_bytes)
+        self._taken: dict[object, int] = {}  # bytes of each body; the oldest body comes first
+        self._lock = threading.Lock()
+
+    def register(self, app: Flask) -> None:
+        """Add the bound to `app`, after all that refuses a request by its head."""
+        app.before_request(self._begin)
+        app.teardown_request(self._end)
+
+    def _begin(self) -> None:
         length = request.content_length or 0
-        if length > max_body_bytes or not (length or "Transfer-Encoding" in request.headers):
+        if length > self._max_body_bytes or not (length or "Transfer-Encoding" in request.headers):
             return  # it is refused whatever else has come, or there is none
         body = g.body = object()
 
         def take(count: int) -> None:
-            with lock:
-                check(body, count)
-                taken[body] += count
+            with self._lock:
+                self._check(body, count)
+                self._taken[body] += count
 
-        with lock:
-            taken[body] = 0
-            check(body, length)
+        with self._lock:
+            self._taken[body] = 0
+            self._check(body, length)
         request.environ["wsgi.input"] = _Counted(request.environ["wsgi.input"], take)
 
-    @app.teardown_request
-    def end(_: BaseException | None) -> None:
-        with lock:
-            taken.pop(g.pop("body", None), None)
+    def _check(self, body: object, more: int) -> None:
+        oldest = next(iter(self._taken))
+        if oldest is not body and sum(self._taken.values()) + more > self._but_for_the_oldest:
+            raise Overloaded("More bytes of bodies have come than this process can take on; try again soon.")
+
+    def _end(self, _: BaseException | None) -> None:
+        with self._lock:
+            self._taken.pop(g.pop("body", None), None)
 
 
 class _Counted:

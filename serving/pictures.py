@@ -11,7 +11,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from serving import depth, formats, readers, tiff, truncated
+from serving import depth, formats, icons, readers, tiff, truncated
 from serving.errors import ImageTooLarge, InvalidImage
 from serving.remarks import DAMAGED, TRUNCATED, Picture, Remark
 
@@ -47,9 +47,10 @@ def _array(height: int, width: int) -> NDArray[np.uint8]:
 def decode(data: bytes, max_pixels: int, array: Array = _array) -> Picture:
     """Decode a picture and stand it upright.
 
-    JPEG, PNG, WebP, BMP, TIFF, JPEG 2000, JPEG XL where its extra is installed, and the first or primary
-    picture of a GIF, AVIF or HEIF. Grey, palette, CMYK, deep and alpha pictures become 8-bit RGB; transparent
-    parts become white. What ends too early is decoded and remarked if half of it is there.
+    JPEG, PNG, WebP, BMP, TIFF, JPEG 2000, JPEG XL where its extra is installed, the first or primary picture
+    of a GIF, AVIF or HEIF, and the largest of an ICO. Grey, palette, CMYK, deep and alpha pictures become
+    8-bit RGB; transparent parts become white. What ends too early is decoded and remarked if half of it is
+    there.
 
     Args:
         data: the encoded picture.
@@ -74,6 +75,8 @@ def decode(data: bytes, max_pixels: int, array: Array = _array) -> Picture:
 
 
 def _decode(data: bytes, max_pixels: int, array: Array) -> Picture:
+    if data.startswith(icons.START):
+        data = icons.largest(data)
     tried = readers.formats_for(data)
     try:
         opened = Image.open(io.BytesIO(data), formats=tried)

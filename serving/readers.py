@@ -11,7 +11,7 @@ from serving.formats import BRANDS
 JPEG = ("JPEG",)
 JPEG_START = b"\xff\xd8\xff"
 # AVIF before HEIF: both may begin with ftypmif1, which only AVIF's reader looks behind.
-ALWAYS = (*JPEG, "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "AVIF", "HEIF")
+ALWAYS = (*JPEG, "PNG", "WEBP", "BMP", "TIFF", "GIF", "ICO", "JPEG2000", "AVIF", "HEIF")
 
 
 def formats_for(data: bytes) -> tuple[str, ...]:

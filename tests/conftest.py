@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -96,6 +97,13 @@ def empty_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
     with postgresql.database() as name:
         open_gallery(postgresql.url(name), lock_timeout_s=5).close()
         yield name
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, empty_sqlite: Path) -> str:
+    """A new SQLite file, which has its tables: for what is the same with any database."""
+    file = shutil.copy(empty_sqlite, tmp_path / "gallery.sqlite3")
+    return f"sqlite:///{file}"
 
 
 @pytest.fixture

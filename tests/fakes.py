@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from werkzeug.test import TestResponse
 
 from recognition import backgrounds
-from recognition.app import create_app
+from recognition.app import create_app, with_stored_services
 from recognition.config import read
 from recognition.faces import Box, Face
 from recognition.gallery import Gallery
@@ -37,7 +37,7 @@ class ConstantEmbedder:
 
 def app_of(gallery: Gallery, **variables: str) -> Flask:
     """The service over a gallery. `variables`: of the environment."""
-    settings = read({"MIN_QUALITY": "0", **variables})
+    settings = with_stored_services(read({"MIN_QUALITY": "0", **variables}), gallery)
     return create_app(settings, detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery)
 
 

@@ -98,6 +98,11 @@ class PostgreSQL:
         self.execute("ALTER SYSTEM SET fsync = off")  # no power fails here, and it is quicker
         self.execute("SELECT pg_reload_conf()")
 
+    @property
+    def programs(self) -> Path:
+        """Where pg_dump and the like are that fit this server."""
+        return Path(self._server.bin_path)
+
     def url(self, database: str = "postgres") -> str:
         return self._server.get_uri(database=database, driver="psycopg")
 

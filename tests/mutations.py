@@ -49,6 +49,8 @@ def seeds(folders: list[Path]) -> list[bytes]:
             ("WEBP", "RGB", {"exif": exif}),
             ("BMP", "P", {}),
             ("BMP", "RGB", {}),
+            ("ICO", "RGBA", {}),
+            ("ICO", "RGB", {"bitmap_format": "bmp"}),
             ("GIF", "P", {}),
             ("GIF", "P", {"save_all": True, "append_images": [SMALL.convert("P")]}),
             ("TIFF", "RGB", {"compression": "tiff_lzw"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -104,6 +105,15 @@ class Pair:
     @property
     def url(self) -> str:
         return self.detection.url
+
+
+def link_models(folder: Path, models_dir: Path) -> Path:
+    """Make a models folder of its own of what is prepared, for what writes into the manifest."""
+    folder.mkdir(exist_ok=True)
+    for path in [*models_dir.glob("*.onnx"), models_dir / "demo"]:
+        (folder / path.name).symlink_to(path.absolute())
+    shutil.copyfile(models_dir / "manifest.json", folder / "manifest.json")
+    return folder
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
 
-from recognition import fonts
+from recognition import client_keys, fonts
 from recognition.admission import Admission
 from recognition.audit import Audit
 from recognition.changing import Changer
@@ -24,7 +24,7 @@ from recognition.embedder import EmbeddingClient
 from recognition.enrolling import Enroller
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.fonts import Fonts
-from recognition.gallery import Gallery, keep_up, open_gallery
+from recognition.gallery import Gallery, keep_up, open_gallery, services
 from recognition.seeing import Decode, Detector, Embedder, Sight
 from recognition.service import Service
 from recognition.web import examples, metrics
@@ -32,7 +32,8 @@ from recognition.web.handlers import Parts
 from recognition.web.handlers_galleries import in_gallery
 from recognition.web.routes import CLEAR_BY_GET, ROUTES, STATUS
 from serving import app, pictures
-from serving.notices import Notices
+from serving.intake import Intake
+from serving.notices import Notice, Notices
 from serving.rate import RateLimit
 from serving.sandbox import Decoder
 
@@ -57,25 +58,12 @@ def create_service(
     """
     audit = Audit(settings.audit_log, reads=settings.audit_reads)
     admission = Admission(settings.max_running, settings.max_waiting, queue_changed)
-    sight = Sight(
-        decode or decoding_here(settings),
-        detector,
-        find=partial(find, max_side_px=settings.detection_max_side_px, min_face_px=settings.min_face_px),
-        small_faces=settings.small_faces,
-        embedder=embedder,
-        max_faces=settings.max_faces,
-        min_quality=settings.min_quality,
-        give_way=admission.give_way,
-    )
-    enroller = Enroller(
-        sight,
-        ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
-        keep_faces=settings.keep_faces,
-        kept_for=settings.kept_for,
+    sight = make_sight(
+        settings, decode or decoding_here(settings), detector, embedder, give_way=admission.give_way
     )
     return Service(
         sight,
-        enroller,
+        make_enroller(settings, sight),
         gallery,
         ready_picture=ready_picture(settings.min_face_px),
         admission=admission,
@@ -120,25 +108,98 @@ def create_app(
         queue_changed=queue_changed,
     )
     keys = settings.api_keys or settings.api_keys_file
-    parts = Parts(service, gallery, measured, notices or Notices(), authentication=bool(keys))
+    speaks_compreface = settings.compreface
+    if speaks_compreface is None:
+        speaks_compreface = bool(settings.compreface_services)
+    parts = Parts(
+        service,
+        gallery,
+        measured,
+        notices or Notices(),
+        authentication=bool(keys),
+        beside=partial(_of_client_keys, settings, gallery) if speaks_compreface else list,
+    )
     per_minute = settings.rate_limit_per_minute
-    return app.create_app(
+    limit = RateLimit(per_minute) if per_minute else None
+    intake = Intake(settings.max_bodies_bytes, settings.max_body_bytes)
+    native = app.create_app(
         "recognition",
         ROUTES if settings.allow_get_clear else [route for route in ROUTES if route is not CLEAR_BY_GET],
         parts,
         measured,
         statuses=STATUS,
         max_body_bytes=settings.max_body_bytes,
-        max_bodies_bytes=settings.max_bodies_bytes,
+        intake=intake,
         keys=keys,
         ask="Send a valid key: Authorization: Bearer KEY, or x-api-key: KEY.",
         title="Face recognition",
         samples=examples.samples(service.ready_picture),
-        limit=RateLimit(per_minute) if per_minute else None,
+        limit=limit,
         allowed_hosts=settings.allowed_hosts,
         origins=settings.cors_origins,
         check_queue=service.admission.check,
         parts_for=partial(in_gallery, parts),
+    )
+    if speaks_compreface:
+        from recognition.compreface import app as compreface  # most services do without
+
+        dialect = compreface.create_app(
+            service,
+            gallery,
+            measured,
+            detector=settings.detector,
+            services=settings.compreface_services,
+            keys=keys,
+            max_body_bytes=settings.max_body_bytes,
+            intake=intake,
+            limit=limit,
+            allowed_hosts=settings.allowed_hosts,
+        )
+        compreface.mount(native, dialect)
+    return native
+
+
+def _of_client_keys(settings: Settings, gallery: Gallery) -> list[Notice]:
+    """Warn of keys of CompreFace's clients that others can guess."""
+    every = (*settings.compreface_services.values(), *services.listed(gallery))
+    warning = client_keys.warning(every)
+    return [Notice(code="guessable_keys", detail=warning)] if warning else []
+
+
+def with_stored_services(settings: Settings, gallery: Gallery) -> Settings:
+    """Let clients of CompreFace be answered if the database has services for them, unless it is set."""
+    if settings.compreface is None and services.listed(gallery):
+        return settings.model_copy(update={"compreface": True})
+    return settings
+
+
+def make_sight(
+    settings: Settings,
+    decode: Decode,
+    detector: Detector,
+    embedder: Embedder,
+    give_way: Callable[[], None] = lambda: None,
+) -> Sight:
+    """Put decoder, detector and embedder to use as the settings say."""
+    return Sight(
+        decode,
+        detector,
+        find=partial(find, max_side_px=settings.detection_max_side_px, min_face_px=settings.min_face_px),
+        small_faces=settings.small_faces,
+        embedder=embedder,
+        max_faces=settings.max_faces,
+        min_quality=settings.min_quality,
+        give_way=give_way,
+    )
+
+
+def make_enroller(settings: Settings, sight: Sight) -> Enroller:
+    """Make what turns pictures into samples as the settings say."""
+    return Enroller(
+        sight,
+        ThreadPoolExecutor(settings.enrolment_threads, "enrolment"),
+        keep_faces=settings.keep_faces,
+        kept_for=settings.kept_for,
     )
 
 
@@ -245,7 +306,7 @@ def production_app(settings: Settings, notices: Notices) -> Flask:
     changer = Changer(decode, embedder)
     start_upkeep(gallery, changer)
     return create_app(
-        settings,
+        with_stored_services(settings, gallery),
         decode=decode,
         detector=load_detector(settings),
         embedder=embedder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, model_validator
 
+from recognition import client_keys
+from recognition.client_keys import ClientService
 from serving import keys, settings
 from serving.home import HOME
 from serving.settings import Common, Port, Positive, Seconds, Words, text_of
@@ -67,6 +70,10 @@ def _keys_in_file(path: Any) -> Any:
     return keys.parse(text_of(HOME / path)) if isinstance(path, str) else path
 
 
+def _services(entries: Any) -> Any:
+    return client_keys.parse(entries) if isinstance(entries, str) else entries
+
+
 def _log(path: Path) -> Path:
     return path if str(path) == STDERR else HOME / path
 
@@ -91,6 +98,11 @@ class Settings(Common):
     api_keys: Annotated[tuple[keys.Key, ...], BeforeValidator(_keys)] = ()
     api_keys_file: Annotated[tuple[keys.Key, ...], BeforeValidator(_keys_in_file)] = ()  # what is in it
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
+    compreface: bool | None = None  # None: if there are services for its clients
+    # By the digests of their keys.
+    compreface_services: Annotated[Mapping[bytes, ClientService], BeforeValidator(_services)] = Field(
+        default_factory=dict
+    )
     allow_get_clear: bool = True
     cors_origins: Annotated[tuple[Origin, ...], Words] = ()
     audit_log: Annotated[Path, AfterValidator(_log)] | None = None

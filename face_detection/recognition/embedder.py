@@ -14,16 +14,22 @@ from urllib.parse import urlencode
 import numpy as np
 import urllib3
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from recognition.errors import EmbeddingUnavailable, ModelUnknown
+from serving.attributes import PER_CALL, Attributes
+from serving.errors import NotFound
 from serving.model import Model, Template
 from serving.request_id import request_id
 
 CROPS_PER_CALL = 32
 NPY = "application/x-npy"
 SPARE_BYTES = 2**16  # of an answer, beyond what its vectors take; the headers' own limit is http.client's
+GUESS_BYTES = 256  # of one in an answer; they are half as long
+OFF_S = 60.0  # for how long the service is taken to tell no attributes after it has said so
 HUNG_S = 2.0  # after a time-out, how long other calls fail at once instead of waiting, too
 
+_GUESSES = TypeAdapter(list[Attributes])
 _deadline: ContextVar[float] = ContextVar("deadline")  # of the call under way, on the monotonic clock
 
 
@@ -57,6 +63,7 @@ class EmbeddingClient:
             "Connection", (self._pool.ConnectionCls,), {"response_class": _Answer}
         )
         self._hung_until = 0.0
+        self._off_until = 0.0
         self._models: dict[str | None, Model] = {}
 
     def model(self, name: str | None = None) -> Model:
@@ -90,12 +97,43 @@ class EmbeddingClient:
         ]
         return np.concatenate(parts) if parts else np.empty((0, model.dimension), dtype=np.float32)
 
+    def attributes(self, crops: NDArray[np.uint8]) -> list[Attributes | None]:
+        """Let age and gender be guessed, of at most 4 faces in one call.
+
+        Args:
+            crops: uint8 (n, 224, 224, 3), RGB; `box` of `recognition.pictures.crops`.
+
+        Returns:
+            n guesses; None: the service makes none.
+
+        Raises:
+            EmbeddingUnavailable: the service is down, slow or speaks nonsense.
+        """
+        guesses: list[Attributes | None] = []
+        try:
+            for start in range(0, len(crops), PER_CALL):
+                guesses += self._guess_some(crops[start : start + PER_CALL])
+        except NotFound:
+            return [None] * len(crops)
+        return guesses
+
+    def _guess_some(self, crops: NDArray[np.uint8]) -> list[Attributes]:
+        """Raises NotFound: the service guesses nothing."""
+        if time.monotonic() < self._off_until:
+            raise NotFound("The embedding service tells no attributes.")
+        answer, _ = self._call("POST", "/attributes", _npy(crops), GUESS_BYTES * len(crops))
+        try:
+            guesses = _GUESSES.validate_json(answer)
+        except ValidationError as e:
+            raise EmbeddingUnavailable("The embedding service's answer has no attributes.") from e
+        if len(guesses) != len(crops):
+            raise EmbeddingUnavailable("The embedding service's answer has the wrong length.")
+        return guesses
+
     def _embed_some(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
-        body = io.BytesIO()
-        np.save(body, crops, allow_pickle=False)
         size = 4 * len(crops) * model.dimension
         path = "/embeddings" + _asking_for(None if model == self._models.get(None) else model.name)
-        answer, fingerprint = self._call("POST", path, body.getvalue(), size)
+        answer, fingerprint = self._call("POST", path, _npy(crops), size)
         if fingerprint not in (None, model.fingerprint):
             self._models.clear()  # the next request asks anew
             raise EmbeddingUnavailable("The embedding service has changed its model; send the request again.")
@@ -133,6 +171,9 @@ class EmbeddingClient:
             raise EmbeddingUnavailable("The embedding service did not answer in time.") from e
         except urllib3.exceptions.HTTPError as e:
             raise EmbeddingUnavailable("The connection to the embedding service broke.") from e
+        if answer.status == 404 and path == "/attributes":
+            self._off_until = time.monotonic() + OFF_S
+            raise NotFound("The embedding service tells no attributes.")
         if answer.status != 200:
             self._models.clear()  # crops of another model's size are a 400; the next request asks anew
             if answer.status == 404 and "?" in path:
@@ -184,6 +225,12 @@ class _UntilTheDeadline(io.RawIOBase):
     def close(self) -> None:
         self._stream.close()
         super().close()
+
+
+def _npy(crops: NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, crops, allow_pickle=False)
+    return stream.getvalue()
 
 
 def _asking_for(name: str | None) -> str:

@@ -260,7 +260,12 @@ class Enroller:
         try:
             picture = self.sight.decoded(enrolment.image)
             one = self.sight.one_face(
-                picture, model, enrolment.small_faces, choice=enrolment.face, keep=self.keep_faces
+                picture,
+                model,
+                enrolment.small_faces,
+                choice=enrolment.face,
+                keep=self.keep_faces,
+                surer_than=enrolment.surer_than,
             )
         except (InvalidImage, ImageTooLarge, NoFace, SeveralFaces) as e:
             return type(e)(e.detail)  # a new one: what was raised keeps frames, and they keep the pixels

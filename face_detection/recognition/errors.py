@@ -43,6 +43,18 @@ class GalleryExists(Failure):
     code = "gallery_exists"
 
 
+class ServiceExists(Failure):
+    """There is a service with this key, or an application or a service in it with this name, already."""
+
+    code = "service_exists"
+
+
+class AdministratorExists(Failure):
+    """Somebody has registered for CompreFace's admin calls already."""
+
+    code = "administrator_exists"
+
+
 class NotCalibrated(Failure):
     """It cannot be told how many strangers would get a name: there is nobody to compare with."""
 

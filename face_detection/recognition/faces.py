@@ -121,6 +121,7 @@ class Enrolment:
     accept_low_quality: enrol even a face that is too poor to tell people apart.
     strict: enrol nothing of which there is anything to warn.
     small_faces: as in Search.
+    surer_than: faces count of which the detector is surer than this; None: all that it finds.
     """
 
     id: str
@@ -134,6 +135,7 @@ class Enrolment:
     small_faces: bool | None = None
     person: str | None = None
     strict: bool = False
+    surer_than: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,4 +25,14 @@ def announce(master: Any) -> None:
 
 
 place = settings.face_detection_host, settings.face_detection_port
-globals().update(server.configuration(settings, "recognition", *place, read, on_starting=announce))
+imported_once = (
+    "recognition.service",
+    "recognition.changing",
+    "recognition.web.render",
+    "recognition.web.wire_people",
+)
+globals().update(
+    server.configuration(
+        settings, "recognition", *place, read, on_starting=announce, imported_once=imported_once
+    )
+)

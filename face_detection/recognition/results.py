@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from recognition.client_keys import ClientService as ClientService  # a value, too
+from recognition.client_keys import Kind as Kind
 from recognition.faces import Box, Face, Match, Person, Quality, Sample
+from serving.attributes import Attributes
 from serving.errors import Failure
 from serving.model import Model
 from serving.remarks import Remark
@@ -123,6 +129,53 @@ class Verification:
     remarks: tuple[Remark, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """A face of a picture that is compared with others.
+
+    vector: float32 (d,); None: none was wanted.
+    attributes: a guess at its age and gender; None: none was wanted, or none is made.
+    """
+
+    face: Face
+    vector: NDArray[np.float32] | None = None
+    attributes: Attributes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The faces of a picture, largest first.
+
+    model: of their vectors and distances; None: there are none.
+    matches: the samples nearest to each, nearest first, however far; empty where none were looked for.
+    """
+
+    model: Model | None
+    probes: list[Probe]
+    matches: list[list[Match]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A sample as clients of CompreFace know it: its id, and the name of its person."""
+
+    id: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compared(Generic[Item]):
+    """The faces of a picture, largest first, and how far each is from one face.
+
+    other: that face, of another picture or of a sample.
+    """
+
+    model: Model
+    probes: list[Probe]
+    distances: list[float]
+    other: Item
+
+
 @dataclass(frozen=True, slots=True)
 class SamplePage:
     """Some samples in ascending order of their ids.
@@ -179,6 +232,25 @@ class GallerySummary:
     samples: int
     persons: int
     created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What CompreFace's administrators put services in. Its id is a UUID, and `created` in UTC."""
+
+    id: str
+    name: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """Who may make applications and services by CompreFace's admin calls; the id is a UUID."""
+
+    id: str
+    email: str
+    first_name: str
+    last_name: str
 
 
 @dataclass(frozen=True, slots=True)

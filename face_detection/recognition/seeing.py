@@ -18,6 +18,7 @@ from recognition.pictures.encoded import from_base64
 from recognition.pictures.keeping import keep_face
 from recognition.pictures.quality import SIDE_PX, assess
 from recognition.results import Found, Largest
+from serving.attributes import PER_CALL, SIDE, Attributes
 from serving.hangup import check_client
 from serving.model import Model
 from serving.remarks import Picture, Remark
@@ -47,6 +48,10 @@ class Embedder(Protocol):
 
     def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""
+        ...
+
+    def attributes(self, crops: NDArray[np.uint8]) -> list[Attributes | None]:
+        """Guess age and gender of uint8 (n, 224, 224, 3) RGB crops; None: it does not."""
         ...
 
 
@@ -94,15 +99,19 @@ class Sight:
         *,
         choice: Choice = "largest",
         keep: bool = False,
+        surer_than: float | None = None,
     ) -> OneFace:
         """Find the one face that is meant.
 
         keep: make the picture of it that is kept.
+        surer_than: faces count of which the detector is surer than this; None: all that it finds.
 
         Raises:
             ClientGone; NoFace, SeveralFaces: see `chosen`.
         """
         found = self.found(picture, small_faces, give_way)
+        if surer_than is not None:
+            found = replace(found, faces=[face for face in found.faces if face.confidence > surer_than])
         if not found.faces and found.shrunk:
             raise NoFace(f"No face was found in the picture. {found.shrunk.detail}")
         face = chosen(found.faces, choice)
@@ -193,6 +202,17 @@ class Sight:
             with stage("embed"):
                 vectors.append(self.embedder.embed(cut[start : start + CROPS_PER_CALL], model))
         return np.concatenate(vectors)
+
+    def attributes(self, picture: Picture, faces: Sequence[Face]) -> list[Attributes | None]:
+        """Guess age and gender of each face of a picture; None: the embedder does not."""
+        with stage("crop"):
+            cut = crops.crop_faces(picture.pixels, faces, SIDE, "box")
+        guesses: list[Attributes | None] = []
+        for start in range(0, len(cut), PER_CALL):
+            check_client()
+            with stage("attributes"):
+                guesses += self.embedder.attributes(cut[start : start + PER_CALL])
+        return guesses
 
 
 def fingerprint_of(model: Model) -> str:

@@ -8,6 +8,8 @@ from functools import partial
 
 from flask import Flask
 
+from embedding import attributes
+from embedding.attributes import Guess
 from embedding.cards import CardUnfit
 from embedding.config import Settings, stop
 from embedding.deepface_models import ModelUnavailable
@@ -16,6 +18,7 @@ from embedding.network import Network, Networks, load
 from embedding.routes import ROUTES, Parts, count_requests
 from embedding.service import Decode
 from serving import app, pictures
+from serving.intake import Intake
 from serving.keys import ADMIN, Key, digest
 from serving.notices import Notices
 from serving.sandbox import Decoder
@@ -27,12 +30,14 @@ def create_app(
     network: Network,
     load_other: Callable[[str], Network] | None = None,
     decode: Decode | None = None,
+    guess: Guess | None = None,
     notices: Notices | None = None,
 ) -> Flask:
     """Build the application around a loaded network. It holds no global state.
 
     load_other: see Networks; None: there is no other model.
     decode: None decodes uploaded pictures in this process.
+    guess: of age and gender; None: they are not told.
     notices: what /ready shows beside; None: nothing.
     """
     secret = settings.embedding_secret
@@ -42,11 +47,11 @@ def create_app(
     return app.create_app(
         "embedding",
         ROUTES,
-        Parts(Networks(network, load_other), decode or in_this_process, metrics, notices or Notices()),
+        Parts(Networks(network, load_other), decode or in_this_process, metrics, notices or Notices(), guess),
         metrics,
         statuses={},
         max_body_bytes=settings.max_body_bytes,
-        max_bodies_bytes=settings.max_bodies_bytes,
+        intake=Intake(settings.max_bodies_bytes, settings.max_body_bytes),
         keys=[Key("secret", frozenset({ADMIN}), digest(secret.get_secret_value()))] if secret else [],
         ask="Send Authorization: Bearer EMBEDDING_SECRET.",
         title="Feature extraction",
@@ -82,10 +87,36 @@ def loader(settings: Settings) -> Callable[..., Network]:
     )
 
 
+def load_guess(settings: Settings) -> Guess | None:
+    """Load what tells age and gender where ATTRIBUTES is set, or say why it cannot be loaded and exit.
+
+    Raises:
+        SystemExit: with the status at which gunicorn's master stops.
+    """
+    if not settings.attributes:
+        return None
+    try:
+        return attributes.load(
+            settings.models_dir,
+            threads=settings.embedding_threads,
+            engine=settings.embedding_engine,
+            device=settings.embedding_device,
+            batch=settings.embedding_batch,
+        )
+    except (DeviceUnavailable, NetworkUnfit, OSError, KeyError) as e:
+        stop(f"ATTRIBUTES=1: {'age and gender are not prepared' if isinstance(e, KeyError) else e}")
+
+
 def production_app(settings: Settings, notices: Notices) -> Flask:
     """Build the application with the real network. Called in each worker, after the fork."""
-    network, decode = load_network(settings), load_decoder(settings)
-    return create_app(settings, network=network, load_other=loader(settings), decode=decode, notices=notices)
+    return create_app(
+        settings,
+        network=load_network(settings),
+        load_other=loader(settings),
+        decode=load_decoder(settings),
+        guess=load_guess(settings),
+        notices=notices,
+    )
 
 
 def load_decoder(settings: Settings) -> Decode | None:

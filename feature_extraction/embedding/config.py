@@ -39,6 +39,7 @@ class Settings(Common):
     embedding_threads: Positive = 2
     embedding_batch: Positive = 2
     embedding_gather_ms: Annotated[float, Field(ge=0, le=1000)] = 0
+    attributes: bool = False
 
 
 __all__ = ["Settings", "SettingsError", "from_environment", "read", "stop"]

@@ -142,6 +142,24 @@ def _fitted(forward: Forward, shape: Sequence[int | None]) -> Forward:
     return run
 
 
+def check(forward: Forward, name: str, *, side: int, values: int) -> None:
+    """See to it that a network takes crops and gives as many values of each as it should.
+
+    Args:
+        name: to call it by.
+        side: of the crops, in pixels.
+
+    Raises:
+        NetworkUnfit: it does not.
+    """
+    try:
+        outputs = forward(np.zeros((1, side, side, 3), np.float32))
+    except Exception as e:  # of whatever runs it
+        raise NetworkUnfit(f"{name}: it does not take pictures of {side} px") from e
+    if outputs.shape != (1, values):
+        raise NetworkUnfit(f"{name}: it gives {list(outputs.shape[1:])} values, not {values}")
+
+
 ENGINES: dict[Engine, Callable[[Path, int, str], Forward]] = {
     "openvino": run_on_openvino,
     "onnxruntime": run_on_onnxruntime,

@@ -6,4 +6,5 @@ from serving import server
 settings = from_environment()
 
 place = settings.feature_extraction_host, settings.feature_extraction_port
-globals().update(server.configuration(settings, "embedding", *place, read))
+imported_once = "embedding.network", "embedding.wire"
+globals().update(server.configuration(settings, "embedding", *place, read, imported_once=imported_once))

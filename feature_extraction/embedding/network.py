@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from embedding import cards, catalogue, deepface_models, preprocess
 from embedding.catalogue import MODELS
-from embedding.engines import ENGINES, DeviceUnavailable, Engine, NetworkUnfit
+from embedding.engines import ENGINES, DeviceUnavailable, Engine, NetworkUnfit, check
 from embedding.gathering import gather
 from serving.errors import NotFound
 from serving.model import Model
@@ -103,7 +103,7 @@ def load(
         card = cards.card_of(onnx, name)
         name, (model, weights) = card.name, cards.described(card, onnx)
         forward = ENGINES[engine](onnx, threads, device)
-        _check(forward, model)
+        check(forward, model.weights, side=model.input_size, values=model.dimension)
     elif name in PREPARED:
         manifest = json.loads((models_dir / "manifest.json").read_text(encoding="utf-8"))
         about = manifest["networks"][PREPARED[name]]
@@ -143,22 +143,6 @@ def load(
         model.mirrored,
     )
     return Network(described, embed)
-
-
-def _check(forward: Callable[[NDArray[np.float32]], NDArray[np.float32]], model: catalogue.Model) -> None:
-    """See to it that a network takes and gives what its card says.
-
-    Raises:
-        NetworkUnfit: it does not.
-    """
-    try:
-        outputs = forward(np.zeros((1, model.input_size, model.input_size, 3), np.float32))
-    except Exception as e:  # of whatever runs it
-        raise NetworkUnfit(f"{model.weights}: it does not take pictures of {model.input_size} px") from e
-    if outputs.shape != (1, model.dimension):
-        raise NetworkUnfit(
-            f"{model.weights}: it gives {list(outputs.shape[1:])} values, not {model.dimension}"
-        )
 
 
 def prepared_models(models_dir: Path) -> dict[str, catalogue.Model]:

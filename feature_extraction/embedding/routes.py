@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 import numpy as np
 from flask import Response, jsonify, request
@@ -12,8 +12,10 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from embedding import service, wire
+from embedding.attributes import Guess
 from embedding.network import Networks
 from serving import bodies
+from serving.attributes import SIDE, AgeRange, Attributes, Gender
 from serving.errors import InvalidRequest, NotFound, UnsupportedMediaType
 from serving.keys import ANY
 from serving.metrics import Metrics
@@ -24,6 +26,7 @@ from serving.stages import count, stage
 from serving.version import VERSION
 
 NPY, HTML = "application/x-npy", "text/html"
+MAX_GUESSED = 32  # crops in one call
 RUNNING = "<!doctype html><title>Feature extraction</title><p>Feature extraction server is running!</p>"
 
 
@@ -32,12 +35,14 @@ class Parts:
     """What the handlers work with.
 
     decode: of encoded pictures; see `service.crops_of`. notices: what is wrong beside.
+    guess: of age and gender; None: ATTRIBUTES is not set.
     """
 
     networks: Networks
     decode: service.Decode
     metrics: Metrics
     notices: Notices
+    guess: Guess | None
 
 
 class Ready(TypedDict):
@@ -47,6 +52,9 @@ class Ready(TypedDict):
     version: Annotated[str, Field(description="Of this service.")]
     model: Annotated[str, Field(description="Which model makes the vectors.")]
     warnings: Annotated[list[Notice], Field(description="What is wrong though the service is ready.")]
+    attributes: NotRequired[
+        Annotated[Literal[True], Field(description="Age and gender are told; absent if not.")]
+    ]
 
 
 class FaceVector(TypedDict):
@@ -60,7 +68,7 @@ def count_requests() -> Metrics:
     """Begin to count."""
     return Metrics(
         "embedding",
-        "decode or embed, with the wait for its turn",
+        "decode, embed or attributes, with the wait for its turn",
         counts={"faces": "Faces turned into vectors."},
         gauges={
             "running": ("Requests in a stage, those that wait for their turn included.", "stage"),
@@ -84,6 +92,8 @@ def ready(parts: Parts) -> ResponseReturnValue:
         model=own.model.name,
         warnings=parts.notices.shown(),
     )
+    if parts.guess is not None:
+        answer["attributes"] = True
     return jsonify(answer)
 
 
@@ -95,14 +105,26 @@ def model(parts: Parts) -> ResponseReturnValue:
 def embeddings(parts: Parts) -> ResponseReturnValue:
     """Turn uint8 (n, side, side, 3) RGB crops into float32 (n, dimension) vectors, both as .npy arrays."""
     network = parts.networks.named(wire.parse_model(query()))
-    body = bodies.files("crops")[0] if bodies.is_form() else bodies.of_type(NPY)
-    crops = wire.parse_crops(body, network.model.input_size)
+    crops = wire.parse_crops(_crops(), network.model.input_size)
     count("faces", len(crops))
     with parts.metrics.gauges["running"].labels("embed").track_inprogress(), stage("embed"):
         vectors = network.embed(crops)
     response = Response(wire.render_vectors(vectors), mimetype=NPY)
     response.headers["X-Model-Fingerprint"] = network.model.fingerprint
     return response
+
+
+def attributes(parts: Parts) -> ResponseReturnValue:
+    """Guess age and gender of uint8 (n, 224, 224, 3) RGB crops, a .npy array of at most 32.
+
+    A crop shows a face upright and undistorted, in the square that is as high as the detector's box.
+    """
+    if parts.guess is None:
+        raise NotFound("Age and gender are not told here; ATTRIBUTES=1 turns that on.")
+    crops = wire.parse_crops(_crops(), SIDE, most=MAX_GUESSED)
+    with parts.metrics.gauges["running"].labels("attributes").track_inprogress(), stage("attributes"):
+        guesses = parts.guess(crops)
+    return jsonify([asdict(guess) for guess in guesses])
 
 
 def uploads(parts: Parts) -> ResponseReturnValue:
@@ -121,6 +143,11 @@ def uploads(parts: Parts) -> ResponseReturnValue:
     return jsonify([FaceVector(id=id_, vector=vector) for id_, vector in zip(ids, vectors, strict=True)])
 
 
+def _crops() -> bytes:
+    """Return the array of crops, which comes as the body or in a form."""
+    return bodies.files("crops")[0] if bodies.is_form() else bodies.of_type(NPY)
+
+
 DESCRIBED = {
     "name": "Facenet",
     "dimension": 128,
@@ -133,9 +160,11 @@ DESCRIBED = {
     "scaling": "each crop to mean 0 and standard deviation 1",
     "mirrored": True,
 }
+GUESSED = asdict(Attributes(31.42, AgeRange(27, 35, 0.5219), Gender("female", 0.9731)))
 READY = {"status": "ready", "version": VERSION, "model": "Facenet", "warnings": []}
 EMBEDDED = (list[FaceVector], [{"id": "a", "vector": [0.25, -1.5]}])
 BODY = (InvalidRequest, UnsupportedMediaType)
+CROPS = {"crops": "The .npy array. Required."}
 FACES = {"image": "Pictures of one face each, in any format that face_detection reads. Required."}
 ROUTES = (
     Route("GET", "/", running, ANY, (HTML, "<p>Feature extraction server is running!</p>")),
@@ -157,8 +186,18 @@ ROUTES = (
         (NPY, None),
         others=(OCTETS,),
         raw={NPY: None},
-        files={"crops": "The .npy array. Required."},
+        files=CROPS,
         query=wire.WhichModel,
+        raises=(*BODY, NotFound),
+    ),
+    Route(
+        "POST",
+        "/attributes",
+        attributes,
+        ANY,
+        (list[Attributes], [GUESSED]),
+        raw={NPY: None},
+        files=CROPS,
         raises=(*BODY, NotFound),
     ),
     Route(

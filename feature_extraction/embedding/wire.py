@@ -52,8 +52,10 @@ class Upload(BaseModel):
 _FACES = TypeAdapter(list[Face])
 
 
-def parse_crops(body: bytes, side: int) -> NDArray[np.uint8]:
+def parse_crops(body: bytes, side: int, most: int | None = None) -> NDArray[np.uint8]:
     """Read one .npy array of crops. The header is checked before anything of its claimed size is made.
+
+    most: of them that there may be; None: as many as the body has.
 
     Returns:
         uint8 (n, side, side, 3).
@@ -77,6 +79,8 @@ def parse_crops(body: bytes, side: int) -> NDArray[np.uint8]:
         raise InvalidRequest(
             f"The array must be uint8 (n, {side}, {side}, 3) in C order, not {dtype} {shape}."
         )
+    if most is not None and shape[0] > most:
+        raise InvalidRequest(f"The array must have at most {most} crops, not {shape[0]}.")
     if len(body) - stream.tell() != math.prod(shape):
         raise InvalidRequest("The array has not as many bytes as its header says.")
     return np.frombuffer(body, dtype=np.uint8, offset=stream.tell()).reshape(shape)

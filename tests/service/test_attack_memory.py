@@ -29,10 +29,10 @@ from recognition.bounds import MAX_METADATA_BYTES
 from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery
 from recognition.web import routes
-from recognition.web.json_size import MAX_MARKS, check_size
 from recognition.web.wire import MAX_SAMPLES, MAX_SMALL_MARKS
 from serving.bodies import MAX_PART_BYTES, MAX_PART_HEADERS, MAX_PARTS, MAX_SMALL_JSON_BYTES
 from serving.errors import InvalidRequest
+from serving.json_size import MAX_MARKS, check_size
 from serving.model import Model
 from serving.remarks import Picture
 from serving.routes import Route
@@ -58,8 +58,8 @@ class Embedder:
 
 
 @pytest.fixture
-def gallery(tmp_path: Path) -> Iterator[Gallery]:
-    gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)
+def gallery(sqlite_url: str) -> Iterator[Gallery]:
+    gallery = open_gallery(sqlite_url, lock_timeout_s=5)
     yield gallery
     gallery.close()
 

@@ -7,6 +7,7 @@ import codecs
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -31,15 +32,15 @@ OWN = re.compile(rb"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9-
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[FlaskClient]:
-    with a_client(tmp_path / "gallery.sqlite3") as client:
+def client(sqlite_url: str) -> Iterator[FlaskClient]:
+    with a_client(sqlite_url) as client:
         yield client
 
 
 @contextmanager
-def a_client(file: Path) -> Iterator[FlaskClient]:
+def a_client(url: str) -> Iterator[FlaskClient]:
     """Asks a service that knows one person, Ann, who has no samples."""
-    with closing(open_gallery(f"sqlite:///{file}", lock_timeout_s=5)) as gallery:
+    with closing(open_gallery(url, lock_timeout_s=5)) as gallery:
         client = app_of(gallery).test_client()
         assert client.post("/persons", json={"id": "ann", "name": "Ann"}).status_code == 200
         yield client
@@ -62,10 +63,11 @@ def send(client: FlaskClient, call: str, body: bytes) -> Any:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_byte_order_mark_changes_no_answer(tmp_path: Path, call: str) -> None:
+def test_a_byte_order_mark_changes_no_answer(tmp_path: Path, empty_sqlite: Path, call: str) -> None:
     answers = []
     for mark in (b"", codecs.BOM_UTF8):
-        with a_client(tmp_path / f"{len(mark)}.sqlite3") as client:
+        file = shutil.copy(empty_sqlite, tmp_path / f"{len(mark)}.sqlite3")
+        with a_client(f"sqlite:///{file}") as client:
             answer = send(client, call, mark + body_of(call).encode())
         assert answer.status_code != 400
         answers.append((answer.status_code, OWN.sub(b"", answer.data)))

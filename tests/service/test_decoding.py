@@ -89,6 +89,8 @@ KINDS: list[tuple[str, str, dict[str, object]]] = [
     ("WEBP", "RGBA", {"lossless": True}),
     ("BMP", "RGB", {}),
     ("GIF", "P", {}),
+    ("ICO", "RGB", {}),
+    ("ICO", "RGBA", {"bitmap_format": "bmp"}),
     *(
         ("TIFF", "RGB", {"compression": how})
         for how in ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "lzma", "zstd")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -13,35 +12,25 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from anything import PNG, almost, anything, fuzzed, images, multipart, numbers, pictures, texts
 from embedding import app as embedding_app
 from embedding import config as embedding_config
 from embedding.network import Network
-from hostile_pictures import SMALL, encoded
 from recognition import config as recognition_config
 from recognition.app import create_app
 from recognition.faces import Box, Face
 from recognition.gallery import open_gallery
 from serving.model import Model
 
-FUZZ = os.environ.get("FUZZ") == "1"
 SIDE = 8
-PNG = encoded(SMALL, "PNG")
 
 # Werkzeug leaves the files of a form that it cannot read to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <function SpooledTemporaryFile:pytest.PytestUnraisableExceptionWarning"
-)
-
-fuzzed = settings(
-    max_examples=3000 if FUZZ else 40,
-    deadline=None,
-    derandomize=not FUZZ,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
 
@@ -76,7 +65,7 @@ def embedding() -> FlaskClient:
     model = Model("a model", 4, SIDE, 9.0, (0.0, 20.0), "fingerprint")
     network = Network(model, lambda crops: np.ones((len(crops), 4), np.float32))
     return embedding_app.create_app(
-        embedding_config.read({"MAX_BODY_BYTES": "100000"}), network=network
+        embedding_config.read({"MAX_BODY_BYTES": "100000"}), network=network, guess=lambda crops: []
     ).test_client()
 
 
@@ -89,34 +78,6 @@ def check(answer: TestResponse) -> None:
         assert (answer.json["error"] == "Invalid request.") == (answer.status_code == 400)
         assert answer.json["request_id"] == answer.headers["X-Request-Id"]
         assert "Traceback" not in answer.text
-
-
-texts = st.text(max_size=50) | st.sampled_from(["", "\x00", "\ud800", "name", 600 * "x", "a/b", "..", "%00"])
-numbers = st.integers() | st.floats() | st.sampled_from([0, -1, 1, 2**63, 10**400, 1e308])
-leaves = st.none() | st.booleans() | numbers | texts
-anything = st.recursive(
-    leaves,
-    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(texts, inside, max_size=4),
-    max_leaves=12,
-)
-pictures = (
-    st.just(PNG)
-    | st.binary(max_size=60)
-    | st.tuples(st.integers(0, len(PNG)), st.binary(max_size=4)).map(lambda cut: PNG[: cut[0]] + cut[1])
-)
-images = (
-    pictures.map(lambda data: base64.b64encode(data).decode())
-    | pictures.map(lambda data: "data:image/png;base64," + base64.b64encode(data).decode())
-    | st.from_regex(r"\s*data:[a-z/;,=+]*(base64,)?[A-Za-z0-9+/=\s]*")
-    | texts
-)
-
-
-def almost(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
-    """Objects of these fields: some missing, some of another kind, some too many."""
-    return st.fixed_dictionaries(
-        {}, optional={name: value | anything for name, value in (fields | {"another": leaves}).items()}
-    )
 
 
 options = {
@@ -175,20 +136,6 @@ forms = st.dictionaries(names, texts | st.integers().map(str) | images, max_size
 uploads = st.lists(st.tuples(names, pictures, texts), max_size=3)
 
 
-def multipart(form: dict[str, str], files: list[tuple[str, bytes, str]]) -> bytes:
-    """A form as a careless client sends it: nothing is escaped."""
-    parts = [(f'name="{name}"', value.encode(errors="surrogatepass")) for name, value in form.items()]
-    parts += [(f'name="{name}"; filename="{file}"', content) for name, content, file in files]
-    return (
-        b"".join(
-            b"--limit\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n"
-            % (said.encode(errors="surrogatepass"), value)
-            for said, value in parts
-        )
-        + b"--limit--\r\n"
-    )
-
-
 @fuzzed
 @given(form=forms, files=uploads, damage=st.none() | st.tuples(st.integers(0, 500), st.binary(max_size=4)))
 @pytest.mark.parametrize("path", [*bodies, "/"])
@@ -225,7 +172,7 @@ def headed(version: bytes, header: str) -> bytes:
     return b"\x93NUMPY" + version + len(header).to_bytes(2, "little") + header.encode("latin-1", "replace")
 
 
-shapes = st.lists(st.integers(-2, 2) | st.sampled_from([3, SIDE, 2**31, 2**63, 10**30]), max_size=5).map(
+shapes = st.lists(st.integers(-2, 2) | st.sampled_from([3, SIDE, 224, 2**31, 2**63, 10**30]), max_size=5).map(
     tuple
 )
 kinds = st.sampled_from(["|u1", "<u2", "<f4", "|O", "|V3", "<U5", ">i8", "[('a', '|u1')]", "", "x"])
@@ -247,7 +194,8 @@ arrays = (
 @given(body=arrays, place=st.integers(0, 200), damage=st.binary(max_size=4))
 def test_arrays(embedding: FlaskClient, body: bytes, place: int, damage: bytes) -> None:
     body = body[:place] + damage + body[place + len(damage) :]
-    check(embedding.post("/embeddings", data=body, content_type="application/x-npy"))
+    for path in ("/embeddings", "/attributes"):
+        check(embedding.post(path, data=body, content_type="application/x-npy"))
 
 
 parameters = st.dictionaries(

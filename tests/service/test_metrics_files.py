@@ -52,6 +52,26 @@ assert left == {name: size for name, size in used.items() if not name.startswith
 print(max(used.values()), measured.render().decode())
 """
 
+MASTER = """
+import importlib, sys, threading
+from pathlib import Path
+configuration = importlib.import_module(sys.argv[1])
+assert configuration.imported_once
+for module in configuration.imported_once:
+    importlib.import_module(module)
+threads = threading.active_count(), len(list(Path("/proc/self/task").iterdir()))
+print("prometheus_client" in sys.modules, *threads)
+"""
+
+
+@pytest.mark.parametrize("configuration", ["recognition.gunicorn_conf", "embedding.gunicorn_conf"])
+def test_what_a_master_imports_decides_nothing_for_its_workers(configuration: str) -> None:
+    """They fork from it: no threads may run, and where their metrics go is not known yet."""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", MASTER, configuration]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "1", "1"], done.stderr
+
 
 def test_nothing_that_is_measured_ever_needs_more_room(tmp_path: Path) -> None:
     """All routes of both services, in one process, with all statuses and stages."""

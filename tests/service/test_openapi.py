@@ -29,6 +29,7 @@ from recognition.gallery import open_gallery
 from recognition.web import routes
 from serving import documentation, health, keys, openapi
 from serving import routes as routing
+from serving.attributes import SIDE, AgeRange, Attributes, Gender
 from serving.model import Model
 
 KEY, KEPT = keys.new("administrator", "admin")
@@ -51,6 +52,10 @@ def embed(cut: np.ndarray) -> np.ndarray:
     return np.full((len(cut), 2), 0.5, np.float32)
 
 
+def guess(cut: np.ndarray) -> list[Attributes]:
+    return [Attributes(30.5, AgeRange(29, 32, 0.5), Gender("male", 0.75))] * len(cut)
+
+
 NETWORK = Network(Model("n", 2, 8, 1.0, (0.0, 1.0), "f"), embed)
 
 
@@ -67,7 +72,7 @@ def recognition(folder: Path, **settings: str) -> Flask:
 
 
 def embedding(**settings: str) -> Flask:
-    return create_embedding_app(embedding_config.read(settings), network=NETWORK)
+    return create_embedding_app(embedding_config.read(settings), network=NETWORK, guess=guess)
 
 
 @pytest.fixture(params=["recognition", "embedding"])
@@ -168,9 +173,9 @@ def png() -> io.BytesIO:
     return io.BytesIO(stream.getvalue())
 
 
-def npy() -> bytes:
+def npy(side: int = 8) -> bytes:
     stream = io.BytesIO()
-    np.save(stream, np.zeros((1, 8, 8, 3), np.uint8))
+    np.save(stream, np.zeros((1, side, side, 3), np.uint8))
     return stream.getvalue()
 
 
@@ -180,7 +185,8 @@ PICTURES = ("file", "image", "image1", "image2")
 def bodies(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Send what an operation takes: its examples, and for each file a picture, crops, or a gallery."""
     contents = operation.get("requestBody", {"content": {"": {}}})["content"]
-    files = {name: png().getvalue() for name in PICTURES} | {"crops": npy()}
+    side = SIDE if operation["operationId"] == "post_attributes" else 8
+    files = {name: png().getvalue() for name in PICTURES} | {"crops": npy(side)}
     if NDJSON in contents:
         files["file"] = contents[NDJSON]["example"].encode()
     for media, content in contents.items():

@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -70,8 +69,8 @@ class Embedder:
 
 
 @pytest.fixture
-def gallery(tmp_path: Path) -> Iterator[Gallery]:
-    gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)
+def gallery(sqlite_url: str) -> Iterator[Gallery]:
+    gallery = open_gallery(sqlite_url, lock_timeout_s=5)
     yield gallery
     gallery.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import pytest
 import requests
 
 from embedding.catalogue import MODELS
-from running import ROOT, Pair, running_pair
+from running import ROOT, Pair, link_models, running_pair
 from serving.deepface import reason
 
 NAME = "DeepID"  # the smallest of them
@@ -58,11 +57,7 @@ np.save(vectors, [face[0]["embedding"] for face in faces])
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
     """A models folder of its own, because the start writes into the manifest what deepface has loaded."""
-    folder = tmp_path_factory.mktemp("models")
-    for path in [*models_dir.glob("*.onnx"), models_dir / "demo"]:
-        (folder / path.name).symlink_to(path.absolute())
-    shutil.copyfile(models_dir / "manifest.json", folder / "manifest.json")
-    return folder
+    return link_models(tmp_path_factory.mktemp("models"), models_dir)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from recognition.cli.checks import disk_space
+from recognition.gallery import open_gallery, services
 from running import ROOT, Pair, free_port, served
 from serving.version import VERSION
 
@@ -44,6 +45,17 @@ def environment(tmp_path: Path, models_dir: Path) -> dict[str, str]:
         "FACE_DETECTION_PORT": str(free_port()),
         "FEATURE_EXTRACTION_PORT": str(free_port()),
     }
+
+
+def test_it_tells_of_client_keys_that_others_can_guess(environment: dict[str, str]) -> None:
+    with closing(open_gallery(environment["DATABASE_URL"], lock_timeout_s=5)) as gallery:
+        service = services.add(gallery, "door", "recognition", b"digest", guessable=True)
+        status, checks = ran(environment)
+        assert status == 0 and checks["client keys"]["ok"]
+        assert "door" in checks["client keys"]["detail"] and checks["client keys"]["advice"]
+        assert "client keys" not in ran(environment | {"COMPREFACE": "0"})[1]
+        services.remove(gallery, service.id)
+        assert "client keys" not in ran(environment)[1]
 
 
 def test_before_the_first_start_all_is_well(environment: dict[str, str], tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ JPEG = b"\xff\xd8\xff"
 # All that it warns of: it knows neither media type, and has the other ways to send the same bytes.
 WARNINGS = {
     "recognition_client": ["WARNING parsing POST /import within admin."],
-    "embedding_client": ["WARNING parsing POST /embeddings within any_."],
+    "embedding_client": [
+        f"WARNING parsing POST /{call} within any_." for call in ("embeddings", "attributes")
+    ],
 }
 
 
@@ -252,6 +254,8 @@ def test_every_call_of_feature_extraction(
     crops = models.PostEmbeddingsFilesBody(crops=api.file(stream.getvalue()))
     vectors = np.load(api.call("post_embeddings", body=crops).payload)
     assert (vectors.shape, vectors.dtype) == ((2, 128), np.float32)
+    faces = models.PostAttributesFilesBody(crops=api.file(stream.getvalue()))
+    assert "ATTRIBUTES=1" in api.call("post_attributes", 404, body=faces).detail
 
     pictures = [api.file(path.read_bytes(), path.name) for path in photographs["madonna"][:2]]
     ids = json.dumps([{"id": "a"}, {"id": 2}])

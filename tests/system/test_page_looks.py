@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from playwright.sync_api import Browser, expect
 
-from browsing import NARROW, SCREENSHOTS, TIMEOUT_S, WIDE, Visit, visiting
-from running import Pair, running_pair
+from browsing import NARROW, SCREENSHOTS, WIDE, Visit, visiting
+from running import Pair
 
 Photographs = dict[str, list[Path]]
 
 SMALLEST = {"width": 320, "height": 640}  # what WCAG 2.2, 1.4.10 asks for
-
-
-@pytest.fixture(scope="module")
-def shown(browser: Browser, tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[Pair]:
-    with running_pair(tmp_path_factory.mktemp("pair"), models_dir) as pair:
-        yield pair
 
 
 def check(visit: Visit, name: str) -> None:
@@ -41,13 +33,12 @@ def check(visit: Visit, name: str) -> None:
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
 def test_every_view(
     browser: Browser,
-    shown: Pair,
+    pair: Pair,
     photographs: Photographs,
     tmp_path: Path,
     scheme: str,
     size: dict[str, int],
 ) -> None:
-    assert requests.delete(f"{shown.url}/samples", timeout=TIMEOUT_S).ok
     kind = f"{'wide' if size is WIDE else 'narrow'}-{scheme}"
     files = []
     for person in ("ben_afflek", "elton_john", "jerry_seinfeld"):
@@ -57,7 +48,7 @@ def test_every_view(
             shutil.copy(photographs[person][i], files[-1])
     unreadable = tmp_path / "a_very_long_name_without_any_room_to_break_it_anywhere_at_all.jpg"
     unreadable.write_text("no picture")
-    with visiting(browser, shown.url, viewport=size, color_scheme=scheme) as visit:
+    with visiting(browser, pair.url, viewport=size, color_scheme=scheme) as visit:
         page = visit.view("recognise")
         check(visit, f"recognise-empty-{kind}")
         page = visit.view("enrol")

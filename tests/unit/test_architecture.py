@@ -18,7 +18,7 @@ PACKAGES = {
 EVERYTHING = {"app", "cli"}  # the rooms that put the others together
 
 # A room is a folder, or a file that lies beside the folders. It may see itself, the values, and these.
-VALUES = {"errors", "faces", "poses", "results", "bounds", "names"}
+VALUES = {"errors", "faces", "poses", "results", "bounds", "names", "client_keys"}
 ROOMS = {
     "values": set(),
     "pictures": set(),
@@ -34,14 +34,13 @@ ROOMS = {
     "gallery": {"matching", "backgrounds", "audit"},
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
-    "archive": {
-        "seeing",
-        "enrolling",
-        "gallery",
-    },  # of the gallery how a file is opened, encrypted and emptied
+    "archive": {"seeing", "enrolling", "gallery"},  # of the gallery how a file is opened and encrypted
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
+    "takeover": {"gallery", "enrolling"},
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
     "web": {"service", "gallery"},
+    "probing": {"seeing", "enrolling", "admission", "gallery"},
+    "compreface": {"service", "probing", "gallery"},
 }
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.
 INNER = {
@@ -52,20 +51,31 @@ INNER = {
     "validation",
     "request_id",
     "model",
+    "attributes",
     "runtimes",
     "deepface",
     "credentials",
     "remarks",
     "keys",
 }
-EDGE = {"app", "cli", "web", "config", "wsgi", "gunicorn_conf", "__main__", "keys"}  # see the rest, too
+EDGE = {
+    "app",
+    "cli",
+    "web",
+    "compreface",
+    "config",
+    "wsgi",
+    "gunicorn_conf",
+    "__main__",
+    "keys",
+}  # see the rest, too
 EMBEDDING_EDGE = {"app", "routes", "config", "wsgi", "gunicorn_conf"}
 
 # Outside libraries that only these rooms may import; a room of serving/ is one of its files.
 ONLY = {
-    "flask": {"web", "cli", "app", "routes", "serving"},
-    "werkzeug": {"cli", "serving"},
-    "gunicorn": {"serving"},
+    "flask": {"web", "compreface", "cli", "app", "routes", "serving"},
+    "werkzeug": {"compreface", "cli", "serving"},
+    "gunicorn": {"compreface", "serving"},
     "dotenv": {"serving"},
     "pydantic_settings": {"serving"},
     "platformdirs": {"serving"},
@@ -73,20 +83,20 @@ ONLY = {
     "sqlalchemy": {"gallery", "archive"},
     "alembic": {"gallery"},
     "pgvector": {"gallery"},
-    "psycopg": {"gallery"},
+    "psycopg": {"gallery", "takeover"},
     "cryptography": {"gallery"},
     "click": {"cli", "gallery"},
     "rich": {"cli"},
     "requests": {"client", "cli"},
-    "urllib3": {"embedder", "client"},
+    "urllib3": {"embedder", "client", "takeover"},
     "onnxruntime": {"serving"},
     "openvino": {"serving"},
     "PIL": {"fonts", "serving"},
     "pillow_heif": {"serving"},
     "imagecodecs": {"serving"},
-    "logging": {"gallery", "audit", "cli", "serving"},
+    "logging": {"gallery", "audit", "compreface", "cli", "serving"},
     "os": {"config", "audit", "archive", "cli", "serving", "deepface_models", "detector"},
-    "subprocess": {"cli", "serving"},
+    "subprocess": {"cli", "serving", "takeover"},
     "tensorflow": {"deepface_models"},
     "deepface": {"serving", "deepface_models", "detector"},
     "onnx": set(),
@@ -95,7 +105,18 @@ ONLY = {
     "tf2onnx": set(),
 }
 # The core: arithmetic on arrays and values.
-PURE = {"values", "pictures", "matching", "wire", "render", "preprocess", "catalogue"}
+PURE = {
+    "values",
+    "pictures",
+    "matching",
+    "wire",
+    "render",
+    "preprocess",
+    "catalogue",
+    "similarity",
+    "plugins",
+    "head_pose",
+}
 IMPURE = {"flask", "sqlalchemy", "os", "logging", "requests", "urllib3", "socket", "subprocess", "time"}
 
 
@@ -185,7 +206,7 @@ def test_every_room_has_a_rule() -> None:
 
 @every_file
 def test_status_numbers_stand_at_the_edge_alone(package: str, room: str, path: Path) -> None:
-    if package == "serving" or room in ("web", "client", "embedder"):
+    if package == "serving" or room in ("web", "compreface", "client", "embedder", "takeover"):
         return
     numbers = {
         node.value
@@ -200,6 +221,7 @@ CLI = "face_detection/recognition/cli/"
 LAZY: dict[str, set[str]] = {
     "serving/readers.py": {"pillow_heif", "serving"},  # 10 MB, and only the process that decodes needs them
     "serving/runtimes.py": {"onnxruntime", "openvino"},  # each takes 20 MB, and telemetry is off only by then
+    "face_detection/recognition/app.py": {"recognition.compreface"},  # most services do without it
     "face_detection/recognition/detector/deepface_detectors.py": {"deepface.modules"},
     "feature_extraction/embedding/deepface_models.py": {
         "deepface.modules",
@@ -211,6 +233,7 @@ LAZY: dict[str, set[str]] = {
     "face_detection/recognition/gallery/migrations/__init__.py": {"recognition.gallery.migrations.upgrade"},
     # --help and shell completion answer without NumPy, SQLAlchemy and the models.
     f"{CLI}archive.py": {"recognition.cli"},
+    f"{CLI}compreface.py": {"recognition", "recognition.gallery"},
     f"{CLI}doctor.py": {"recognition.cli.checks"},
     f"{CLI}gallery.py": {
         "embedding.network",
@@ -225,6 +248,7 @@ LAZY: dict[str, set[str]] = {
         "recognition.gallery.faces",
         "recognition.gallery.transfer",
     },
+    f"{CLI}migrate.py": {"recognition.cli.migration"},
     f"{CLI}models.py": {"preparation.manifest"},
     f"{CLI}recognise.py": {"recognition.cli"},
     f"{CLI}serve.py": {"embedding", "recognition", "serving.models"},

@@ -106,3 +106,19 @@ def test_one_landmark_is_too_few(found: int) -> None:
     picture[50:150, 50:150] = 255
     (crop,) = crop_faces(picture, [Face(Box(50, 50, 100, 100), 0.9, landmarks)], SIDE)
     assert crop[20:140, 20:140].min() == 255
+
+
+def test_the_square_of_the_box_is_upright_and_not_distorted() -> None:
+    """For age and gender: as high as the detector's box, around the face, in every direction at one scale."""
+    face = face_at(200 * np.exp(0.5j), 402.3 + 297.8j)
+    (crop,) = crop_faces(picture_with_marks(face, radius=8), [face], 224, "box")
+    for colour, place in zip([(255, 0, 0), (0, 255, 0), (0, 0, 255)], MEAN_FACE[:3], strict=True):
+        assert abs(centre_of(crop, colour) - (place + 0.5 + 0.5j) * 224) < 2
+
+
+def test_without_landmarks_the_square_of_the_box_is_its_longer_side() -> None:
+    picture = np.zeros((200, 200, 3), np.uint8)
+    picture[50:150, 50:150] = 200
+    face = Face(Box(60, 50, 80, 100), 0.9, np.full((5, 2), np.nan, np.float32))
+    (crop,) = crop_faces(picture, [face], 224, "box")
+    assert (crop[4:-4, 4:-4] == 200).all()

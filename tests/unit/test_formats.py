@@ -33,7 +33,7 @@ def encoded(form: str) -> bytes:
 
 @pytest.mark.parametrize(
     ("form", "name"),
-    [(form, form) for form in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "AVIF")]
+    [(form, form) for form in ("JPEG", "PNG", "GIF", "BMP", "ICO", "TIFF", "AVIF")]
     + [("WEBP", "WebP"), ("HEIF", "HEIC"), ("JPEG2000", "JPEG 2000")],
 )
 def test_pictures_are_known_by_their_bytes(form: str, name: str) -> None:
@@ -77,7 +77,7 @@ OTHERS = {
     "RAF": b"FUJIFILMCCD-RAW 0201",
     "RW2": b"IIU\0\x08\0\0\0",
     "PSD": b"8BPS\0\1" + bytes(20),
-    "ICO": b"\0\0\1\0\1\0\x10\x10" + bytes(20),
+    "CUR": b"\0\0\2\0\1\0\x10\x10" + bytes(20),
     "ZIP": b"PK\3\4\x14\0",
     "Netpbm": b"P6\n2 2\n255\n" + bytes(12),
     "text": b"dear madam, please find",

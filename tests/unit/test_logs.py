@@ -38,8 +38,8 @@ class ConstantEmbedder:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)
+def app(sqlite_url: str) -> Iterator[Flask]:
+    gallery = open_gallery(sqlite_url, lock_timeout_s=5)
     yield create_app(
         read({"MIN_QUALITY": "0", "API_KEYS": KEPT.entry()}),
         detector=lambda _: [Face(Box(0, 0, 5, 5), 0.9, MARKS)] * 2,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,8 +49,8 @@ def two_faces(_: np.ndarray) -> list[Face]:
 
 
 @pytest.fixture
-def gallery(tmp_path: Path) -> Iterator[Gallery]:
-    gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)
+def gallery(sqlite_url: str) -> Iterator[Gallery]:
+    gallery = open_gallery(sqlite_url, lock_timeout_s=5)
     now = datetime(2026, 1, 1, tzinfo=UTC)
     gallery.upsert([Sample("a", "n", None, None, now, now)], np.zeros((1, 4), np.float32), "finger-1")
     yield gallery

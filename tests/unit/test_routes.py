@@ -53,8 +53,8 @@ def one_face(picture: np.ndarray) -> list[Face]:
 
 
 @pytest.fixture
-def gallery(tmp_path: Path) -> Iterator[Gallery]:
-    gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)
+def gallery(sqlite_url: str) -> Iterator[Gallery]:
+    gallery = open_gallery(sqlite_url, lock_timeout_s=5)
     yield gallery
     gallery.close()
 

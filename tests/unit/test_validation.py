@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -31,8 +30,8 @@ def test_a_name_that_comes_again_is_named() -> None:
 
 
 @pytest.fixture
-def gallery(tmp_path: Path) -> Iterator[Gallery]:
-    gallery = open_gallery(f"sqlite:///{tmp_path / 'gallery.sqlite3'}", lock_timeout_s=5)
+def gallery(sqlite_url: str) -> Iterator[Gallery]:
+    gallery = open_gallery(sqlite_url, lock_timeout_s=5)
     yield gallery
     gallery.close()
 

@@ -6,20 +6,22 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from embedding import config as embedding_config
 from embedding.network import PREPARED
 from preparation.manifest import is_as_made, read_manifest
-from recognition import config
+from recognition import client_keys, config
 from recognition.audit import Audit
 from recognition.cli.addresses import embedding_url, local_url, obstacle
 from recognition.cli.check import Check
 from recognition.client import Client, ServiceError
+from recognition.client_keys import ClientService
 from recognition.errors import GalleryUnavailable
-from recognition.gallery import LEAST_FREE_BYTES, open_gallery, shown
+from recognition.gallery import LEAST_FREE_BYTES, open_gallery, services, shown
 from serving import processor
 from serving.credentials import without_credentials
 from serving.runtimes import import_openvino
@@ -62,7 +64,7 @@ def _installation(key: str | None) -> Iterator[Check]:
     model = None if own else PREPARED.get(embedding_settings.embedding_model)
     yield _models(settings.models_dir, {settings.detector, model})
     yield _processor(settings.workers)
-    yield _gallery(settings)
+    yield from _gallery(settings)
     yield _retention(settings)
     if file := _sqlite_file(settings):
         yield disk_space("gallery's disk", file)
@@ -106,11 +108,14 @@ def _processor(workers: int) -> Check:
     return Check("processor", True, f"{cores} cores, {kind}", advice)
 
 
-def _gallery(settings: config.Settings) -> Check:
+def _gallery(settings: config.Settings) -> Iterator[Check]:
+    """Check the database, and in it whether clients have keys that others can guess."""
     url = shown(settings.database_url)
     if (file := _sqlite_file(settings)) and not file.exists():
         advice = "if people are enrolled already, DATABASE_URL or the settings file is not the service's"
-        return Check("gallery", True, f"none yet at {url}; serve, enrol and import make one", advice)
+        yield Check("gallery", True, f"none yet at {url}; serve, enrol and import make one", advice)
+        yield from _client_keys(settings, [])
+        return
     try:
         opened = open_gallery(
             settings.database_url,
@@ -119,12 +124,21 @@ def _gallery(settings: config.Settings) -> Check:
             audit=Audit(settings.audit_log),
             create=False,
         )
-        count = opened.total()
-        opened.close()
+        with closing(opened):
+            count, stored = opened.total(), services.listed(opened)
     except (GalleryUnavailable, OSError) as e:
         cause = without_credentials(str(e.__cause__ or "").partition("\n")[0])
-        return Check("gallery", False, f"{url}: {e} {cause}".strip(), ADVICE["gallery_unavailable"])
-    return Check("gallery", True, f"{count} samples in {url}")
+        yield Check("gallery", False, f"{url}: {e} {cause}".strip(), ADVICE["gallery_unavailable"])
+        return
+    yield Check("gallery", True, f"{count} samples in {url}")
+    yield from _client_keys(settings, stored)
+
+
+def _client_keys(settings: config.Settings, stored: Sequence[ClientService]) -> Iterator[Check]:
+    """Tell which services have keys that others can guess, if clients of CompreFace are answered at all."""
+    every = (*settings.compreface_services.values(), *stored)
+    if settings.compreface is not False and (warning := client_keys.warning(every)):
+        yield Check("client keys", True, warning, "add services with keys of their own, and remove these")
 
 
 def _retention(settings: config.Settings) -> Check:

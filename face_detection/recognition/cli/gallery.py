@@ -87,7 +87,7 @@ def export(database: str | None, file: Path, name: str, faces: bool, as_json: bo
     """
     from recognition.gallery.transfer import export_to
 
-    with _opened(database) as opened:
+    with opened_gallery(database) as opened:
         count = export_to(opened.of(name), file, progress, faces=faces)
     show(as_json, {"exported": count}, [f"{count} samples exported."])
 
@@ -106,7 +106,7 @@ def import_(database: str | None, file: Path, name: str, as_json: bool) -> None:
     from recognition.gallery.transfer import import_file
 
     keep_faces = read_settings().keep_faces
-    with _opened(database, create=True) as opened, file.open("rb") as stream:
+    with opened_gallery(database, create=True) as opened, file.open("rb") as stream:
         imported, unchanged, unnamed = import_file(
             opened.of(name), stream, _check_prepared, progress, keep_faces=keep_faces
         )
@@ -131,7 +131,7 @@ def backup(database: str | None, file: Path, as_json: bool) -> None:
     """
     from recognition.gallery.backup import backup as copy
 
-    with _opened(database) as opened:
+    with opened_gallery(database) as opened:
         if opened.engine.dialect.name != "sqlite":
             raise click.UsageError("This gallery is in PostgreSQL: pg_dump makes a backup of it.")
         count = copy(opened, file)
@@ -157,7 +157,7 @@ def replay_erasures(
     """
     from recognition.cli.erasing import replayed
 
-    with _opened(database) as opened:
+    with opened_gallery(database) as opened:
         unclear = replayed(opened, files, since, dry_run=dry_run, as_json=as_json)
     if unclear:
         sys.exit(FAILED)
@@ -175,7 +175,7 @@ def forget_faces(database: str | None, as_json: bool) -> None:
     from recognition.gallery.faces import forget
     from recognition.gallery.galleries import names
 
-    with _opened(database) as opened:
+    with opened_gallery(database) as opened:
         count = sum(forget(opened.of(name)) for name in names(opened))
     show(as_json, {"forgotten": count}, [f"{count} faces deleted."])
 
@@ -186,7 +186,7 @@ def forget_faces(database: str | None, as_json: bool) -> None:
 @click.pass_obj
 def count(database: str | None, name: str, as_json: bool) -> None:
     """Print the number of samples in a gallery."""
-    with _opened(database) as opened:
+    with opened_gallery(database) as opened:
         number = opened.of(name).count()
     show(as_json, {"samples": number}, [str(number)])
 
@@ -205,11 +205,11 @@ def verify(database: str | None, file: Path | None, as_json: bool) -> None:
 
     faults: list[str] = []
     if file:
-        with _failing(), file.open("rb") as stream, progress("checking", None) as advance:
+        with failing(), file.open("rb") as stream, progress("checking", None) as advance:
             _, number = portable.check(stream, advance)
         outcome = f"{number} samples, undamaged."
     else:
-        with _opened(database) as opened:
+        with opened_gallery(database) as opened:
             faults += transfer.faults(opened)
             number = opened.total()
         outcome = f"Faults: {len(faults)}." if faults else f"{number} samples, no faults."
@@ -234,7 +234,7 @@ def doctor(database: str | None, limit: int, name: str, as_json: bool) -> None:
     """
     from recognition.cli.findings import findings_of, lines_of, value_of
 
-    with _opened(database) as opened:
+    with opened_gallery(database) as opened:
         found = findings_of(opened.of(name), read_settings())
     for finding in found if as_json or not limit else found[:limit]:
         show(as_json, value_of(finding), lines_of(finding))
@@ -275,7 +275,7 @@ def change_model(database: str | None, /, model: str | None, name: str, as_json:
         raise click.UsageError("Name a model, or one of --back, --status, --list, --stop and --forget.")
     if asked["leave"] and asked["drop"]:
         raise click.UsageError("--leave and --drop exclude each other.")
-    with _opened(database) as opened:
+    with opened_gallery(database) as opened:
         of = opened.of(name)
         if model is None and what != ["back"]:
             value, lines = LOOKS[what[0]](of)
@@ -307,7 +307,7 @@ def calibrate(database: str | None, wishes: tuple[float, ...], name: str, as_jso
     """
     from recognition.cli.wishes import decisions_of, lines_of, value_of
 
-    with _opened(database) as opened:
+    with opened_gallery(database) as opened:
         decisions = decisions_of(opened.of(name), wishes)
     show(as_json, value_of(decisions), lines_of(decisions))
 
@@ -324,21 +324,22 @@ def _check_prepared(fingerprint: str, dimension: int) -> None:
 
 
 @contextmanager
-def _opened(database: str | None, *, create: bool = False) -> Iterator[Gallery]:
+def opened_gallery(database: str | None, *, create: bool = False) -> Iterator[Gallery]:
     """Open the gallery for one command; what fails meanwhile ends it with one sentence."""
     from recognition.cli.opening import open_named_gallery
 
     settings = read_settings(**({"database_url": database} if database else {}))
     opened = open_named_gallery(settings, create=create)
     try:
-        with _failing():
+        with failing():
             yield opened
     finally:
         opened.close()
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
+def failing() -> Iterator[None]:
+    """End the command with one sentence where something fails that may."""
     try:
         yield
     except Failure as e:

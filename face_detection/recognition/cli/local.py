@@ -16,6 +16,7 @@ from werkzeug.test import Client as WSGIClient
 
 from embedding import config as embedding_config
 from embedding.app import load_network, loader
+from embedding.config import Settings as EmbeddingSettings
 from embedding.network import Networks
 from recognition.app import create_app, load_detector
 from recognition.cli.opening import open_named_gallery, who
@@ -25,6 +26,7 @@ from recognition.config import Settings
 from recognition.errors import ModelUnknown
 from recognition.gallery import Gallery
 from recognition.seeing import Detector
+from serving.attributes import Attributes
 from serving.errors import Failure, NotFound
 from serving.model import Model
 from serving.models import prepare
@@ -75,15 +77,28 @@ def load(need: GalleryNeed) -> Parts:
         SystemExit: something cannot be loaded; stderr says what.
     """
     settings = read_settings()
-    try:
-        embedding_settings = embedding_config.read()
-    except SettingsError as e:
-        fail(UNAVAILABLE, {"code": "settings", "detail": str(e)})
+    embedding_settings = read_embedding_settings()
     gallery = None if need == "none" else open_named_gallery(settings, create=need == "new")
     prepare(settings.models_dir)
     logging.getLogger("recognition").setLevel(logging.ERROR)  # expected failures reach the caller as errors
-    networks = Networks(load_network(embedding_settings), loader(embedding_settings))
-    return Parts(settings, load_detector(settings), Embedder(networks), gallery)
+    return Parts(settings, load_detector(settings), load_embedder(embedding_settings), gallery)
+
+
+def read_embedding_settings() -> EmbeddingSettings:
+    """Read the settings of the embedding service.
+
+    Raises:
+        SystemExit: with UNAVAILABLE, where one is wrong.
+    """
+    try:
+        return embedding_config.read()
+    except SettingsError as e:
+        fail(UNAVAILABLE, {"code": "settings", "detail": str(e)})
+
+
+def load_embedder(settings: EmbeddingSettings) -> Embedder:
+    """Load the embedding service's network into this process."""
+    return Embedder(Networks(load_network(settings), loader(settings)))
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,10 @@ class Embedder:
     def embed(self, crops: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
         """Turn uint8 (n, S, S, 3) RGB into float32 (n, d)."""
         return self.networks.named(model.name).embed(crops)
+
+    def attributes(self, crops: NDArray[np.uint8]) -> list[Attributes | None]:
+        """Guess nothing: no command shows age and gender."""
+        return [None] * len(crops)
 
 
 class NoGallery:

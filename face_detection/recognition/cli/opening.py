@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from getpass import getuser
 
 import click
@@ -10,7 +12,8 @@ import click
 from recognition.audit import Audit
 from recognition.cli.session import UNAVAILABLE, fail
 from recognition.config import Settings
-from recognition.gallery import Gallery, open_gallery, shown
+from recognition.errors import GalleryUnavailable
+from recognition.gallery import NO_GALLERY, Gallery, open_gallery, shown
 from serving.errors import Failure
 from serving.request_id import caller
 
@@ -23,19 +26,44 @@ def open_named_gallery(settings: Settings, *, create: bool) -> Gallery:
     Raises:
         SystemExit: with UNAVAILABLE, where it cannot be opened, or is not there and is not to be made.
     """
+    with _failing():
+        return _opened(settings, create=create)
+
+
+def gallery_there(settings: Settings) -> Gallery | None:
+    """Do the same, but make nothing, and return None where there is none.
+
+    Raises:
+        SystemExit: with UNAVAILABLE, where it cannot be opened.
+    """
+    with _failing():
+        try:
+            return _opened(settings, create=False)
+        except GalleryUnavailable as e:
+            if not e.detail.startswith(NO_GALLERY):
+                raise
+            return None
+
+
+def _opened(settings: Settings, *, create: bool) -> Gallery:
     audit = Audit(settings.audit_log, reads=settings.audit_reads)
     caller.set(who())
+    click.echo(f"gallery: {shown(settings.database_url)}", err=True)
+    audit.check()
+    return open_gallery(
+        settings.database_url,
+        settings.gallery_lock_timeout_s,
+        settings.gallery_ef_search,
+        key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
+        audit=audit,
+        create=create,
+    )
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
     try:
-        click.echo(f"gallery: {shown(settings.database_url)}", err=True)
-        audit.check()
-        return open_gallery(
-            settings.database_url,
-            settings.gallery_lock_timeout_s,
-            settings.gallery_ef_search,
-            key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
-            audit=audit,
-            create=create,
-        )
+        yield
     except Failure as e:
         cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
         fail(UNAVAILABLE, {"code": e.code, "detail": f"{e.detail} {cause}".rstrip()})

@@ -6,8 +6,8 @@ transfer.py and portable.py move it as a file; tables.py and migrations/ are its
 """
 
 from recognition.gallery.database import LEAST_FREE_BYTES
-from recognition.gallery.opening import open_gallery, shown
+from recognition.gallery.opening import NO_GALLERY, open_gallery, shown
 from recognition.gallery.store import Gallery
 from recognition.gallery.upkeep import keep_up
 
-__all__ = ["LEAST_FREE_BYTES", "Gallery", "keep_up", "open_gallery", "shown"]
+__all__ = ["LEAST_FREE_BYTES", "NO_GALLERY", "Gallery", "keep_up", "open_gallery", "shown"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -13,7 +13,7 @@ from recognition.gallery import persons as rows_of_people
 from recognition.gallery import rows
 from recognition.gallery.database import empty_log
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import DEFAULT_NAME, galleries, gallery_of, naive_utc, persons
+from recognition.gallery.tables import DEFAULT_NAME, galleries, gallery_of, naive_utc, persons, services
 from recognition.results import GallerySummary
 from serving.errors import InvalidRequest, NotFound
 
@@ -71,13 +71,20 @@ def make(gallery: Gallery, name: str) -> GallerySummary:
     with gallery.of(DEFAULT_NAME).writing() as (connection, begin):
         if connection.execute(sa.select(galleries.c.key).where(galleries.c.name == name)).first():
             raise GalleryExists("There is a gallery with this name already.")
-        connection.execute(galleries.insert().values(name=name, created=naive_utc(created)))
+        insert(connection, name, created)
         begin("make_gallery", [], gallery=name)
     return GallerySummary(name, 0, 0, created)
 
 
+def insert(connection: sa.Connection, name: str, created: datetime) -> int:
+    """Make the row of an empty gallery, in a transaction that writes. Returns its key."""
+    row = galleries.insert().values(name=name, created=naive_utc(created)).returning(galleries.c.key)
+    key: int = connection.execute(row).scalar_one()
+    return key
+
+
 def delete(gallery: Gallery) -> None:
-    """Remove a gallery with all that is in it.
+    """Remove a gallery with all that is in it, and the services whose gallery it is.
 
     Raises:
         InvalidRequest: it is `default`, which is always there.
@@ -89,7 +96,9 @@ def delete(gallery: Gallery) -> None:
         raise InvalidRequest("default: this gallery can be emptied, by DELETE /samples, but not removed.")
     with gallery.writing() as (connection, begin):
         count = gallery.emptied(connection)
+        theirs = services.delete().where(services.c.gallery == gallery_of(connection))
+        closed = connection.execute(theirs.returning(services.c.service_id)).scalars().all()
         connection.execute(galleries.delete().where(galleries.c.key == gallery_of(connection)))
-        begin("delete_gallery", count)
+        begin("delete_gallery", count, **({"services": closed} if closed else {}))
     gallery.forget()
     empty_log(gallery.engine)

@@ -22,6 +22,7 @@ from recognition.gallery.store import Gallery
 from recognition.gallery.tables import state
 from serving.credentials import without_credentials
 
+NO_GALLERY = "There is no gallery"  # as an error begins, where none is to be made
 NO_URL = "It is no URL of a database: what of user and password is not a letter or digit is percent-encoded."
 SECRETS = ("password", "secret")  # in the names of query parameters of a URL
 
@@ -118,4 +119,4 @@ def _has_gallery(file: Path, timeout_s: float) -> bool:
 
 
 def _no_gallery(url: str) -> GalleryUnavailable:
-    return GalleryUnavailable(f"There is no gallery at {shown(url)}.")
+    return GalleryUnavailable(f"{NO_GALLERY} at {shown(url)}.")

@@ -297,6 +297,7 @@ class Gallery(Transactions):
         *,
         max_distance: float = math.inf,
         per_person: bool = False,
+        rated: bool = True,
     ) -> list[list[Match]]:
         """Find the k nearest samples of each probe, among all that were acknowledged before this call.
 
@@ -306,17 +307,18 @@ class Gallery(Transactions):
             fingerprint: of the model that made the probes.
             max_distance: matches are nearer than this, but for the first, which is there in any case.
             per_person: take of each person only the nearest sample, so that the k matches are of k people.
+            rated: whether matches have their rates.
 
         Returns:
             For each probe at most k matches, nearest first; equally near ones in the order of enrolment. Each
-            has its rate, if there is anybody to compare with.
+            has its rate, if that is wanted, and there is anybody to compare with.
 
         Raises:
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
         with self.searching() as (search, connection, current):
-            known = self._calibrated(connection, current, fingerprint)
+            known = self._calibrated(connection, current, fingerprint) if rated else None
             if self._is_empty(connection, current, fingerprint):
                 return [[] for _ in probes]
             if per_person and k > 1:

@@ -13,7 +13,7 @@ from pgvector.sqlalchemy import VECTOR
 from recognition.faces import Sample
 from recognition.gallery.clock import Trust
 
-VERSION = "0011"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0012"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -174,6 +174,59 @@ changes = sa.Table(
     sa.Column("unattended", sa.Boolean, nullable=False),  # any service may go on with it
     sa.Column("beat", sa.DateTime, nullable=False),  # when the worker last said that it is alive; UTC
     sa.Column("trouble", sa.Text),  # the code of what stopped or holds it up; null: nothing
+)
+
+# What keys of CompreFace's clients open, and who may make such keys by its admin calls. Only digests are kept
+# of keys, passwords and sessions.
+applications = sa.Table(
+    "applications",
+    metadata,
+    sa.Column("key", Key, primary_key=True, autoincrement=True),
+    sa.Column("app_id", Id, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created", sa.DateTime, nullable=False),  # UTC
+    sqlite_autoincrement=True,
+)
+
+services = sa.Table(
+    "services",
+    metadata,
+    sa.Column("key", Key, primary_key=True, autoincrement=True),
+    sa.Column("service_id", Id, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),  # SHA-256 of its key
+    sa.Column("guessable", sa.Boolean, nullable=False),  # whether others can guess that
+    sa.Column("gallery", Key, sa.ForeignKey(galleries.c.key), index=True),
+    sa.Column("take_all", sa.Boolean, nullable=False),
+    sa.Column("application", Key, sa.ForeignKey(applications.c.key), index=True),  # null: none
+    sa.Column("created", sa.DateTime, nullable=False),  # UTC
+    sa.CheckConstraint("(kind = 'recognition') = (gallery IS NOT NULL)", name="services_gallery"),
+    sqlite_autoincrement=True,
+)
+
+administrators = sa.Table(
+    "administrators",
+    metadata,
+    sa.Column("key", Key, primary_key=True, autoincrement=True),
+    sa.Column("user_id", Id, nullable=False, unique=True),
+    sa.Column("email", Id, nullable=False, unique=True),
+    sa.Column("first_name", sa.Text, nullable=False),
+    sa.Column("last_name", sa.Text, nullable=False),
+    sa.Column("password", sa.Text, nullable=False),  # its scrypt, with salt and costs
+    sa.Column("created", sa.DateTime, nullable=False),  # UTC
+    sqlite_autoincrement=True,
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),  # SHA-256 of what the client has
+    # Who has logged in: this administrator, or whoever has the key of API_KEYS with this SHA-256.
+    sa.Column("administrator", Key, sa.ForeignKey(administrators.c.key), index=True),
+    sa.Column("api_key", sa.LargeBinary),
+    sa.Column("expires_at", sa.DateTime, nullable=False),  # UTC
+    sa.CheckConstraint("(administrator IS NULL) <> (api_key IS NULL)", name="sessions_whose"),
 )
 
 tombstones = sa.Table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,6 +19,8 @@ from serving.model import Template
 # development pairs: against a level square crop they raise TMR at FMR 1e-4 by 0.012 +- 0.007.
 HEIGHT = 1.02
 WIDTH = 0.9 * HEIGHT
+
+Framing = Template | Literal["box"]  # the last is no embedding model's: age and gender are guessed by it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +45,7 @@ def _of_112_px(*points: tuple[float, float]) -> NDArray[np.complex128]:
     return np.array([complex(x + 0.5, y + 0.5) / 112 - (0.5 + 0.5j) for x, y in points])
 
 
-ALIGNMENTS: dict[Template, Alignment] = {
+ALIGNMENTS: dict[Framing, Alignment] = {
     # MEAN_FACE was fitted as if landmarks counted from the corner of the first pixel.
     "facenet": Alignment(MEAN_FACE, WIDTH, HEIGHT, 0, "1"),
     # Detectors count from its centre: MobileFaceNet's TMR at FMR 1e-5 is 0.946 so, and 0.943 else. The points
@@ -57,11 +60,14 @@ ALIGNMENTS: dict[Template, Alignment] = {
         0.5 + 0.5j,
         "arcface-1",
     ),
+    # What deepface's `analyze` hands on: its detector's box, upright by the eyes and not distorted. That is a
+    # square by default. Beside narrower boxes it puts black bars; here the picture goes on.
+    "box": Alignment(MEAN_FACE, 1.0, 1.0, 0, "box-1"),
 }
 
 
 def crop_faces(
-    picture: NDArray[np.uint8], faces: Sequence[Face], side: int, template: Template = "facenet"
+    picture: NDArray[np.uint8], faces: Sequence[Face], side: int, template: Framing = "facenet"
 ) -> NDArray[np.uint8]:
     """Cut out every face, upright and at one scale, by its landmarks.
 
@@ -80,7 +86,7 @@ def crop_faces(
     return crops
 
 
-def pose(face: Face, template: Template = "facenet") -> tuple[complex, complex]:
+def pose(face: Face, template: Framing = "facenet") -> tuple[complex, complex]:
     """Return scale and turn, as one complex number, and centre of a template's square on a face.
 
     Landmarks that the detector did not find, not finite, are left out.

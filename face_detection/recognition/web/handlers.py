@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from recognition.service import Service
 from recognition.web import answers, render, wire
 from serving import bodies
 from serving.metrics import Metrics
-from serving.notices import Notices
+from serving.notices import Notice, Notices
 from serving.remarks import Remark
 from serving.routes import OCTETS, query
 from serving.version import VERSION
@@ -40,6 +40,7 @@ class Parts:
 
     notices: what is wrong beside; authentication: whether keys are asked for.
     bound: whether the caller's key is for this gallery alone.
+    beside: tells what more there is to be warned of, which is not of this gallery alone.
     """
 
     service: Service
@@ -48,6 +49,7 @@ class Parts:
     notices: Notices
     authentication: bool
     bound: bool = False
+    beside: Callable[[], list[Notice]] = list
 
 
 def page(_: Parts) -> ResponseReturnValue:
@@ -68,6 +70,8 @@ def running(_: Parts) -> ResponseReturnValue:
 def ready(parts: Parts) -> ResponseReturnValue:
     """Recognise a bundled face through both services and the gallery."""
     readiness, warnings = parts.service.ready(), parts.notices.shown()
+    if not parts.bound:
+        warnings += parts.beside()
     answer = render.readiness_answer(
         readiness, warnings, authentication=parts.authentication, version=VERSION
     )

@@ -36,6 +36,8 @@ STATUS: dict[type[Failure], int] = {
     errors.PersonExists: 409,
     errors.ChangedMeanwhile: 409,
     errors.GalleryExists: 409,
+    errors.ServiceExists: 409,
+    errors.AdministratorExists: 409,
     errors.GalleryModelMismatch: 409,
     errors.ModelChanged: 409,
     errors.ChangeStopped: 409,
@@ -86,7 +88,7 @@ PAGE_FILES = Literal[
     "views.css",
 ]
 PAGE_FILE = Annotated[PAGE_FILES, Field(description="What the page asks for.", examples=["app.js"])]
-IMAGE_FILE = "The picture: JPEG, PNG, WebP, HEIC, AVIF, JPEG 2000, BMP, TIFF or GIF. Required."
+IMAGE_FILE = "The picture: JPEG, PNG, WebP, HEIC, AVIF, JPEG 2000, BMP, TIFF, GIF or ICO. Required."
 LEFT_OUT = {handlers.LEFT_OUT: "How many smaller faces there are beyond MAX_FACES; absent if none."}
 WARNINGS = {
     handlers.WARNINGS: "What is worth knowing of the picture: codes, as in /update-samples; absent if none."

@@ -31,8 +31,8 @@ from recognition.bounds import (
 )
 from recognition.faces import Choice, Enrolment, Search
 from recognition.results import WithoutFace
-from recognition.web.json_size import check_size
 from serving.errors import NotFound
+from serving.json_size import check_size
 from serving.validation import faults_told
 
 MAX_TOP_K = 100
