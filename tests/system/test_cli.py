@@ -476,6 +476,7 @@ def test_every_command_has_help_and_speaks_json(command: tuple[str, ...]) -> Non
     result = CliRunner().invoke(cli, [*command, "--help"])
     assert result.exit_code == 0
     options = {"serve": set(), "models": set(), "gallery": {"--json"}, "keys": {"--json"}}
+    options |= {"index": {"--json"}, "find": {"--json"}}  # which need vectors, and so no running service
     assert options.get(command[0], {"--host", "--key", "--json"}) <= set(result.stdout.split())
 
 
