@@ -90,19 +90,25 @@ def _decode(data: bytes, max_pixels: int, array: Array) -> Picture:
         _check_size(image.size, max_pixels)
         if image.format in ("JPEG", "MPO"):
             return _decode_jpeg(data, image, array)
+        turned = _turned_by_pillow(image)
         loaded, remarks = _loaded(data, image, tried)
         _check_size(loaded.size, max_pixels)  # that of a HEIF may have been a lie
-        upright, stored = _frame(loaded, array)
+        upright, stored, orientation = _frame(loaded, array)
         _fill(stored, loaded)
-        return Picture(upright, remarks)
+        return Picture(upright, remarks, turned if turned in STORED else orientation)
+
+
+def _turned_by_pillow(image: Image.Image) -> int | None:
+    """Tell the orientation of an opened TIFF, which Pillow forgets once it has turned it; None of others."""
+    return image.tag_v2.get(ORIENTATION_TAG) if image.format == "TIFF" else None  # type: ignore[attr-defined]
 
 
 def _decode_rare_tiff(data: bytes, max_pixels: int, array: Array) -> Picture:
     _check_size(tiff.size(data), max_pixels)
     image = tiff.read(data)
-    upright, stored = _frame(image, array)
+    upright, stored, orientation = _frame(image, array)
     _fill(stored, image)
-    return Picture(upright)
+    return Picture(upright, orientation=orientation)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -132,12 +138,14 @@ def _skip_thumbnail(image: Image.Image, data: bytes) -> None:
         raise InvalidImage(CAMERA_RAW)
 
 
-def _frame(image: Image.Image, array: Array) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Make the result's array, and a view of it that is turned as the picture is stored."""
+def _frame(image: Image.Image, array: Array) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+    """Make the result's array, a view of it that is turned as the picture is stored, and tell how it is."""
     orientation = _orientation(image)
     width, height = reversed(image.size) if orientation in TURNED else image.size
     upright = array(height, width)
-    return upright, STORED[orientation](upright) if orientation in STORED else upright
+    if orientation is None or orientation not in STORED:
+        return upright, upright, 1
+    return upright, STORED[orientation](upright), orientation
 
 
 # --- JPEG
@@ -148,10 +156,10 @@ NOT_PLAIN = "not plain"
 
 
 def _decode_jpeg(data: bytes, image: Image.Image, array: Array) -> Picture:
-    upright, stored = _frame(image, array)
+    upright, stored, orientation = _frame(image, array)
     fault = _read_jpeg(data, stored) if image.mode in ("RGB", "L") else NOT_PLAIN
     if not fault:
-        return Picture(upright)
+        return Picture(upright, orientation=orientation)
     remarks = (DAMAGED,) if fault.startswith(CORRUPT) and HARMLESS not in fault else ()
     try:
         if MISSING in fault:
@@ -161,7 +169,7 @@ def _decode_jpeg(data: bytes, image: Image.Image, array: Array) -> Picture:
         image = Image.open(io.BytesIO(truncated.whole_jpeg(data)), formats=readers.JPEG)
         remarks = (TRUNCATED,)
     _fill(stored, image)
-    return Picture(upright, remarks)
+    return Picture(upright, remarks, orientation)
 
 
 def _read_jpeg(data: bytes, stored: NDArray[np.uint8]) -> str:

@@ -24,10 +24,14 @@ class Remark:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A decoded picture: uint8 (H, W, 3), RGB, upright and contiguous."""
+    """A decoded picture: uint8 (H, W, 3), RGB, upright and contiguous.
+
+    orientation: how it is stored, by EXIF's tag, 1 to 8; 1: as it is.
+    """
 
     pixels: NDArray[np.uint8]
     remarks: tuple[Remark, ...] = ()
+    orientation: int = 1
 
 
 # What a decoder may remark. It tells by their places here, as no text leaves the process that it runs in.

@@ -195,7 +195,8 @@ class _Process:
         if size > KEPT_BYTES:
             self._shared.madvise(mmap.MADV_REMOVE, KEPT_BYTES, len(self._shared) - KEPT_BYTES)
         remarks = tuple(remark for bit, remark in enumerate(OF_DECODER) if more >> bit & 1)
-        return outcome, Picture(pixels, remarks), 0
+        orientation = min(more >> program.ORIENTATION_BIT, 8) or 1
+        return outcome, Picture(pixels, remarks, orientation), 0
 
     def wait_for_start(self) -> str:
         """Wait until it is ready for a picture. Returns what confines it less than it could.

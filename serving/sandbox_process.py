@@ -31,10 +31,11 @@ from serving.remarks import OF_DECODER, Picture
 
 READY = b"+"  # then what prison.py has found missing, and a line break
 REQUEST = struct.Struct("=Q")  # how many bytes of picture follow
-# Which of the three below, height and width; then for DECODED a bit for each of OF_DECODER, for INVALID the
-# number of one of REFUSALS, from 1, or 0.
+# Which of the three below, height and width; then for DECODED a bit for each of OF_DECODER and, above
+# ORIENTATION_BIT, how the picture is stored; for INVALID the number of one of REFUSALS, from 1, or 0.
 ANSWER = struct.Struct("=BQQB")
 DECODED, INVALID, TOO_LARGE = range(3)
+ORIENTATION_BIT = 4
 
 # The most that was measured, and more: 20 bytes a pixel for JPEG 2000 with alpha, 16 for WebP, 10 for AVIF, 8
 # for HEIC; three copies of the encoded picture.
@@ -97,7 +98,8 @@ def _outcome(decode: Decode, data: bytes, max_pixels: int, array: Array) -> tupl
         return TOO_LARGE, 0, 0, 0
     except InvalidImage as e:
         return INVALID, 0, 0, images.REFUSALS.index(e.detail) + 1 if e.detail in images.REFUSALS else 0
-    return DECODED, height, width, sum(1 << OF_DECODER.index(remark) for remark in picture.remarks)
+    more = sum(1 << OF_DECODER.index(remark) for remark in picture.remarks)
+    return DECODED, height, width, more | picture.orientation << ORIENTATION_BIT
 
 
 def _give_up_rights(more_bytes: int) -> list[str]:

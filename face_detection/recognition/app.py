@@ -42,6 +42,39 @@ READY_SIDE_PX = 256
 READY_MIN_FACE_PX = 200  # our detectors find its face, 110 px high, up to this MIN_FACE_PX
 
 
+def create_service(
+    settings: Settings,
+    *,
+    detector: Detector,
+    embedder: Embedder,
+    gallery: Gallery,
+    decode: Decode | None = None,
+    changer: Changer | None = None,
+    queue_changed: Callable[[int, int], None] = lambda running, waiting: None,
+) -> Service:
+    """Build the use cases around the given parts, which are those of `create_app`.
+
+    queue_changed: is told how many requests run and how many wait, whenever that changes.
+    """
+    audit = Audit(settings.audit_log, reads=settings.audit_reads)
+    admission = Admission(settings.max_running, settings.max_waiting, queue_changed)
+    sight = make_sight(
+        settings, decode or decoding_here(settings), detector, embedder, give_way=admission.give_way
+    )
+    return Service(
+        sight,
+        make_enroller(settings, sight),
+        gallery,
+        ready_picture=ready_picture(settings.min_face_px),
+        admission=admission,
+        changer=changer or Changer(sight.decode, embedder),
+        max_false_match=settings.max_false_match,
+        audit=audit,
+        read=audit.read,
+        write=Fonts(fonts.find()).write,
+    )
+
+
 def create_app(
     settings: Settings,
     *,
@@ -59,28 +92,20 @@ def create_app(
     notices: what /ready shows beside; None: nothing.
     """
     measured = metrics.create(gallery)
-    audit = Audit(settings.audit_log, reads=settings.audit_reads)
     running, waiting = measured.gauges["running"], measured.gauges["waiting"]
 
     def queue_changed(at_work: int, in_queue: int) -> None:
         running.set(at_work)
         waiting.set(in_queue)
 
-    admission = Admission(settings.max_running, settings.max_waiting, queue_changed)
-    sight = make_sight(
-        settings, decode or decoding_here(settings), detector, embedder, give_way=admission.give_way
-    )
-    service = Service(
-        sight,
-        make_enroller(settings, sight),
-        gallery,
-        ready_picture=ready_picture(settings.min_face_px),
-        admission=admission,
-        changer=changer or Changer(sight.decode, embedder),
-        max_false_match=settings.max_false_match,
-        audit=audit,
-        read=audit.read,
-        write=Fonts(fonts.find()).write,
+    service = create_service(
+        settings,
+        detector=detector,
+        embedder=embedder,
+        gallery=gallery,
+        decode=decode,
+        changer=changer,
+        queue_changed=queue_changed,
     )
     keys = settings.api_keys or settings.api_keys_file
     speaks_compreface = settings.compreface

@@ -34,6 +34,7 @@ COMPARED_AT_ONCE = 32  # samples, between which others may search
 
 NOW = partial(datetime.now, UTC)
 TRIES = 3  # galleries hardly ever change their model, and then once
+Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
 Prepared = TypeVar("Prepared")
 AGallery = TypeVar("AGallery", bound="Gallery")
@@ -160,7 +161,7 @@ class Enroller:
         waiting: list[NDArray[np.uint8]] = []
         # Faces are found in threads of their own while this one waits for the vectors of those before.
         cut = partial(self._face_of, model=model, now=now)
-        with closing(_ahead(self.pool, cut, enrolments)) as outcomes:
+        with closing(ahead(self.pool, cut, enrolments)) as outcomes:
             for number, (enrolment, outcome) in enumerate(zip(enrolments, outcomes, strict=True), 1):
                 check_client()
                 if number % PICTURES_PER_TURN == 0 or self.sight.at_full_size(enrolment.small_faces):
@@ -287,16 +288,16 @@ class Enroller:
         return one.crop, sample, EnrolledPicture(one.of, one.face.box, one.quality, tuple(remarks))
 
 
-def _ahead(
-    pool: Executor, work: Callable[[Enrolment], Outcome], enrolments: Iterable[Enrolment]
+def ahead(
+    pool: Executor, work: Callable[[Task], Outcome], tasks: Iterable[Task], most: int = PICTURES_AHEAD
 ) -> Generator[Outcome, None, None]:
-    """Do work in a pool, little of it ahead of the caller, and yield the outcomes in order."""
+    """Do work in a pool, at most so much of it ahead of the caller, and yield the outcomes in order."""
     under_way: deque[Future[Outcome]] = deque()
     try:
-        for enrolment in enrolments:
-            if len(under_way) == PICTURES_AHEAD:
+        for task in tasks:
+            if len(under_way) == most:
                 yield under_way.popleft().result()
-            under_way.append(pool.submit(copy_context().run, work, enrolment))
+            under_way.append(pool.submit(copy_context().run, work, task))
         while under_way:
             yield under_way.popleft().result()
     finally:

@@ -184,23 +184,45 @@ class Service:
     ) -> Largest[Recognition]:
         """Find the samples that faces match, by the gallery's model."""
         faces = largest.faces
-        search = self._decided(search, model)
+        search = self.decided(search, model)
         cut = self.sight.cut(picture, faces, model)
         qualities = self.sight.assessed(picture, faces, cut, model)
         vectors = self.sight.embedded(cut, model)
+        seen = list(map(Detection, faces, qualities))
+        recognitions = self.identified(seen, vectors, search, gallery, model)
+        return Largest(recognitions, largest.left_out, largest.remarks + self._told_of(search, model))
+
+    def identified(
+        self,
+        seen: Sequence[Detection],
+        vectors: NDArray[np.float32],
+        search: Search,
+        gallery: Gallery,
+        model: Model,
+    ) -> list[Recognition]:
+        """Tell whose faces are whose vectors are known already.
+
+        vectors: float32 (n, d), of the gallery's model.
+
+        Raises:
+            GalleryUnavailable, GalleryModelMismatch, NotCalibrated, AuditUnavailable.
+        """
+        search = self.decided(search, model)
         with stage("search"):
             found = _found(gallery, vectors, search, model)
         recognitions = [
-            _recognition(face, some, search if self.sight.tells(quality) else None, model, quality)
-            for face, some, quality in zip(faces, found, qualities, strict=True)
+            _recognition(
+                each.face, some, search if self.sight.tells(each.quality) else None, model, each.quality
+            )
+            for each, some in zip(seen, found, strict=True)
         ]
         self.audit("search", [match.sample.id for each in recognitions for match in each.matches])
         known = sum(bool(each.matches) for each in recognitions)
         count("matches", known)
         count("unknowns", len(recognitions) - known)
-        return Largest(recognitions, largest.left_out, largest.remarks + self._told_of(search, model))
+        return recognitions
 
-    def _decided(self, search: Search, model: Model) -> Search:
+    def decided(self, search: Search, model: Model) -> Search:
         """Say what decides: one of `max_distance` and `max_false_match`, and not the other."""
         if search.max_distance is not None or search.max_false_match is not None:
             return search

@@ -475,8 +475,8 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 def test_every_command_has_help_and_speaks_json(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(cli, [*command, "--help"])
     assert result.exit_code == 0
-    options = {"serve": set(), "models": set()}
-    options |= dict.fromkeys(("gallery", "keys", "compreface", "migrate-compreface"), {"--json"})
+    here = ("gallery", "keys", "compreface", "migrate-compreface", "index", "find")  # by no running service
+    options = {"serve": set(), "models": set()} | {each: {"--json"} for each in here}
     assert options.get(command[0], {"--host", "--key", "--json"}) <= set(result.stdout.split())
 
 

@@ -22,6 +22,7 @@ from running import ROOT, Pair
 PAGES = [
     "README.md",
     "docs/api.md",
+    "docs/archives.md",
     "docs/command-line.md",
     "docs/operating.md",
     "docs/privacy.md",

@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from recognition.__main__ import cli
-from recognition.cli.watch import cell, newest
+from recognition.cli.session import cell
+from recognition.cli.watch import newest
 from recognition.client import Client
 from running import Pair
 

@@ -34,6 +34,7 @@ ROOMS = {
     "gallery": {"matching", "backgrounds", "audit"},
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
+    "archive": {"seeing", "enrolling", "gallery"},  # of the gallery how a file is opened and encrypted
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "takeover": {"gallery", "enrolling"},
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
@@ -44,6 +45,7 @@ ROOMS = {
 # What of serving/ has no edge to it: no Flask, no gunicorn, no environment. Every room may see it.
 INNER = {
     "errors",
+    "formats",
     "stages",
     "hangup",
     "validation",
@@ -78,7 +80,7 @@ ONLY = {
     "pydantic_settings": {"serving"},
     "platformdirs": {"serving"},
     "prometheus_client": {"web", "serving"},
-    "sqlalchemy": {"gallery"},
+    "sqlalchemy": {"gallery", "archive"},
     "alembic": {"gallery"},
     "pgvector": {"gallery"},
     "psycopg": {"gallery", "takeover"},
@@ -93,7 +95,7 @@ ONLY = {
     "pillow_heif": {"serving"},
     "imagecodecs": {"serving"},
     "logging": {"gallery", "audit", "compreface", "cli", "serving"},
-    "os": {"config", "audit", "cli", "serving", "deepface_models", "detector"},
+    "os": {"config", "audit", "archive", "cli", "serving", "deepface_models", "detector"},
     "subprocess": {"cli", "serving", "takeover"},
     "tensorflow": {"deepface_models"},
     "deepface": {"serving", "deepface_models", "detector"},
@@ -226,9 +228,11 @@ LAZY: dict[str, set[str]] = {
         "deepface.modules.preprocessing",
         "tensorflow",
     },
+    "face_detection/recognition/archive/index.py": {"recognition.gallery.cipher"},
     "face_detection/recognition/gallery/opening.py": {"recognition.gallery.cipher"},
     "face_detection/recognition/gallery/migrations/__init__.py": {"recognition.gallery.migrations.upgrade"},
     # --help and shell completion answer without NumPy, SQLAlchemy and the models.
+    f"{CLI}archive.py": {"recognition.cli"},
     f"{CLI}compreface.py": {"recognition", "recognition.gallery"},
     f"{CLI}doctor.py": {"recognition.cli.checks"},
     f"{CLI}gallery.py": {
@@ -246,6 +250,7 @@ LAZY: dict[str, set[str]] = {
     },
     f"{CLI}migrate.py": {"recognition.cli.migration"},
     f"{CLI}models.py": {"preparation.manifest"},
+    f"{CLI}recognise.py": {"recognition.cli"},
     f"{CLI}serve.py": {"embedding", "recognition", "serving.models"},
     f"{CLI}session.py": {"recognition"},
     f"{CLI}service.py": {"recognition.cli.local"},

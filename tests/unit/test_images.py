@@ -89,9 +89,9 @@ def test_orientation_stands_the_picture_upright(form: str, orientation: int) -> 
     exif[0x0112] = orientation
     options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(form, {})
     data = encoded(Image.fromarray(np.ascontiguousarray(stored)), form, exif=exif, **options)
-    decoded = images.decode(data, LIMIT).pixels
-    assert decoded.shape == PIXELS.shape
-    assert np.abs(decoded.astype(int) - PIXELS)[4::8, 4::8].max() <= 12
+    picture = images.decode(data, LIMIT)
+    assert (picture.pixels.shape, picture.orientation) == (PIXELS.shape, orientation)
+    assert np.abs(picture.pixels.astype(int) - PIXELS)[4::8, 4::8].max() <= 12
 
 
 def test_first_frame_of_an_animation() -> None:

@@ -22,8 +22,10 @@ from recognition.app import create_app, load_detector
 from recognition.cli.opening import open_named_gallery, who
 from recognition.cli.session import UNAVAILABLE, GalleryNeed, fail, read_settings
 from recognition.client import Client
+from recognition.config import Settings
 from recognition.errors import ModelUnknown
 from recognition.gallery import Gallery
+from recognition.seeing import Detector
 from serving.attributes import Attributes
 from serving.errors import Failure, NotFound
 from serving.model import Model
@@ -34,8 +36,42 @@ from serving.variables import SettingsError
 HOST = "http://in-process.invalid"  # a name that nobody has: RFC 2606, section 2
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What both services are made of in this process; the gallery is `default`, or none."""
+
+    settings: Settings
+    detector: Detector
+    embedder: Embedder
+    gallery: Gallery | None
+
+
 def open_client(need: GalleryNeed) -> Client:
     """Load models, detector and, if need be, the gallery as the services do, with their settings.
+
+    Raises:
+        SystemExit: something cannot be loaded; stderr says what.
+    """
+    parts = load(need)
+    app = create_app(
+        parts.settings,
+        detector=parts.detector,
+        embedder=parts.embedder,
+        gallery=parts.gallery or cast(Gallery, NoGallery()),
+    )
+    client = Client(HOST)
+    client.session.mount(HOST, WSGIAdapter(app, parts))
+    return client
+
+
+def parts_of(client: Client) -> Parts | None:
+    """Return what a client works with that `open_client` has opened; None: it talks to a running service."""
+    adapter = client.session.get_adapter(client.host)
+    return adapter.parts if isinstance(adapter, WSGIAdapter) else None
+
+
+def load(need: GalleryNeed) -> Parts:
+    """Load what `open_client` loads.
 
     Raises:
         SystemExit: something cannot be loaded; stderr says what.
@@ -45,15 +81,7 @@ def open_client(need: GalleryNeed) -> Client:
     gallery = None if need == "none" else open_named_gallery(settings, create=need == "new")
     prepare(settings.models_dir)
     logging.getLogger("recognition").setLevel(logging.ERROR)  # expected failures reach the caller as errors
-    app = create_app(
-        settings,
-        detector=load_detector(settings),
-        embedder=load_embedder(embedding_settings),
-        gallery=gallery or cast(Gallery, NoGallery()),
-    )
-    client = Client(HOST)
-    client.session.mount(HOST, WSGIAdapter(app, gallery))
-    return client
+    return Parts(settings, load_detector(settings), load_embedder(embedding_settings), gallery)
 
 
 def read_embedding_settings() -> EmbeddingSettings:
@@ -111,10 +139,10 @@ class NoGallery:
 class WSGIAdapter(BaseAdapter):
     """Lets `requests` call an application of this process instead of the network."""
 
-    def __init__(self, app: Flask, gallery: Gallery | None) -> None:
+    def __init__(self, app: Flask, parts: Parts) -> None:
         super().__init__()
+        self.parts = parts
         self._client = WSGIClient(app, use_cookies=False)
-        self._gallery = gallery
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         """Answer a request; its timeout and its like mean nothing here."""
@@ -136,8 +164,8 @@ class WSGIAdapter(BaseAdapter):
 
     def close(self) -> None:
         """Close the gallery."""
-        if self._gallery:
-            self._gallery.close()
+        if self.parts.gallery:
+            self.parts.gallery.close()
 
 
 class _Body:

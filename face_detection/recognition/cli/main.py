@@ -7,6 +7,7 @@ import gc
 
 import click
 
+from recognition.cli.archive import find, index
 from recognition.cli.compreface import compreface
 from recognition.cli.doctor import doctor
 from recognition.cli.enrol import enrol
@@ -29,6 +30,8 @@ COMMANDS = (
     doctor,
     enrol,
     recognise,
+    index,
+    find,
     verify,
     detect,
     watch,

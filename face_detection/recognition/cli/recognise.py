@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ SMALL_FACES = click.option(
     default=None,
     help="Look for small faces in large pictures, too, which takes longer; default: as SMALL_FACES is set.",
 )
+OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+INDEX = click.option(
+    "--index",
+    "index_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The index; default: archive.sqlite3 beside the gallery's file, or else in the data folder.",
+)
 
 # What is one picture's fault; everything else would fail for the next one, too.
 ONE_PICTURES_FAULT = {"invalid_image", "image_too_large", "body_too_large", "no_face"}
@@ -41,8 +50,22 @@ def check_rule(min_distance: float | None, max_false_match: float | None) -> Non
         raise click.UsageError("--min-distance and --max-false-match: choose one of them.")
 
 
-@click.command(short_help="Say who is in pictures.")
-@click.argument("files", nargs=-1, required=True, type=PICTURE)
+class WithJsonFile(click.Command):
+    """Takes `--json FILE`, where FILE ends in .json or .jsonl, for `--json-file FILE`."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        for place, (first, second) in enumerate(itertools.pairwise(args)):
+            if first == "--":
+                break
+            if first == "--json" and second.endswith((".json", ".jsonl")):
+                args = [*args[:place], "--json-file", second, *args[place + 2 :]]
+                break
+        return super().parse_args(context, args)
+
+
+@click.command(cls=WithJsonFile, short_help="Say who is in pictures, also in those of folders.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @MIN_DISTANCE
 @MAX_FALSE_MATCH
 @SMALL_FACES
@@ -52,6 +75,17 @@ def check_rule(min_distance: float | None, max_false_match: float | None) -> Non
     type=click.Path(dir_okay=False, path_type=Path),
     help="Save the picture with boxes and names in this file, as JPEG.",
 )
+@click.option("--csv", "csv_file", metavar="FILE", type=OUT, help="Write a table, as CSV; `-` prints it.")
+@click.option(
+    "--json-file",
+    metavar="FILE",
+    type=OUT,
+    help="Write JSON: an array, or an object a line in a .jsonl; `--json FILE.json` means the same.",
+)
+@click.option("--xmp", is_flag=True, help="Write names and boxes into sidecars, PICTURE.jpg.xmp.")
+@click.option("--lightroom", is_flag=True, help="With --xmp: name them PICTURE.xmp, as Adobe's programs do.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Pictures at once; default: as there are cores.")
+@INDEX
 @service_command(gallery="existing")
 def recognise(
     service: Client,
@@ -62,14 +96,41 @@ def recognise(
     small_faces: bool | None,
     top_k: int | None,
     draw: Path | None,
+    csv_file: Path | None,
+    json_file: Path | None,
+    xmp: bool,
+    lightroom: bool,
+    jobs: int | None,
+    index_file: Path | None,
 ) -> bool:
     """Say who is in pictures: every face, largest first, unknown ones too.
+
+    Of folders it takes all pictures in them, as `index` does, and what an index has of them. Nothing is kept.
+    Sidecars keep what others have written into them; pictures are never written to.
 
     Exit status 1: a picture cannot be read.
     """
     check_rule(min_distance, max_false_match)
-    if draw and len(files) > 1:
+    many = csv_file is not None or json_file is not None or xmp or any(file.is_dir() for file in files)
+    if draw and (many or len(files) > 1):
         raise click.UsageError("--draw takes one picture.")
+    if lightroom and not xmp:
+        raise click.UsageError("--lightroom goes with --xmp.")
+    if many:
+        from recognition.cli import archives, recognising  # SQLAlchemy and both services
+
+        wishes = recognising.Wishes(
+            min_distance,
+            max_false_match,
+            top_k,
+            csv_file=csv_file,
+            json_file=json_file,
+            naming=("lightroom" if lightroom else "digikam") if xmp else None,
+            options=archives.Options(index_file, service.gallery, small_faces, jobs),
+        )
+        return recognising.recognise_all(
+            service, files, wishes, lambda value: _lines(value, _recognised), as_json=as_json
+        )
     options = {
         "min_distance": min_distance,
         "max_false_match": max_false_match,
@@ -152,17 +213,24 @@ def _each(
         value: dict[str, Any] = {"picture": str(file)}
         warnings: list[str] = []
         try:
-            value["faces"] = faces = find_faces(file, warnings)
+            value["faces"] = find_faces(file, warnings)
             if warnings:
                 value["warnings"] = warnings
-            lines = [f"{file}  {line(face)}" for face in faces] or [f"{file}  {_no_face(warnings)}"]
         except (ServiceError, OSError) as e:
             if isinstance(e, ServiceError) and e.code not in ONE_PICTURES_FAULT:
                 raise
             all_read, value["error"] = False, error_of(e)
-            lines = [f"{file}  {value['error']['detail']}"]
-        show(as_json, value, lines)
+        show(as_json, value, _lines(value, line))
     return all_read
+
+
+def _lines(value: dict[str, Any], line: Callable[[dict[str, Any]], str]) -> list[str]:
+    """Render what is said of a picture as text."""
+    file = value["picture"]
+    if "error" in value:
+        return [f"{file}  {value['error']['detail']}"]
+    found = [f"{file}  {line(face)}" for face in value["faces"]]
+    return found or [f"{file}  {_no_face(value.get('warnings', []))}"]
 
 
 def _no_face(warnings: Sequence[str]) -> str:

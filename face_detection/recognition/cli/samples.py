@@ -28,7 +28,7 @@ WHOSE_FAULT = {"not_found", "ambiguous_name", "invalid_request"}
 PICTURES_FAULT = {"invalid_image", "image_too_large", "body_too_large", "no_face", "low_quality"}
 
 
-@click.group(cls=OrderedGroup, short_help="List, show, delete, move, correct, export, import samples.")
+@click.group(cls=OrderedGroup, short_help="List, show, delete, correct, export and import samples.")
 def samples() -> None:
     """List, show, delete, move, correct, export and import samples, through a service if you name one.
 

@@ -25,6 +25,8 @@ FAILED = 1  # a part of what was asked for: a picture, a sample, a check
 UNAVAILABLE = 3  # nothing was done: no service, no gallery, a wrong key
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell of CSV begins with that spreadsheets compute
+
 TERMINAL = Console(stderr=True)
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
@@ -126,6 +128,11 @@ def without_name(count: int) -> list[str]:
 def printable(text: str) -> str:
     """Replace what a terminal would obey instead of showing it: names and ids come from anywhere."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def cell(text: str) -> str:
+    """Render a cell of CSV that a spreadsheet shows and never computes: names and ids come from anywhere."""
+    return f"'{printable(text)}" if text.startswith(FORMULA) else printable(text)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import click
 
 from recognition.cli.recognise import MAX_FALSE_MATCH, MIN_DISTANCE, SMALL_FACES, check_rule
 from recognition.cli.service import service_command
-from recognition.cli.session import FAILED, check_processor, fail, printable, show
+from recognition.cli.session import FAILED, cell, check_processor, fail, show
 from recognition.client import Client
 
 if TYPE_CHECKING:  # NumPy takes a tenth of a second to import, which --help has no use for
@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # NumPy takes a tenth of a second to import, which --help has
     Frame = NDArray[np.uint8]  # (H, W, 3), BGR, as OpenCV has it
     Timed = tuple[str | float, Frame]  # the time in seconds from a video's beginning, or in ISO 8601, UTC
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets compute
 COLUMNS = ("time", "name", "id", "distance", "bbox")
 
 
@@ -81,11 +80,6 @@ def watch(
     if live:
         fail(FAILED, {"code": "source_ended", "detail": f"{source} has ended."})
     return True
-
-
-def cell(text: str) -> str:
-    """Render a cell of CSV that a spreadsheet shows and never computes: names and ids come from anywhere."""
-    return f"'{printable(text)}" if text.startswith(FORMULA) else printable(text)
 
 
 def _open_source(source: str) -> Any:
