@@ -128,7 +128,7 @@ def register(
     app.wsgi_app = _one_leading_slash(app.wsgi_app)  # type: ignore[assignment, method-assign]
     # Else /samples/%2Fa would lead to the sample `a`, and ids with line breaks nowhere.
     app.url_map.merge_slashes = False
-    app.url_map.converters["path"] = _AnyText
+    app.url_map.converters["path"] = AnyText
     table: Mapping[str, Route] = {route.name: route for route in routes}
     for route in table.values():
         app.add_url_rule(route.path, route.name, partial(_call, route), methods=[route.method])
@@ -189,7 +189,7 @@ def query() -> Mapping[str, str]:
     return parameters
 
 
-class _AnyText(PathConverter):
+class AnyText(PathConverter):
     """The rest of a path, whatever it is."""
 
     part_isolating = False

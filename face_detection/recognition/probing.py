@@ -24,6 +24,10 @@ from serving.model import Model
 from serving.remarks import Picture
 from serving.stages import count, stage
 
+# Of all faces of a request together: a match takes 0.5 kB, and its name 4 kB at most; more of them than that
+# are for nobody to read.
+MOST_MATCHES = 20_000
+
 Outcome = TypeVar("Outcome")
 Vectors = Sequence[Sequence[float]]  # of any length, n with d values each
 
@@ -74,7 +78,7 @@ class Probing:
             return self._by_model(with_vectors)
 
     def recognise(self, picture: Encoded, look: Look, k: int) -> Probed:
-        """Find faces, largest first, and the k samples nearest to each.
+        """Find faces, largest first, and the k samples nearest to each; fewer, if that makes too many.
 
         Raises:
             what `detect` raises; AuditUnavailable, GalleryModelMismatch.
@@ -89,7 +93,7 @@ class Probing:
             return self._by_model(match)
 
     def nearest(self, vectors: Vectors, k: int) -> tuple[Model, list[list[Match]]]:
-        """Find the k samples nearest to each vector of the gallery's model.
+        """Find the k samples nearest to each vector of the gallery's model; fewer, if that makes too many.
 
         Raises:
             InvalidRequest: they are no such vectors.
@@ -222,6 +226,7 @@ class Probing:
     def _nearest(
         self, gallery: Gallery, vectors: NDArray[np.float32], k: int, model: Model
     ) -> list[list[Match]]:
+        k = max(1, min(k, MOST_MATCHES // len(vectors))) if len(vectors) else k
         with stage("search"):
             found = gallery.nearest(vectors, k, fingerprint_of(model), rated=False)
         self.audit("search", [match.sample.id for some in found for match in some])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -95,7 +96,30 @@ def test_how_large_pictures_may_be(gallery: Gallery) -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/config/", "//api/v1/config", "/api//v1///config//"])
 def test_slashes_too_many(caller: Caller, path: str) -> None:
-    assert caller.client.get("/", environ_overrides={"PATH_INFO": path}).status_code == 200
+    for told in ({"PATH_INFO": path, "RAW_URI": path}, {"PATH_INFO": path, "RAW_URI": ""}):
+        assert caller.client.get("/", environ_overrides=told).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["/", "a/", "/a", "a//b", "//"])
+def test_slashes_of_a_name_are_its_own(caller: Caller, name: str) -> None:
+    """As examples' subjects may have them; without them another one, or everybody, would be deleted."""
+    for each in (name, "a", "b"):
+        caller.add(each)
+    path = f"{SUBJECTS}/{quote(name, safe='')}"
+    assert caller.ok("DELETE", path) == {"subject": name}
+    assert caller.ok("GET", SUBJECTS) == {"subjects": ["a", "b"]}
+    assert caller.ask("DELETE", path).json["code"] == 42  # type: ignore[index]
+    assert caller.ask("DELETE", "/recognition/faces/%2F").status_code in (400, 404)
+    assert caller.ok("GET", SUBJECTS) == {"subjects": ["a", "b"]}
+
+
+def test_options_that_a_call_does_not_have_are_passed_over(caller: Caller) -> None:
+    path = "/recognition/faces?subject=A&limit=-1&status=x&prediction_count=0"
+    assert caller.ask("POST", path, file=ONE).status_code == 201
+
+
+def test_a_name_with_a_nul_is_nobodys(caller: Caller) -> None:
+    assert caller.ok("GET", "/recognition/faces?subject=%00")["faces"] == []
 
 
 # --- pages and hosts

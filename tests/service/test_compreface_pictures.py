@@ -539,7 +539,9 @@ def test_pictures_of_5_mb_are_taken(caller: Caller, detection: Caller) -> None:
 )
 @pytest.mark.parametrize("start", ["/api/v1", "//api/v1", "/api//v1"])
 def test_slashes_may_be_doubled_and_trail(detection: Caller, start: str, path: str) -> None:
-    answer = detection.ask("POST", "", file=ONE, environ_overrides={"PATH_INFO": start + path})
+    answer = detection.ask(
+        "POST", "", file=ONE, environ_overrides={"PATH_INFO": start + path, "RAW_URI": start + path}
+    )
     assert answer.status_code == 200, answer.data
     assert answer.json["result"]  # type: ignore[index]
 

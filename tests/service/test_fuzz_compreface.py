@@ -187,7 +187,7 @@ def test_raw_paths_and_queries(caller: Caller, raw: bytes, method: str) -> None:
         f"/api/v1{FACES}/{text}",
         f"/api/v1{FACES}",
     ):
-        places = {"PATH_INFO": path, "QUERY_STRING": text}
+        places = {"PATH_INFO": path, "QUERY_STRING": text, "RAW_URI": ""}
         headers = {"x-api-key": RECOGNITION}
         check(
             caller.client.open("/", method=method, environ_overrides=places, headers=headers, buffered=True)

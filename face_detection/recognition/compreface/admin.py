@@ -32,6 +32,7 @@ LONGEST, LONGEST_SECRET = (
     50,
     1000,
 )  # characters of names, and of a password; CompreFace bounds the names alone
+LONGEST_EMAIL = 254  # characters: RFC 5321's limit of a path, without its brackets
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 BAD_CHARACTERS = re.compile(r"[;/\\]")
 TYPES: Mapping[str, Kind] = {
@@ -76,12 +77,13 @@ def sign_up(parts: Parts) -> ResponseReturnValue:
         # Not 403: programs take 400 for "somebody has registered already", and log in.
         text = "Nobody registers where API_KEYS are set: log in with a key of the scope admin."
         raise Refused(Code.NO_PRIVILEGE, text)
+    parts.door.count_try()  # before anything is told of who has registered
     sent = _fields("email", "password", "firstName", "lastName")
     for name, called in (("email", "email"), ("password", "password")):
         if not sent[name].strip():
             raise Refused(Code.EMPTY_FIELD, f"Field {called} cannot be empty")
     email = sent["email"].lower()
-    if EMAIL.fullmatch(email) is None or len(email) > LONGEST_SECRET:
+    if EMAIL.fullmatch(email) is None or len(email) > LONGEST_EMAIL:
         raise Refused(Code.BAD_EMAIL, "Email format is incorrect")
     _check_length("User's first name", sent["firstName"])
     _check_length("User's last name", sent["lastName"])

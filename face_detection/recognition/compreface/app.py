@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote_to_bytes
 
 from flask import Flask, g, request
 from flask.typing import ResponseReturnValue
@@ -26,6 +27,7 @@ from serving.intake import Intake
 from serving.keys import Key
 from serving.metrics import Metrics
 from serving.rate import RateLimit
+from serving.routes import AnyText
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -87,7 +89,7 @@ def mount(native: Flask, dialect: Flask) -> None:
     beside = native.wsgi_app
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = re.sub("/{2,}", "/", environ.get("PATH_INFO", "")).rstrip("/")
+        path = _path(environ)
         if f"{path}/".startswith(MOUNTED):
             return dialect({**environ, "PATH_INFO": path}, start_response)
         return beside(environ, start_response)
@@ -95,8 +97,18 @@ def mount(native: Flask, dialect: Flask) -> None:
     native.wsgi_app = application  # type: ignore[method-assign]
 
 
+def _path(environ: WSGIEnvironment) -> str:
+    """Return the path in WSGI's form, without slashes too many, but for those that are a name's own (%2F)."""
+    raw = environ.get("RAW_URI", "").partition("?")[0]
+    if not raw.startswith("/"):  # it names a host, too, or the server does not tell it
+        raw = quote(environ.get("PATH_INFO", ""), safe="/%", encoding="latin-1")
+    path = re.sub("/{2,}", "/", raw).rstrip("/")
+    return unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+
+
 def _register_calls(app: Flask, calls: Mapping[str, Call], parts: Parts) -> None:
     app.url_map.merge_slashes = False
+    app.url_map.converters["path"] = AnyText
     for call in calls.values():
         view = partial(_call, call)
         for prefix in call.prefixes:

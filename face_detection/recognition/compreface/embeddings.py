@@ -22,7 +22,7 @@ def recognise(parts: Parts) -> ResponseReturnValue:
     """Find the examples nearest to each vector."""
     body = bodies.whole()
     with parts.service.admission():
-        asked = options.parsed()
+        asked = options.parsed(options.OF_VECTORS)
         vectors = _vectors(_sent(body), "embeddings")
         asked.check()
         model, found = parts.probing.nearest(vectors, asked.predictions)

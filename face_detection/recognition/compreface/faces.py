@@ -29,9 +29,11 @@ def add(parts: Parts) -> ResponseReturnValue:
     subject = options.values().get("subject")
     if subject is None:
         raise Refused(Code.MISSING_PARAMETER, "Required parameter subject is missing")
+    if sent.files is not None:  # CompreFace looks at it before the file, but after a body
+        stored(subject)
     example = Example(str(uuid.uuid4()), subject)
     with parts.service.admission():
-        (picture,), asked = sent.read()
+        (picture,), asked = sent.read(options.OF_ENROLMENT)
         parts.probing.enrol(
             Enrolment(
                 example.id,

@@ -6,7 +6,7 @@ CompreFace reads all values first, and says nothing of what it cannot read; then
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from flask import request
@@ -19,6 +19,11 @@ from serving import bodies
 INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:NaN|Infinity)")
 MAX_INTEGER = 2**31 - 1  # of Java's int
+# The options that calls have.
+OF_ENROLMENT = frozenset({"det_prob_threshold"})
+OF_PICTURES = OF_ENROLMENT | {"limit", "face_plugins", "status"}
+OF_VECTORS = frozenset({"prediction_count"})
+OF_RECOGNITION = OF_PICTURES | OF_VECTORS | {"detect_faces"}
 BOOLEANS = {
     **dict.fromkeys(("true", "1", "on", "yes"), True),
     **dict.fromkeys(("false", "0", "off", "no"), False),
@@ -69,13 +74,15 @@ class Options:
         )
 
 
-def parsed() -> Options:
+def parsed(known: Collection[str]) -> Options:
     """Read the options of the request under way.
+
+    known: the names of those that the call has; others are passed over, whatever they are.
 
     Raises:
         Unreadable: one is of the wrong type.
     """
-    given = values()
+    given = {name: value for name, value in values().items() if name in known}
     return Options(
         limit=_integer(given.get("limit"), 0),
         threshold=_number(given.get("det_prob_threshold"), THRESHOLD),

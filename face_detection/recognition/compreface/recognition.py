@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import jsonify
 from flask.typing import ResponseReturnValue
 
-from recognition.compreface import render
+from recognition.compreface import options, render
 from recognition.compreface.faces import parse_id
 from recognition.compreface.failures import WRONG_ID, instead
 from recognition.compreface.table import Parts
@@ -17,7 +17,7 @@ def recognise(parts: Parts) -> ResponseReturnValue:
     """Find the faces of a picture, and the examples nearest to each."""
     sent = received("file")
     with parts.service.admission():
-        (picture,), asked = sent.read()
+        (picture,), asked = sent.read(options.OF_RECOGNITION)
         probed = parts.probing.recognise(picture, asked.look(), asked.predictions)
     return jsonify(render.recognition(probed, parts.work(asked)))
 

@@ -68,19 +68,28 @@ class Door:
                 "No keys are set, so this answers only to this machine and private networks; set API_KEYS."
             )
 
-    def kept_of(self, password: str) -> str:
-        """Count a try, and return what is kept of a new password.
+    def count_try(self) -> None:
+        """Count a try to register or to log in.
 
         Raises:
             RateLimited: too many have come from this address.
-            Overloaded: others log in.
         """
         self.tries.take(request.remote_addr or "")
+
+    def kept_of(self, password: str) -> str:
+        """Return what is kept of a new password.
+
+        Raises:
+            Overloaded: others log in.
+        """
         with self._turn():
             return generate_password_hash(password, METHOD)
 
     def log_in(self, gallery: Gallery, user: str, password: str) -> str:
-        """Count a try, and begin a session. Returns what tells it, for the client alone.
+        """Begin a session. Returns what tells it, for the client alone.
+
+        Tries are counted; with keys, which nobody can guess, only those that fail: behind a proxy all come
+        from one address, and a stranger would keep everybody out.
 
         Raises:
             BadCredentials: no such user, or another password.
@@ -89,10 +98,13 @@ class Door:
             GalleryUnavailable: the database cannot be reached or is locked.
             AuditUnavailable: the audit log cannot be written.
         """
-        self.tries.take(request.remote_addr or "")
+        if not self.keys:
+            self.count_try()
         try:
             administrator, key = self._known(gallery, user, password)
         except BadCredentials:
+            if self.keys:
+                self.count_try()
             with gallery.audit.outcomes() as begin:
                 begin("login", [])
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +31,13 @@ class Sent:
     files: Sequence[tuple[str, bytes]] | None
     body: bytes = b""
 
-    def read(self) -> tuple[list[Encoded], Options]:
-        """Return the pictures, and the options.
+    def read(self, known: Collection[str] = options.OF_PICTURES) -> tuple[list[Encoded], Options]:
+        """Return the pictures, and the options. `known`: see `options.parsed`.
 
         Raises:
             Unreadable, Refused: in the order in which CompreFace comes upon what is wrong.
         """
-        asked = options.parsed()
+        asked = options.parsed(known)
         if self.files is None:
             pictures = _texts(json_bodies.an_object(json_bodies.parsed(self.body)), self.names)
             asked.check()
