@@ -325,6 +325,14 @@ def test_tries_are_bounded(client: FlaskClient) -> None:
     assert login(client, environ_base=NEAR).status_code == 200
 
 
+def test_with_keys_those_who_fail_keep_nobody_out(guarded: FlaskClient) -> None:
+    """Behind a proxy all come from one address."""
+    for _ in range(10):
+        oauth_refused(login(guarded, form={"password": "x"}), 400, "invalid_request")
+    assert login(guarded, form={"password": "x"}).status_code == 429
+    assert login(guarded, form={"password": ADMIN_KEY}).status_code == 200
+
+
 def test_sessions_are_over_after_a_while_and_when_somebody_logs_out(
     client: FlaskClient, clock: FakeClock
 ) -> None:

@@ -438,6 +438,19 @@ def test_an_example_is_compared_with_each_face(caller: Caller) -> None:
 # --- embeddings
 
 
+def test_matches_of_a_request_are_bounded_together(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    for red in (50, 60, 200):
+        caller.add("Ann", Square(red))
+    monkeypatch.setattr("recognition.probing.MOST_MATCHES", 4)
+    path, asked = "/recognition/embeddings/recognize", {"prediction_count": 3}
+    for number, most in ((1, 3), (2, 2), (5, 1)):
+        sent = {"embeddings": [unit(55)] * number}
+        result = caller.ok("POST", path, json=sent, query_string=asked)["result"]
+        assert [len(each["similarities"]) for each in result] == [most] * number
+    (face,) = recognised(caller, Square(55), **asked)
+    assert len(face["subjects"]) == 3
+
+
 def test_embeddings_are_recognised_like_their_faces(caller: Caller) -> None:
     for name, red in (("Ann", 50), ("Ann", 60), ("Bob", 200)):
         caller.add(name, Square(red))

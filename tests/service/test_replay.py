@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from galleries import MODEL, FakeClock, a_sample, vectors_of
 from recognition.audit import Audit
 from recognition.cli.main import cli
-from recognition.gallery import Gallery, open_gallery, people, transfer
+from recognition.gallery import Gallery, open_gallery, people, subjects, transfer
 from recognition.gallery.erasures import read
 from recognition.gallery.replay import Replay, replay
 
@@ -224,6 +224,19 @@ def test_whoever_was_merged_into_somebody_is_erased_with_them(world: World) -> N
     erased = ["of one", "of three", "of two"]
     assert world.replay() == Replay(samples=erased, persons=["one", "three", "two"])
     assert (world.samples(), world.people()) == (["of four"], ["four"])
+
+
+def test_so_is_whoever_was_merged_by_a_name(world: World) -> None:
+    world.do(people.make, "Anna", person_id="anna")
+    world.do(people.make, "Ann", person_id="ann")
+    world.enrol("in the backup alone", person="anna")
+    backup = world.backup()
+    world.delete("in the backup alone")
+    world.do(subjects.rename, "Anna", "Ann")
+    world.do(subjects.remove, "Ann")
+    world.restore(backup)
+    assert world.replay() == Replay(samples=["in the backup alone"], persons=["ann", "anna"])
+    assert (world.samples(), world.people()) == ([], [])
 
 
 def test_a_receipt_does_for_whoever_keeps_no_log(world: World) -> None:

@@ -116,6 +116,18 @@ def test_what_the_balancer_itself_refuses_has_the_services_form(tmp_path: Path) 
         assert as_the_services(named)["request_id"] == "mine"
 
 
+def test_its_log_has_neither_keys_nor_names(tmp_path: Path) -> None:
+    shown = ("/api/v1/recognition/subjects", "/static/app.js")
+    secret = ("/recognition/subjects/Jane%20Doe", "//recognition/subjects/Jane", "/static/a-key/images/1")
+    with balancer(tmp_path, [free_port()], [free_port()]) as (url, _):
+        for path in (*shown, *(f"/api/v1{each}" for each in secret)):
+            requests.get(url + path, timeout=TIMEOUT_S)
+    log = (tmp_path / "nginx.log").read_text()
+    lines = [line for line in log.splitlines() if "request_id=" in line]
+    assert len(lines) == 5 and all(path in log for path in shown)
+    assert "Jane" not in log and "a-key" not in log
+
+
 def as_the_services(answer: requests.Response) -> dict[str, Any]:
     body: dict[str, Any] = answer.json()
     assert set(body) == {"error", "code", "detail", "request_id"}
