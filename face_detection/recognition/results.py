@@ -10,8 +10,6 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition.client_keys import ClientService as ClientService  # a value, too
-from recognition.client_keys import Kind as Kind
 from recognition.faces import Box, Face, Match, Person, Quality, Sample
 from serving.attributes import Attributes
 from serving.errors import Failure

@@ -203,11 +203,11 @@ class Service:
         """Tell whose faces are whose vectors are known already.
 
         vectors: float32 (n, d), of the gallery's model.
+        search: says what decides, as what `decided` returns does.
 
         Raises:
             GalleryUnavailable, GalleryModelMismatch, NotCalibrated, AuditUnavailable.
         """
-        search = self.decided(search, model)
         with stage("search"):
             found = _found(gallery, vectors, search, model)
         recognitions = [

@@ -360,6 +360,7 @@ def test_detection_has_plugins_and_status(detection: Caller) -> None:
     strict(answer)
     (face,) = answer["result"]
     assert set(face) == {"box", "landmarks", "embedding", "pose", "execution_time"}
+    assert set(face["execution_time"]) == {"detector", "calculator", "pose"}  # as of no other plugin
     assert {"detector", "calculator"} <= set(answer["plugins_versions"])
     plain = detection.ok("POST", DETECT, file=ONE, query_string={"status": "true"})
     assert set(plain["plugins_versions"]) == set(plain["result"][0]["execution_time"]) == {"detector"}

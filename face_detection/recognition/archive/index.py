@@ -123,12 +123,11 @@ class Index:
         found: set[bytes] = set()
         with transaction(self._engine) as connection:
             for some in portions(files):
-                states = {each.path: (each.size, each.modified_ns) for each in some}
+                states = {each.path: each for each in some}
                 found.update(
                     row.path
                     for row in connection.execute(_STATES, {"paths": list(states)})
-                    if (row.size, row.modified_ns) == states[row.path]
-                    and (row.code is not None or row.fingerprint == fingerprint)
+                    if _is_current(row, states[row.path], fingerprint)
                 )
         return found
 
@@ -163,8 +162,7 @@ class Index:
                 rows = [
                     row
                     for row in connection.execute(query, {"paths": some})
-                    if (row.size, row.modified_ns) == (states[row.path].size, states[row.path].modified_ns)
-                    and (row.code is not None or row.fingerprint == fingerprint)
+                    if _is_current(row, states[row.path], fingerprint)
                 ]
                 found.update((each.file.path, each) for each in _outcomes(connection, rows))
         return found
@@ -346,6 +344,12 @@ def _begin(connection: sa.Connection, file: Path, cipher: Cipher | None) -> None
         cipher.open(row.key_check, "", "")
     except GalleryUnavailable as e:
         raise IndexUnavailable(f"GALLERY_KEY is not the key of the index {file}.") from e
+
+
+def _is_current(row: Any, file: File, fingerprint: str) -> bool:
+    """Tell whether a file is as it was when it was refused, or seen with the model of a fingerprint."""
+    same = (row.size, row.modified_ns) == (file.size, file.modified_ns)
+    return same and (row.code is not None or row.fingerprint == fingerprint)
 
 
 def _below(root: bytes) -> sa.ColumnElement[bool]:

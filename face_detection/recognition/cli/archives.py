@@ -317,6 +317,7 @@ def _hits_of_people(
 
 def identifying(here: Workshop, search: Search) -> finding.Identify:
     """Return what tells whose faces are, by the gallery as it is by then."""
+    search = here.service.decided(search, here.model)
 
     def identify(seen: Sequence[Detection], vectors: NDArray[np.float32]) -> list[Recognition]:
         return here.service.identified(seen, vectors, search, here.gallery, here.model)

@@ -34,9 +34,8 @@ from recognition.faces import Search
 from recognition.results import Recognition
 from recognition.web import render, wire
 
-REQUESTS = (
-    4  # at once, to a running service: two at work, as MAX_RUNNING has it, and the next ones on their way
-)
+# At once, to a running service: two at work, as MAX_RUNNING has it, and the next ones on their way.
+REQUESTS = 4
 MOST_BYTES = 2**28  # of a file that is sent; the service says how much it takes
 PICTURES_TOGETHER = 32  # whose faces the gallery is asked for in one search
 COLUMNS = (

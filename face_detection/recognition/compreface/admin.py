@@ -13,12 +13,13 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
-from pydantic_core import from_json
 
 from recognition import client_keys
 from recognition.client_keys import ClientService, Kind
+from recognition.compreface import json_bodies
 from recognition.compreface.failures import Code, Missing, Refused, Unreadable
 from recognition.compreface.sessions import COOKIE, LASTS, BadCredentials, logged_in, presented
+from recognition.compreface.subjects import LONGEST, check_characters
 from recognition.compreface.table import API, Call, Parts
 from recognition.errors import AdministratorExists, ServiceExists
 from recognition.gallery import applications, logins, services
@@ -28,13 +29,9 @@ from serving.errors import Failure, NotFound, Unauthorized
 
 CREATED, UNAUTHORIZED = 201, 401
 CLIENT = ("CommonClientId", "password")  # what every client of CompreFace sends; it keeps nobody out
-LONGEST, LONGEST_SECRET = (
-    50,
-    1000,
-)  # characters of names, and of a password; CompreFace bounds the names alone
+LONGEST_SECRET = 1000  # characters of a password; CompreFace bounds names alone
 LONGEST_EMAIL = 254  # characters: RFC 5321's limit of a path, without its brackets
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
-BAD_CHARACTERS = re.compile(r"[;/\\]")
 TYPES: Mapping[str, Kind] = {
     "RECOGNITION": "recognition",
     "DETECTION": "detection",
@@ -230,14 +227,7 @@ def _fields(*names: str) -> dict[str, str]:
         Unreadable: it is no JSON object, or one of them is no text that a database can hold.
         UnsupportedMediaType: it does not say that it is JSON.
     """
-    try:
-        sent: Any = from_json(
-            bodies.json()
-        )  # which refuses what is nested deeply, and halves of surrogate pairs
-    except ValueError as e:
-        raise Unreadable("The body is no JSON.") from e
-    if not isinstance(sent, dict):
-        raise Unreadable("The body is no JSON object.")
+    sent = json_bodies.an_object(json_bodies.parsed(bodies.json()))
     texts = {name: sent.get(name) or "" for name in names}
     if not all(isinstance(text, str) and "\0" not in text for text in texts.values()):
         raise Unreadable("A field is no text, or has a NUL.")
@@ -253,9 +243,7 @@ def _check_length(called: str, text: str) -> None:
 
 def _name(what: str, name: str) -> str:
     _check_length(f"{what} name", name)
-    if BAD_CHARACTERS.search(name):
-        text = "The name cannot contain the following special characters: ';', '/', '\\'"
-        raise Refused(Code.BAD_CHARACTER, text)
+    check_characters(name)
     return name
 
 

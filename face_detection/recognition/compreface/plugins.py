@@ -13,7 +13,7 @@ from recognition.faces import Face
 
 ALWAYS = frozenset({"landmarks", "pose", "calculator"})
 ATTRIBUTES = frozenset({"age", "gender"})  # where they are switched on
-# What does the work of each, as CompreFace calls it. In its answers `landmarks` has no version.
+# What does the work of each, as CompreFace calls it. In its answers `landmarks` has neither version nor time.
 WORKERS = {
     "detector": "FaceDetector",
     "calculator": "Calculator",

@@ -97,7 +97,7 @@ def recognised_vectors(
 def verified_vectors(vectors: Sequence[Sequence[float]], distances: Sequence[float], model: Model) -> Json:
     """Render vectors as they were sent, the most similar first."""
     alike = similarities(distances, model)
-    order = sorted(range(len(vectors)), key=lambda place: -alike[place])
+    order = sorted(range(len(vectors)), key=lambda place: distances[place])  # similarities are rounded
     return {"result": [{"embedding": vectors[place], "similarity": alike[place]} for place in order]}
 
 
@@ -134,6 +134,7 @@ def _face(probe: Probe, work: Work, took_part: Sequence[str], of: int) -> Json:
         face["execution_time"] = {
             name: round(1000 * work.took.get(STAGES.get(name, ""), 0) / of)
             for name in ["detector", *took_part]
+            if name in plugins.WORKERS
         }
     return face
 

@@ -17,7 +17,7 @@ from recognition.gallery import subjects
 from serving.errors import NotFound
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
-LONGEST = 50  # characters of a name that is given here; those of examples may be longer
+LONGEST = 50  # characters of a name that is given by itself; those of examples may be longer
 FORBIDDEN = re.compile(r"[;/\\]")
 TOO_LONG = "Subject name size must be between 1 and {}"
 EMPTY, EMPTY_PARAMETER = "Subject name cannot be empty", "Subject name is empty; "
@@ -88,9 +88,16 @@ def _new_name() -> str:
         raise Refused(Code.BAD_VALUE, EMPTY)
     if len(name) > LONGEST:
         raise Refused(Code.BAD_VALUE, TOO_LONG.format(LONGEST))
-    if FORBIDDEN.search(name):
-        raise Refused(
-            Code.BAD_CHARACTER,
-            "The name cannot contain the following special characters: ';', '/', '\\'",
-        )
+    check_characters(name)
     return name
+
+
+def check_characters(name: str) -> None:
+    """Make sure that a name can be one of a path.
+
+    Raises:
+        Refused: it cannot.
+    """
+    if FORBIDDEN.search(name):
+        text = "The name cannot contain the following special characters: ';', '/', '\\'"
+        raise Refused(Code.BAD_CHARACTER, text)

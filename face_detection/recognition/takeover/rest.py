@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from recognition.results import Kind
+from recognition.client_keys import Kind
 from recognition.takeover.source import (
     NO_PICTURE,
     TOO_LARGE,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from recognition.results import Kind
+from recognition.client_keys import Kind
 
 KINDS: dict[str, Kind] = {"R": "recognition", "D": "detection", "V": "verification"}  # of its column `type`
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -16,10 +16,11 @@ from typing import Protocol
 
 from recognition import client_keys, names
 from recognition.bounds import MAX_NAME
+from recognition.client_keys import ClientService
 from recognition.errors import GalleryExists, ServiceExists
 from recognition.faces import Enrolment, Person
 from recognition.gallery import Gallery, applications, arrivals, galleries, people, services
-from recognition.results import ClientService, EnrolmentReport
+from recognition.results import EnrolmentReport
 from recognition.takeover.report import Line, OfService, Report
 from recognition.takeover.source import Example, Service, Source, SourceFailure, Trouble
 from serving.errors import NotFound
