@@ -35,19 +35,25 @@ def make_folder(name: str) -> str | None:
 
 
 def reserve(folder: str, pid: int) -> None:
-    """Make a worker's files, with all the room that they ever need.
+    """Make a worker's files, with all the room that they ever need; what had its number before is counted on.
+
+    Whoever adds up the workers reads all files that are there, so these are there when they are whole.
 
     Raises:
-        OSError: the disk is full; there are no such files then.
+        OSError: the disk is full; nothing has changed then.
     """
+    whole = [_file(folder, kind, pid) for kind in (*COUNTED, *MOMENTARY)]
+    begun = [path.with_suffix(".new") for path in whole]
     try:
-        for kind in (*COUNTED, *MOMENTARY):
-            with _file(folder, kind, pid).open("ab") as file:
-                file.write(bytes(max(0, BYTES_EACH - file.tell())))
+        for path, new in zip(whole, begun, strict=True):
+            kept = path.read_bytes() if path.exists() else b""
+            new.write_bytes(kept.ljust(BYTES_EACH, b"\0"))
     except OSError:
-        for kind in (*COUNTED, *MOMENTARY):
-            _file(folder, kind, pid).unlink(missing_ok=True)
+        for new in begun:
+            new.unlink(missing_ok=True)
         raise
+    for path, new in zip(whole, begun, strict=True):
+        new.replace(path)
 
 
 def settle(folder: str, pid: int) -> None:

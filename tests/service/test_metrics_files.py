@@ -7,9 +7,12 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving import metrics_files
 
@@ -92,6 +95,19 @@ def test_without_room_there_are_no_files(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_can_be_read_while_workers_start(tmp_path: Path) -> None:
+    """A file that is there before it is whole was an internal error of GET /metrics."""
+    workers = threading.Thread(
+        target=lambda: [metrics_files.reserve(str(tmp_path), pid) for pid in range(PID, PID + 60)]
+    )
+    workers.start()
+    everyone = CollectorRegistry()
+    MultiProcessCollector(everyone, str(tmp_path))  # type: ignore[no-untyped-call]
+    while workers.is_alive():
+        generate_latest(everyone)
+    assert len(list(tmp_path.glob("*.db"))) == 4 * 60
 
 
 def test_what_a_process_of_the_same_number_has_counted_stays(tmp_path: Path) -> None:

@@ -240,8 +240,9 @@ def test_metrics_are_those_of_all_workers_and_outlive_one(guarded: Pair) -> None
     service = guarded.detection
 
     def told(name: str) -> float:
-        text = requests.get(f"{service.url}/metrics", headers={"x-api-key": WATCHER}, timeout=TIMEOUT_S).text
-        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+        answer = requests.get(f"{service.url}/metrics", headers={"x-api-key": WATCHER}, timeout=TIMEOUT_S)
+        answer.raise_for_status()
+        return sum(float(line.split()[-1]) for line in answer.text.splitlines() if line.startswith(name))
 
     counted = 'recognition_requests_total{route="/samples/count",status="200"}'
     before = told(counted)
