@@ -18,7 +18,7 @@ PACKAGES = {
 EVERYTHING = {"app", "cli"}  # the rooms that put the others together
 
 # A room is a folder, or a file that lies beside the folders. It may see itself, the values, and these.
-VALUES = {"errors", "faces", "poses", "results", "bounds", "names", "client_keys"}
+VALUES = {"errors", "faces", "poses", "results", "visits", "bounds", "names", "client_keys"}
 ROOMS = {
     "values": set(),
     "pictures": set(),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from recognition.errors import AmbiguousName, Doubtful, LowQuality
-from recognition.faces import Box, Face, Mistaken, Person, Quality, Sample
+from recognition.faces import Face, Mistaken, Person, Quality, Sample, bbox
 from recognition.results import (
     Detection,
     EnrolledPicture,
@@ -40,13 +40,6 @@ from recognition.web.wire import RecogniseOptions
 from serving.errors import Failure
 from serving.notices import Notice
 from serving.remarks import Remark
-
-
-def bbox(box: Box) -> str:
-    """Render a box as "x, y, w, h" in whole pixels, at least 1 x 1."""
-    x, y = round(box.x), round(box.y)
-    w, h = round(box.x + box.w) - x, round(box.y + box.h) - y
-    return f"{x}, {y}, {max(w, 1)}, {max(h, 1)}"
 
 
 def enrolment_answer(report: EnrolmentReport, files: Mapping[str, str] | None = None) -> Enrolled:
