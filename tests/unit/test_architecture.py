@@ -38,7 +38,8 @@ ROOMS = {
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "takeover": {"gallery", "enrolling"},
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
-    "web": {"service", "gallery"},
+    "visiting": {"service", "seeing", "enrolling", "pictures", "matching", "gallery"},
+    "web": {"service", "visiting", "gallery"},
     "probing": {"seeing", "enrolling", "admission", "gallery"},
     "compreface": {"service", "probing", "gallery"},
 }
