@@ -83,7 +83,7 @@ def test_every_view(
         page.get_by_role("button", name="Move ben_afflek/0.jpg", exact=True).click()
         check(visit, f"person-{kind}")
         page = visit.view("events")
-        long = "A camera with a long name " * 3 + "and_a_word_without_any_room_to_break"
+        long = "A camera with a long name " * 2 + "and_a_word_without_any_room_to_break"
         for minute, (person, camera) in enumerate([("ben_afflek", "Door"), ("mindy_kaling", long)]):
             picture = photographs[person][0]
             see(pair, vectors(pair.url, picture), minute, picture, camera=camera)
