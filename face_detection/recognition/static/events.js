@@ -108,8 +108,8 @@ function item(event) {
       el("p", {}, el("bdi", {}, event.camera)),
       el("p", { class: "hint" }, el("time", { datetime: event.since }, since.toLocaleString()), `, ${lasting(event)}`),
       known && event.false_match !== null ? el("p", { class: "hint" }, strangersLike(event)) : null,
+      el("p", { class: "row" }, el("button", { type: "button", class: "quiet", "aria-label": `Delete ${what}`, click: remove }, "Delete")),
     ),
-    el("button", { type: "button", class: "quiet", "aria-label": `Delete ${what}`, click: remove }, "Delete"),
   );
 }
 
