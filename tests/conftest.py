@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from galleries import FakeClock, MilvusServer, PostgreSQL, database_url, running_postgresql
+from galleries import FakeClock, MilvusServer, PostgreSQL, database_url, milvus_database, running_postgresql
 from recognition.gallery import Gallery, open_gallery
 from running import ROOT, Pair, running_pair
 from serving.runtimes import stop_reports
@@ -77,9 +77,13 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture(scope="session")
-def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Milvus: MILVUS, or a server of milvus-lite."""
+    if address := os.environ.get("MILVUS"):
+        yield address
+        return
     server = MilvusServer(tmp_path_factory.mktemp("milvus"))
-    yield server
+    yield server.address
     server.kill()
 
 
@@ -133,8 +137,7 @@ def index(request: pytest.FixtureRequest) -> Iterator[str | None]:
     if getattr(request, "param", None) is None:
         yield None
         return
-    server: MilvusServer = request.getfixturevalue("milvus")
-    with server.database() as address:
+    with milvus_database(request.getfixturevalue("milvus")) as address:
         yield address
 
 

@@ -252,13 +252,18 @@ class MilvusServer:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        """Make an empty database, and give its address."""
-        name = f"test_{uuid.uuid4().hex}"
-        with closing(MilvusClient(self.address, dedicated=True)) as client:
-            client.create_database(name)
-        yield f"{self.address}/{name}"
+
+@contextmanager
+def milvus_database(server: str) -> Iterator[str]:
+    """Make an empty database in the Milvus at an address, give its own address, and remove it."""
+    name = f"test_{uuid.uuid4().hex}"
+    with closing(MilvusClient(server, dedicated=True)) as client:
+        client.create_database(name)
+        yield f"{server}/{name}"
+        with closing(MilvusClient(server, db_name=name, dedicated=True)) as inside:
+            for collection in inside.list_collections():
+                inside.drop_collection(collection)
+        client.drop_database(name)
 
 
 class OtherProcess:

@@ -28,6 +28,7 @@ from galleries import (
     OtherProcess,
     a_sample,
     enrol,
+    milvus_database,
     nearest_ids,
     vectors_of,
 )
@@ -42,8 +43,8 @@ from running import free_port
 
 
 @pytest.fixture
-def index(milvus: MilvusServer) -> Iterator[str]:
-    with milvus.database() as address:
+def index(milvus: str) -> Iterator[str]:
+    with milvus_database(milvus) as address:
         yield address
 
 
@@ -54,9 +55,9 @@ def gallery(url: str, index: str, clock: FakeClock) -> Iterator[Gallery]:
 
 
 @pytest.fixture
-def client(milvus: MilvusServer, index: str) -> Iterator[MilvusClient]:
+def client(milvus: str, index: str) -> Iterator[MilvusClient]:
     """Somebody else, who sees and does what they like in Milvus."""
-    client = MilvusClient(milvus.address, db_name=index.rpartition("/")[2], dedicated=True)
+    client = MilvusClient(milvus, db_name=index.rpartition("/")[2], dedicated=True)
     yield client
     client.close()
 
@@ -237,13 +238,13 @@ def test_more_than_milvus_returns_are_compared_in_the_database(
     assert nearest_ids(gallery, 1, k=30) == [f"{number:02}" for number in range(30)]
 
 
-def test_doctor_says_whether_milvus_answers(sqlite_url: str, milvus: MilvusServer) -> None:
+def test_doctor_says_whether_milvus_answers(sqlite_url: str, milvus: str) -> None:
     def about(address: str) -> Check:
         settings = config.read({"DATABASE_URL": sqlite_url, "GALLERY_INDEX": address})
         (found,) = [check for check in checks._gallery(settings) if check.name == "gallery index"]
         return found
 
-    there = about(milvus.address.replace("//", "//me:hidden-secret@"))
+    there = about(milvus.replace("//", "//me:hidden-secret@"))
     assert there.ok and "hidden" not in f"{there}"
     away = about(f"http://me:hidden-secret@127.0.0.1:{free_port()}")
     assert not away.ok and "hidden" not in f"{away}"

@@ -113,6 +113,10 @@ class Milvus:
         self._client: Any = None
         self._opening = threading.Lock()
 
+    def prepare(self) -> None:
+        """Import the client, which takes a second or more, and connect to nothing."""
+        import pymilvus  # noqa: F401
+
     def close(self) -> None:
         """Disconnect; a file is free then."""
         with self._opening:

@@ -116,6 +116,7 @@ class MilvusSearch:
         """
         if not self._started:
             self._started = True
+            self._milvus.prepare()
             return
         try:
             with self._alone(connection, state):
