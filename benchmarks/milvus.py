@@ -58,6 +58,7 @@ def row(
     truth: NDArray[np.intp],
     pid: int | None,
     limit_s: float,
+    settle_s: float,
 ) -> str:
     """Search, with an index or without one; put: how many vectors went in a second, None: they go in now."""
     pids = [os.getpid(), *([pid] if pid else [])]
@@ -67,7 +68,7 @@ def row(
         gallery.load()
         gallery.nearest(np.ones((1, DIMENSION), np.float32), 1, MODEL)
         ready_s = time.perf_counter() - began
-        time.sleep(0 if index is None else 30)  # Milvus makes its indexes beside
+        time.sleep(0 if index is None else settle_s)
         times, found = search(gallery, probes, limit_s)
         grown = sum(map(resident_mb, pids)) - before
     right = np.mean(np.equal(found, truth[: len(found)]))
@@ -88,6 +89,9 @@ def main() -> None:
     parser.add_argument("--server-pid", type=int, help="the process of the server")
     parser.add_argument("--postgresql", action="store_true", help="pgvector, too")
     parser.add_argument("--search-minutes", type=float, default=5, help="at most, of each (%(default)s)")
+    parser.add_argument(
+        "--settle-s", type=float, default=30, help="how long Milvus may make its index (%(default)s)"
+    )
     arguments = parser.parse_args()
     random = np.random.default_rng(arguments.size)
     centres = made_up.people(max(1, arguments.size // made_up.SAMPLES_EACH), random)
@@ -101,7 +105,7 @@ def main() -> None:
         sep="\n",
         flush=True,
     )
-    limit_s = 60 * arguments.search_minutes
+    times = 60 * arguments.search_minutes, arguments.settle_s
     servers = made_up.postgresql if arguments.postgresql else lambda _: nullcontext(list[str]())
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as urls:
         file = f"sqlite:///{folder}/gallery.sqlite3"
@@ -110,11 +114,11 @@ def main() -> None:
             with closing(open_gallery(url, TIMEOUT_S)) as gallery:
                 put = made_up.fill(gallery, url, vectors, 3600)
             name = "memory (SQLite)" if url == file else "pgvector (PostgreSQL)"
-            print(row(name, url, None, put, *about, None, limit_s), flush=True)
+            print(row(name, url, None, put, *about, None, *times), flush=True)
         for index in arguments.index:
             pid = arguments.server_pid if "://" in index else None
             name = f"Milvus at {shown(index)}" if "://" in index else "milvus-lite, a file"
-            print(row(name, file, index, None, *about, pid, limit_s), flush=True)
+            print(row(name, file, index, None, *about, pid, *times), flush=True)
 
 
 if __name__ == "__main__":

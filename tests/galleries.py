@@ -25,7 +25,6 @@ import psycopg
 import pytest
 import simplejpeg
 import sqlalchemy as sa
-from pymilvus import MilvusClient
 
 from recognition.faces import Box, Face, KeptFace, Sample
 from recognition.gallery import Gallery, open_gallery, people, unmerging
@@ -256,6 +255,8 @@ class MilvusServer:
 @contextmanager
 def milvus_database(server: str) -> Iterator[str]:
     """Make an empty database in the Milvus at an address, give its own address, and remove it."""
+    from pymilvus import MilvusClient  # takes a second, of which most tests have no use
+
     name = f"test_{uuid.uuid4().hex}"
     with closing(MilvusClient(server, dedicated=True)) as client:
         client.create_database(name)

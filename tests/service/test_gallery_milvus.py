@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pymilvus import MilvusClient
+from werkzeug.test import TestResponse
 
 from galleries import (
     MODEL,
@@ -33,13 +34,18 @@ from galleries import (
     vectors_of,
 )
 from recognition import config
+from recognition.app import create_app
 from recognition.cli import checks
 from recognition.cli.check import Check
 from recognition.errors import GalleryUnavailable
+from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery, people
 from recognition.gallery import galleries as listed
 from recognition.gallery.search_milvus import GRACE_S, MilvusSearch
+from recognition.seeing import fingerprint_of
 from running import free_port
+from serving.model import Model
+from serving.remarks import Picture
 
 
 @pytest.fixture
@@ -72,6 +78,13 @@ def held(client: MilvusClient, gallery: Gallery) -> list[str]:
         rows = client.query(name, filter="fill != 0", output_fields=["sample"], limit=10_000)
         keys += [row["sample"] for row in rows]
     return sorted(ids.get(key, "?") for key in keys)
+
+
+def gallery_key(gallery: Gallery, sample_id: str) -> int:
+    with gallery.engine.connect() as connection:
+        found = connection.exec_driver_sql(f"SELECT key FROM samples WHERE sample_id = '{sample_id}'")
+        key: int = found.scalar_one()
+        return key
 
 
 def kept_up(gallery: Gallery, clock: FakeClock) -> None:
@@ -111,6 +124,28 @@ def test_other_processes_find_what_one_has_filled_again(
         assert held(client, gallery) == list("abc")
 
 
+SERVED = Model("a model", 128, 8, 9.0, (0.0, 20.0), "fingerprint")
+
+
+class ConstantEmbedder:
+    def model(self, name: str | None = None) -> Model:
+        return SERVED
+
+    def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
+        return np.repeat(vectors_of(1), len(crops), axis=0)
+
+
+def recognised(gallery: Gallery) -> TestResponse:
+    app = create_app(
+        config.read({"MIN_QUALITY": "0"}),
+        detector=lambda _: [Face(Box(0, 0, 5, 5), 0.9, np.full((5, 2), 2, np.float32))],
+        embedder=ConstantEmbedder(),
+        gallery=gallery,
+        decode=lambda _: Picture(np.zeros((20, 20, 3), np.uint8)),
+    )
+    return app.test_client().post("/face-recognition", json={"image": "YQ=="})
+
+
 def test_a_server_that_is_away_is_missed_and_found_again(url: str, tmp_path: Path) -> None:
     server = MilvusServer(tmp_path)
     address = server.address.replace("//", "//me:hidden-secret@")
@@ -137,11 +172,13 @@ def test_a_service_starts_without_it(sqlite_url: str, tmp_path: Path) -> None:
     server.kill()
     with closing(open_gallery(sqlite_url, lock_timeout_s=1, index=server.address)) as gallery:
         gallery.load()
-        enrol(gallery, ["a"], [1])
-        with pytest.raises(GalleryUnavailable):
-            nearest_ids(gallery, 1)
+        enrol(gallery, ["a"], [1], fingerprint_of(SERVED))
+        answer = recognised(gallery)
+        assert (answer.status_code, answer.json["code"]) == (503, "gallery_unavailable")
+        assert "GALLERY_INDEX" in answer.json["detail"]
+        assert not any(secret in answer.text for secret in ("127.0.0.1", str(server.port)))
         server.start()
-        assert nearest_ids(gallery, 1) == ["a"]
+        assert [face["id"] for face in recognised(gallery).json] == ["a"]
     server.kill()
 
 
@@ -218,16 +255,20 @@ def test_what_has_expired_is_not_found_though_milvus_has_it(
     assert len(held(client, gallery)) == 42
 
 
-def test_changes_are_all_that_is_put(gallery: Gallery, client: MilvusClient) -> None:
-    enrol(gallery, list("abc"), [1, 2, 3])
-    assert nearest_ids(gallery, 1) == ["a"]
+def test_candidates_come_from_milvus_and_changes_are_all_that_is_put(
+    gallery: Gallery, client: MilvusClient
+) -> None:
+    enrol(gallery, [chr(97 + seed) for seed in range(20)], range(20))
+    everything = nearest_ids(gallery, 1, k=20)
+    assert everything[0] == "b"
     (name,) = client.list_collections()
-    one = client.query(name, filter="fill != 0", output_fields=["id"], limit=10)[0]
-    client.delete(name, ids=[one["id"]])
-    enrol(gallery, ["d"], [4])
-    assert nearest_ids(gallery, 4) == ["d"]
-    assert len(held(client, gallery)) == 3
-    assert set(nearest_ids(gallery, 1, k=9)) == set("abcd")  # fewer came than there are: all are compared
+    key = gallery_key(gallery, "b")
+    client.delete(name, filter=f"fill != 0 and sample == {key}")
+    assert nearest_ids(gallery, 1, k=3) == everything[1:4]  # so Milvus is asked
+    enrol(gallery, ["new"], [30])
+    assert nearest_ids(gallery, 30) == ["new"]
+    assert len(held(client, gallery)) == 20
+    assert nearest_ids(gallery, 1, k=21)[0] == "b"  # fewer came than there are: all are compared
 
 
 def test_more_than_milvus_returns_are_compared_in_the_database(

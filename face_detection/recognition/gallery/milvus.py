@@ -35,7 +35,9 @@ MARKS = 0  # stands where the rows of samples have their fill
 # A row's id has the key of its sample and the lowest bits of the revision that it is of. A sample would have
 # to come again after 8,388,608 changes, to the number, for two of its rows to have the same one.
 REVISION_BITS = 23
-LOST = (4, 100, 101, 106)  # codes of Milvus: the collection is not there, or not loaded
+# Codes of Milvus: the collection is not there, not loaded, or not to be searched yet; and in the numbering of
+# 2.2, which milvus-lite has, too, that it is not there.
+LOST, LOST_BEFORE = (100, 101, 106), 4
 NEEDS = "GALLERY_INDEX needs the extra `milvus`: pip install 'face-recognition-service[milvus]'."
 AWAY = "The index of the gallery (GALLERY_INDEX) cannot be used right now."
 IN_USE = "The file of GALLERY_INDEX cannot be opened: another process has it, or it is no such file."
@@ -304,7 +306,7 @@ class Milvus:
         except MilvusException as e:
             if isinstance(e, ConnectionNotExistException):
                 self._drop(client)
-            elif e.code in LOST or e.compatible_code in LOST:
+            elif e.code in LOST or e.compatible_code == LOST_BEFORE:
                 raise Lost from e
             elif e.code in (1, 2):  # it cannot be reached, or says no more than that it failed
                 self._drop(client)

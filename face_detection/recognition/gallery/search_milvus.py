@@ -285,7 +285,7 @@ class MilvusSearch:
             for fill in {other.fill for _, other in marks}:
                 self._milvus.forget(name, fill)
             mark, marks = None, []
-        if mark is None or mark.revision < state.complete_since:
+        if mark is None or mark.swept < state.complete_since:  # tombstones do not tell all that has gone
             mark = self._fill(connection, state, name, dimension)
         elif mark.revision < state.revision:
             of_this_fill = [mark_id for mark_id, other in marks if other.fill == mark.fill]
