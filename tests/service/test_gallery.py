@@ -56,7 +56,6 @@ def test_ids_and_names_may_be_long(gallery: Gallery) -> None:
     assert as_sent(gallery.get(longest)) == new[0]
 
 
-@also_in_milvus
 def test_nearest_first_and_no_more_than_k(gallery: Gallery) -> None:
     enrol(gallery, list("abcdef"), range(6))
     (matches,) = gallery.nearest(vectors_of(2), 4, MODEL)
@@ -79,7 +78,6 @@ def test_sending_an_id_again_replaces_it_and_keeps_created(gallery: Gallery) -> 
     assert (stored.name, stored.created, stored.modified) == ("new", NOW, later)
 
 
-@also_in_milvus
 def test_delete_and_clear(gallery: Gallery) -> None:
     enrol(gallery, list("abc"), range(3))
     assert nearest_ids(gallery, 1) == ["b"]
@@ -128,7 +126,6 @@ def test_samples_of_one_name_are_counted_paged_and_removed(gallery: Gallery, oth
     assert set(nearest_ids(other, 0, k=9)) == {"b", "d"}
 
 
-@also_in_milvus
 def test_only_the_nearest_may_lie_beyond_the_largest_distance(gallery: Gallery) -> None:
     enrol(gallery, list("abcd"), range(4))
     (everything,) = gallery.nearest(vectors_of(1), 4, MODEL)
@@ -257,7 +254,6 @@ def test_equally_near_samples_come_in_the_order_of_enrolment(gallery: Gallery) -
         assert nearest_ids(gallery, 1, k) == order[:k]
 
 
-@also_in_milvus
 def test_distances_are_those_of_float64(gallery: Gallery) -> None:
     enrol(gallery, [str(seed) for seed in range(50)], range(50))
     (matches,) = gallery.nearest(vectors_of(99), 50, MODEL)

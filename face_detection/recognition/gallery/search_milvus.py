@@ -343,6 +343,8 @@ class MilvusSearch:
         fed = replace(mark, revision=state.revision, witness=witness(connection, state))
         fed = replace(fed, damaged=tuple(sorted(damaged)))
         self._milvus.put_mark(name, fed, dimension, mark_ids)
+        if len(changed) >= SEALED_FROM:
+            self._milvus.seal(name)
         return fed
 
     def _sweep(self, connection: sa.Connection, state: State, shown: Shown) -> None:
