@@ -24,9 +24,13 @@ from tqdm import tqdm
 import gallery as made_up  # which also finds the packages of the services
 from gallery import DIMENSION, MODEL, TIMEOUT_S, Vectors
 from recognition.gallery import Gallery, open_gallery
+from recognition.gallery.milvus import Milvus, Rows
+from recognition.gallery.milvus_source import ROWS_PER_READ
 from recognition.gallery.opening import shown
+from recognition.gallery.search_milvus import SPARE
 from services import resident_mb
 
+EF_SEARCH = 120  # GALLERY_EF_SEARCH's default
 HEADING = [
     "| index | vectors put a second | ready after, s | median ms | p95 ms | nearest found | grown, MB |",
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -78,6 +82,37 @@ def row(
     )
 
 
+def alone(
+    index: str, vectors: Vectors, probes: Vectors, truth: NDArray[np.intp], pid: int | None, settle_s: float
+) -> str:
+    """Put vectors into Milvus and search there, without a gallery."""
+    before = resident_mb(pid) if pid else 0.0
+    name, fill = "faces_benchmark", time.time_ns()
+    with closing(Milvus(index, None, TIMEOUT_S)) as milvus:
+        milvus.open(name, DIMENSION)
+        began = time.perf_counter()
+        for start in tqdm(range(0, len(vectors), ROWS_PER_READ), desc="putting", unit="read"):
+            some = vectors[start : start + ROWS_PER_READ]
+            keys = np.arange(start, start + len(some)) + 1
+            milvus.put(name, fill, Rows(keys, np.ones_like(keys), some), anew=False)
+        milvus.seal(name)
+        ready_s = time.perf_counter() - began
+        time.sleep(settle_s)
+        times, found = [], []
+        for probe in tqdm(probes, desc="searching", unit="face"):
+            began = time.perf_counter()
+            ((nearest, *_),) = milvus.nearest(name, fill, probe[np.newaxis], 1 + SPARE, EF_SEARCH)
+            times.append(1000 * (time.perf_counter() - began))
+            found.append(nearest[0] - 1)
+        grown = resident_mb(pid) - before if pid else 0.0
+        milvus.drop(name)
+    right = np.mean(np.equal(found, truth))
+    return (
+        f"| Milvus alone | {len(vectors) / ready_s:,.0f} | {ready_s:.1f} | {np.median(times):.1f} | "
+        f"{np.percentile(times, 95):.1f} | {right:.3f} of {len(found)} | {grown:,.0f} |"
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -88,6 +123,7 @@ def main() -> None:
     parser.add_argument("--index", action="append", default=[], help="an empty Milvus; repeatable")
     parser.add_argument("--server-pid", type=int, help="the process of the server")
     parser.add_argument("--postgresql", action="store_true", help="pgvector, too")
+    parser.add_argument("--alone", action="store_true", help="no gallery: vectors go straight into Milvus")
     parser.add_argument("--search-minutes", type=float, default=5, help="at most, of each (%(default)s)")
     parser.add_argument(
         "--settle-s", type=float, default=30, help="how long Milvus may make its index (%(default)s)"
@@ -106,6 +142,10 @@ def main() -> None:
         flush=True,
     )
     times = 60 * arguments.search_minutes, arguments.settle_s
+    if arguments.alone:
+        for index in arguments.index:
+            print(alone(index, vectors, probes, truth, arguments.server_pid, arguments.settle_s), flush=True)
+        return
     servers = made_up.postgresql if arguments.postgresql else lambda _: nullcontext(list[str]())
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as urls:
         file = f"sqlite:///{folder}/gallery.sqlite3"

@@ -41,6 +41,7 @@ from recognition.errors import GalleryUnavailable
 from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery, people
 from recognition.gallery import galleries as listed
+from recognition.gallery.milvus_source import rows_of
 from recognition.gallery.search_milvus import GRACE_S, MilvusSearch
 from recognition.seeing import fingerprint_of
 from running import free_port
@@ -375,6 +376,24 @@ def test_a_process_that_was_stopped_while_it_filled_does_no_harm_when_it_goes_on
             search._fill(connection, state, client.list_collections()[0], 128)
         assert nearest_ids(gallery, 7) == nearest_ids(late, 7) == ["a"]
         assert nearest_ids(gallery, 2, k=9) == nearest_ids(late, 2, k=9) == ["a"]
+
+
+def test_who_is_killed_between_two_steps_leaves_nothing_wrong(url: str, gallery: Gallery) -> None:
+    enrol(gallery, ["a", "b"], [1, 2])
+    assert nearest_ids(gallery, 2) == ["b"]
+    enrol(gallery, ["a", "c"], [7, 3])
+    gallery.delete("b")
+    with gallery.searching() as (search, connection, state):
+        assert isinstance(search, MilvusSearch) and search._shown is not None
+        shown, milvus = search._shown, search._milvus
+        keys = [gallery_key(gallery, sample_id) for sample_id in "ac"]
+        rows, _ = rows_of(connection, state, keys, 128)
+        milvus.put(shown.name, shown.mark.fill, rows, anew=True)  # the mark was to come
+    assert set(nearest_ids(gallery, 7, k=9)) == {"a", "c"}
+    milvus.put_mark(shown.name, shown.mark, 128)  # an older one was to go
+    enrol(gallery, ["d"], [4])
+    with closing(open_gallery(url, lock_timeout_s=5)) as exact:
+        assert nearest_ids(gallery, 4, k=9) == nearest_ids(exact, 4, k=9)
 
 
 def test_searches_go_on_while_others_change(url: str, index: str, gallery: Gallery) -> None:
