@@ -44,7 +44,7 @@ def unpacked(data: bytes) -> KeptFace:
         ValueError: they cannot be those of one.
     """
     jpeg = data[HEAD_BYTES:]
-    _check(jpeg)
+    check_jpeg(jpeg)
     confidence, *box = (head := np.frombuffer(data, FLOAT32, NUMBERS))[:5].tolist()
     if not np.isfinite(head[:5]).all():
         raise ValueError("a kept face without a place")
@@ -56,7 +56,7 @@ def rendered(kept: KeptFace) -> dict[str, Any]:
     face = kept.face
     box = (face.box.x, face.box.y, face.box.w, face.box.h)
     return {
-        "jpeg": base64.b64encode(kept.jpeg).decode("ascii"),
+        "jpeg": rendered_jpeg(kept.jpeg),
         "confidence": face.confidence,
         "bbox": [round(value, DIGITS) for value in box],
         "landmarks": [
@@ -72,14 +72,33 @@ def parsed(line: FaceLine) -> KeptFace:
     Raises:
         ValueError: it has no JPEG.
     """
-    jpeg = base64.b64decode(line.jpeg, validate=True)
-    _check(jpeg)
+    jpeg = parsed_jpeg(line.jpeg)
     landmarks = [(np.nan, np.nan) if place is None else place for place in line.landmarks]
     return _face(jpeg, line.confidence, Box(*line.bbox), np.array(landmarks, np.float32))
 
 
-def _check(jpeg: bytes) -> None:
-    """Make sure that bytes look like a JPEG that is whole; nothing decodes them here."""
+def rendered_jpeg(jpeg: bytes) -> str:
+    """Turn a picture into text."""
+    return base64.b64encode(jpeg).decode("ascii")
+
+
+def parsed_jpeg(text: str) -> bytes:
+    """Turn such text back into the picture.
+
+    Raises:
+        ValueError: it is none.
+    """
+    jpeg = base64.b64decode(text, validate=True)
+    check_jpeg(jpeg)
+    return jpeg
+
+
+def check_jpeg(jpeg: bytes) -> None:
+    """Make sure that bytes look like a JPEG that is whole; nothing decodes them here.
+
+    Raises:
+        ValueError: they do not, or are more than MAX_JPEG_BYTES.
+    """
     if len(jpeg) > MAX_JPEG_BYTES or not (jpeg.startswith(START) and jpeg.endswith(END)):
         raise ValueError("no JPEG of a face")
 
