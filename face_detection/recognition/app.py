@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -24,7 +25,8 @@ from recognition.embedder import EmbeddingClient
 from recognition.enrolling import Enroller
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.fonts import Fonts
-from recognition.gallery import Gallery, keep_up, open_gallery, services
+from recognition.gallery import Gallery, keep_up, open_gallery, services, unknown_keeping
+from recognition.keeping import Keeper
 from recognition.seeing import Decode, Detector, Embedder, Sight
 from recognition.service import Service
 from recognition.web import examples, metrics
@@ -71,6 +73,7 @@ def create_service(
         max_false_match=settings.max_false_match,
         audit=audit,
         read=audit.read,
+        keep=make_keeper(settings, sight),
         write=Fonts(fonts.find()).write,
     )
 
@@ -203,6 +206,13 @@ def make_enroller(settings: Settings, sight: Sight) -> Enroller:
     )
 
 
+def make_keeper(settings: Settings, sight: Sight) -> Keeper | None:
+    """Make what keeps the faces of unknown people, if the settings say so."""
+    if not settings.keep_unknown:
+        return None
+    return Keeper(sight, settings.keep_faces, timedelta(days=settings.unknown_expires_days))
+
+
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
     """Read the bundled portrait, enlarged where its face would be below min_face_px: uint8 (S, S, 3), RGB."""
     picture = pictures.decode(READY_PICTURE.read_bytes(), max_pixels=READY_SIDE_PX**2).pixels
@@ -291,7 +301,12 @@ def load_embedder(settings: Settings) -> EmbeddingClient:
 
 def start_upkeep(gallery: Gallery, changer: Changer) -> None:
     """Keep a gallery up, in a thread that ends with the process, and go on with changes of its model."""
-    arguments = gallery, Event().wait, changer.look_after
+
+    def look_after(each: Gallery) -> None:
+        changer.look_after(each)
+        unknown_keeping.look_after(each)
+
+    arguments = gallery, Event().wait, look_after
     Thread(target=keep_up, args=arguments, daemon=True, name="gallery upkeep").start()
 
 

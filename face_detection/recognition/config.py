@@ -126,6 +126,8 @@ class Settings(Common):
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.25
     small_faces: bool = False
     keep_faces: bool = True
+    keep_unknown: bool = False
+    unknown_expires_days: Annotated[int, Field(ge=1, le=36_500)] = 30
 
     @model_validator(mode="after")
     def _one_list_of_keys(self) -> Settings:

@@ -21,7 +21,7 @@ from recognition.errors import GalleryUnavailable
 from recognition.faces import Sample
 from recognition.gallery.database import transaction
 from recognition.gallery.rows import enter
-from recognition.gallery.tables import DEFAULT_KEY, DEFAULT_NAME, faces, gallery_of, samples, state
+from recognition.gallery.tables import DEFAULT_KEY, DEFAULT_NAME, faces, gallery_of, samples, state, unknowns
 from recognition.gallery.vector_rows import NO_MODEL, Vectors, searched
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def begin(engine: sa.Engine) -> None:
 
 def _any_plain(connection: sa.Connection) -> bool:
     """Tell whether a database without a key has anything that its key would have encrypted."""
+    if connection.execute(sa.select(unknowns.c.key).limit(1)).first() is not None:
+        return True
     if connection.dialect.name == "postgresql":
         return connection.execute(sa.select(faces.c.sample).limit(1)).first() is not None
     return connection.execute(sa.select(samples.c.key).limit(1)).first() is not None

@@ -12,6 +12,7 @@ from recognition.web import answers, examples, handlers, wire
 from recognition.web.routes_galleries import GALLERIES
 from recognition.web.routes_models import MODELS
 from recognition.web.routes_people import PEOPLE
+from recognition.web.routes_unknowns import UNKNOWNS
 from serving.errors import (
     DiskFull,
     Failure,
@@ -85,6 +86,7 @@ PAGE_FILES = Literal[
     "strip.js",
     "style.css",
     "undo.js",
+    "unknowns.js",
     "views.css",
 ]
 PAGE_FILE = Annotated[PAGE_FILES, Field(description="What the page asks for.", examples=["app.js"])]
@@ -257,6 +259,7 @@ ROUTES = (
         raises=QUERY,
     ),
     *PEOPLE,
+    *UNKNOWNS,
     *GALLERIES,
     *MODELS,
     CLEAR_BY_GET,
