@@ -61,7 +61,7 @@ function item(unknown, place) {
   const where = cameras.length ? ` · ${cameras.join(", ")}` : "";
   const perhaps = like && el(
     "p", { class: "row" }, el("span", {}, "Looks like ", el("bdi", {}, like.name)),
-    button("Yes, it is", `${like.name} is ${number}`, () => name({ person: like.person })),
+    button("Yes, it is", `${like.name} is ${number}`, () => name({ person: like.person, name: like.name }), null),
   );
   const input = picker({ required: true, placeholder: "Who is it?", "aria-label": `Name of ${number}` });
   const form = el("form", { class: "naming", submit }, input, el("button", { type: "submit", class: "primary" }, "Name"));
@@ -77,8 +77,8 @@ function item(unknown, place) {
   Object.assign(node, { unknown, box });
   return node;
 
-  function button(text, label, work) {
-    return el("button", { type: "button", class: "quiet", "aria-label": label, click: () => tried(work) }, text);
+  function button(text, label, work, kind = "quiet") {
+    return el("button", { type: "button", class: kind, "aria-label": label, click: () => tried(work) }, text);
   }
 
   async function tried(work) {
@@ -93,12 +93,12 @@ function item(unknown, place) {
 
   function submit(event) {
     event.preventDefault();
-    if (nameIn(input)) tried(() => name(whose(input)));
+    if (nameIn(input)) tried(() => name({ ...whose(input), name: nameIn(input) }));
   }
 
-  async function name(who) {
-    const { person, samples } = await actOn(id, { action: "name", ...who });
-    const link = el("a", { href: `#person/${encodeURIComponent(person)}` }, who.name ?? "this person");
+  async function name({ person: known, name }) {
+    const { person, samples } = await actOn(id, { action: "name", ...(known ? { person: known } : { name }) });
+    const link = el("a", { href: `#person/${encodeURIComponent(person)}` }, name ?? "this person");
     await settled(`The best ${count(samples.length, "face is", "faces are")} enrolled now: `, link);
   }
 

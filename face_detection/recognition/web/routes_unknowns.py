@@ -59,7 +59,7 @@ UNKNOWNS = (
         handlers_unknowns.act_on_unknown,
         ENROL,
         (answers_unknowns.Acted, examples.NAMED),
-        json=(wire_unknowns.UnknownAction, {"action": "name", "name": "Eileen Collins"}),
+        json=(wire_unknowns.UnknownAction, {"action": "name", "person": "eileen"}),
         parameter=wire_unknowns.UnknownId,
         query=wire.InGallery,
         raises=(
