@@ -154,7 +154,7 @@ def fill_the_others(side: Side) -> None:
 
 
 def keep(gallery: Gallery, whose: str) -> None:
-    """Let people be there whom nobody has named, one of whom is ignored; they and their faces get known ids."""
+    """Let people be there whom nobody has named, one of whom is ignored, with ids that are told."""
     faces = [Seen(0.9, f"{whose} {number}".encode(), a_kept_face(number), whose) for number in range(3)]
     vectors = np.eye(4, dtype=np.float32)[1:]
     model = ConstantEmbedder().model()

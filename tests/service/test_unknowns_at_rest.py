@@ -1,4 +1,4 @@
-"""What is kept of unknown people: encrypted where there is a key, gone from SQLite's files once it is removed."""
+"""What is kept of unknown people: encrypted where there is a key, gone from SQLite's files once removed."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def _join(
     near = known.near(faces)
     ignored = np.array([known.ignored[place] for place in near] + [False] * len(new))
     groups = unknown_groups.beside(known.groups(near), faces)
-    owners = _of_known(joined(groups, known.least, known=len(near), settled=ignored), len(near))
+    owners = joined(groups, known.least, known=len(near), settled=ignored).tolist()
     moved = {place: owner for place, owner in enumerate(owners[: len(near)]) if owner != place}
     theirs: dict[int, list[rows.NewFace]] = {}
     for face, owner in zip(new, owners[len(near) :], strict=True):
@@ -137,15 +137,6 @@ def _join(
     if kept := sorted({unknown_id for unknown_id in ids.values() if unknown_id is not None}):
         begin("keep_unknown", [], unknowns=kept)
     return ids
-
-
-def _of_known(owners: NDArray[np.intp], number: int) -> list[int]:
-    """Let groups that are known, so many, be part of none that is new: the first of them stays."""
-    owners = owners.copy()
-    for place in range(number):
-        if owners[place] >= number:
-            owners[owners == owners[place]] = place
-    return [int(owner) for owner in owners]
 
 
 def _move(connection: sa.Connection, known: Known, moved: Mapping[int, int], revision: int) -> None:
