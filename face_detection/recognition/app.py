@@ -25,7 +25,7 @@ from recognition.embedder import EmbeddingClient
 from recognition.enrolling import Enroller
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.fonts import Fonts
-from recognition.gallery import Gallery, keep_up, open_gallery, services, unknown_keeping
+from recognition.gallery import Gallery, events, keep_up, open_gallery, services, unknown_keeping
 from recognition.keeping import Keeper
 from recognition.seeing import Decode, Detector, Embedder, Sight
 from recognition.service import Service
@@ -71,6 +71,8 @@ def create_service(
         admission=admission,
         changer=changer or Changer(sight.decode, embedder),
         max_false_match=settings.max_false_match,
+        keep_unknown=settings.keep_unknown,
+        events_kept_for=settings.events_kept_for,
         audit=audit,
         read=audit.read,
         keep=make_keeper(settings, sight),
@@ -299,14 +301,15 @@ def load_embedder(settings: Settings) -> EmbeddingClient:
     )
 
 
-def start_upkeep(gallery: Gallery, changer: Changer) -> None:
+def start_upkeep(gallery: Gallery, changer: Changer, settings: Settings) -> None:
     """Keep a gallery up, in a thread that ends with the process, and go on with changes of its model."""
 
-    def look_after(each: Gallery) -> None:
-        changer.look_after(each)
-        unknown_keeping.look_after(each)
+    def also(gallery: Gallery) -> None:
+        events.remove_expired(gallery, settings.events_kept_for)
+        unknown_keeping.look_after(gallery)
+        changer.look_after(gallery)
 
-    arguments = gallery, Event().wait, look_after
+    arguments = gallery, Event().wait, also
     Thread(target=keep_up, args=arguments, daemon=True, name="gallery upkeep").start()
 
 
@@ -319,7 +322,7 @@ def production_app(settings: Settings, notices: Notices) -> Flask:
     decode = load_decoder(settings) or decoding_here(settings)
     embedder = load_embedder(settings)
     changer = Changer(decode, embedder)
-    start_upkeep(gallery, changer)
+    start_upkeep(gallery, changer, settings)
     return create_app(
         with_stored_services(settings, gallery),
         decode=decode,

@@ -39,13 +39,12 @@ from recognition.cli.session import (
 )
 from recognition.config import SQLITE, Settings
 from recognition.errors import NoFace
-from recognition.faces import Person, Search
+from recognition.faces import Person, Search, bbox
 from recognition.gallery import Gallery, people, transfer
 from recognition.names import key_of
 from recognition.results import Detection, Recognition
 from recognition.seeing import fingerprint_of
 from recognition.service import Service
-from recognition.web.render import bbox
 from serving.errors import Failure, ImageTooLarge, InvalidImage, NotFound
 from serving.home import HOME
 from serving.model import Model
