@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,9 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from browsing import NARROW, TIMEOUT_S, WIDE, Visit, check, enrol, visiting
-from running import Pair, running_pair
+from running import Pair
 
 Photographs = dict[str, list[Path]]
-
-
-@pytest.fixture(scope="module")
-def keeping(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[Pair]:
-    """Services that keep unknown faces."""
-    with running_pair(tmp_path_factory.mktemp("keeping"), models_dir, KEEP_UNKNOWN="1") as pair:
-        yield pair
 
 
 @pytest.fixture
