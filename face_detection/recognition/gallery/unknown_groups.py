@@ -15,9 +15,24 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from recognition.gallery import unknown_rows as rows
-from recognition.gallery.tables import unknowns
+from recognition.gallery.tables import gallery_of, unknowns
 from recognition.matching.grouping import Groups
 from recognition.matching.people import directions
+
+# Put together once, as in unknown_rows.py.
+_CHANGED = (
+    sa.select(
+        unknowns.c.key,
+        unknowns.c.unknown_id,
+        unknowns.c.fingerprint,
+        unknowns.c.sums,
+        unknowns.c.typicality,
+        unknowns.c.size,
+        unknowns.c.ignored,
+    )
+    .where(unknowns.c.gallery == sa.bindparam("gallery_key"), unknowns.c.revision > sa.bindparam("since"))
+    .order_by(unknowns.c.key)
+)
 
 NEAREST = 32  # groups that a face may join are among so many: those nearest to it by the cosine
 
@@ -107,13 +122,12 @@ def current(known: Known | None, connection: sa.Connection, fingerprint: str) ->
 
     known: what was returned last, which is brought up to date; None: nothing.
     """
-    revision = rows.revision_of(connection)
+    revision, number = rows.state_of(connection)
     if known is not None and known.fingerprint == fingerprint:
         if known.revision != revision:
             known.take(_changed(connection, known.revision))
             known.revision = revision
-        count = sa.select(sa.func.count()).select_from(unknowns).where(rows.inside(connection))
-        if connection.execute(count).scalar_one() == len(known.keys) + len(known.foreign):
+        if number == len(known.keys) + len(known.foreign):
             return known
     anew = Known(fingerprint, revision=revision)
     anew.take(_changed(connection, -1))
@@ -122,15 +136,5 @@ def current(known: Known | None, connection: sa.Connection, fingerprint: str) ->
 
 def _changed(connection: sa.Connection, since: int) -> list[tuple[Any, NDArray[np.float32]]]:
     """Read those that have changed since a revision, each with the sums of its directions."""
-    columns = (
-        unknowns.c.key,
-        unknowns.c.unknown_id,
-        unknowns.c.fingerprint,
-        unknowns.c.sums,
-        unknowns.c.typicality,
-        unknowns.c.size,
-        unknowns.c.ignored,
-    )
-    query = sa.select(*columns).where(rows.inside(connection), unknowns.c.revision > since)
-    found = connection.execute(query.order_by(unknowns.c.key)).all()
+    found = connection.execute(_CHANGED, {"gallery_key": gallery_of(connection), "since": since}).all()
     return [(row, rows.opened(connection, row.sums, row.unknown_id, row.fingerprint)) for row in found]
