@@ -31,6 +31,7 @@ Picture = str | Path | bytes  # where a picture is, or its bytes
 Json = Any
 
 PAGE = 1000  # samples in one answer, the most there may be
+UNKNOWNS_PAGE = 100  # unknown people, likewise
 WITHOUT_GALLERY = {"detect", "verify", "health", "galleries"}  # first parts of paths that take none
 CHUNK_BYTES = 1 << 16  # of an export; its last line is far shorter
 
@@ -283,7 +284,8 @@ class Client:
 
         ignored: those who are ignored, in place of the others.
         """
-        return self._pages("/unknowns", "unknowns", {"ignored": "1"} if ignored else {}, None)
+        query = {"limit": str(UNKNOWNS_PAGE), **({"ignored": "1"} if ignored else {})}
+        return self._pages("/unknowns", "unknowns", query, None)
 
     def unknown(self, unknown_id: str) -> Json:
         """Return an unknown person, with all faces as `seen`; the code is `not_found` where there is none."""

@@ -41,7 +41,8 @@ NEAREST = 32  # groups that a face may join are among so many: those nearest to 
 class Known:
     """The unknown people of a gallery as they were in a revision.
 
-    fingerprint: of the model whose vectors they have.
+    gallery: its key; another gallery may have its name by now.
+    fingerprint, dimension: of the vectors that they have.
     least: the likeness from which on groups are one person's.
     settled: the revision in which it was last looked which of them are.
     places: theirs in what follows, by their keys.
@@ -51,7 +52,9 @@ class Known:
     foreign: keys of those whose vectors are of another model, or damaged.
     """
 
+    gallery: int
     fingerprint: str
+    dimension: int
     least: float = 0.0
     revision: int = -1
     settled: int = -1
@@ -85,7 +88,7 @@ class Known:
         """Bring rows that have changed, or are new, with their sums, into what is known."""
         new: list[NDArray[np.float32]] = []
         for row, sums in changed:
-            if row.fingerprint != self.fingerprint or not sums.size:
+            if row.fingerprint != self.fingerprint or sums.size != self.dimension:
                 self.foreign.add(row.key)
             elif (place := self.places.get(row.key)) is not None:
                 self.ignored[place] = row.ignored
@@ -117,19 +120,21 @@ def beside(groups: Groups, more: Groups) -> Groups:
     )
 
 
-def current(known: Known | None, connection: sa.Connection, fingerprint: str) -> Known:
+def current(known: Known | None, connection: sa.Connection, fingerprint: str, dimension: int) -> Known:
     """Return what there is now, of which only that is read which has changed since it was looked at last.
 
     known: what was returned last, which is brought up to date; None: nothing.
+    fingerprint, dimension: of the vectors that count.
     """
+    about = gallery_of(connection), fingerprint, dimension
     revision, number = rows.state_of(connection)
-    if known is not None and known.fingerprint == fingerprint:
+    if known is not None and (known.gallery, known.fingerprint, known.dimension) == about:
         if known.revision != revision:
             known.take(_changed(connection, known.revision))
             known.revision = revision
         if number == len(known.keys) + len(known.foreign):
             return known
-    anew = Known(fingerprint, revision=revision)
+    anew = Known(*about, revision=revision)
     anew.take(_changed(connection, -1))
     return anew
 

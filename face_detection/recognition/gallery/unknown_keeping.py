@@ -78,7 +78,9 @@ def keep(
         return _kept(gallery, seen, vectors, fingerprint, model, kept_for)
     except Failure as e:
         log.warning("%s: unknown faces are not kept: %s", e.code, e.detail)
-        return [None] * len(seen)
+    except Exception:  # whatever it is, who is known must be told
+        log.exception("unknown faces are not kept")
+    return [None] * len(seen)
 
 
 def _kept(
@@ -100,7 +102,8 @@ def _kept(
             if mark not in ids
         }
         if new:
-            known = unknown_groups.current(gallery.unknowns.get(gallery.name), connection, fingerprint)
+            known = gallery.unknowns.get(gallery.name)
+            known = unknown_groups.current(known, connection, fingerprint, vectors.shape[1])
             known.least = least_likeness(model, backgrounds.shipped(fingerprint))
             gallery.unknowns[gallery.name] = known
             ids |= _join(connection, begin, known, list(new.values()))
@@ -234,7 +237,7 @@ def _put_together(gallery: Gallery, known: Known) -> bool:
             return False
     with gallery.writing() as (connection, begin):
         least = known.least
-        known = unknown_groups.current(gallery.unknowns.get(gallery.name), connection, known.fingerprint)
+        known = unknown_groups.current(known, connection, known.fingerprint, known.dimension)
         known.least, known.settled = least, known.revision
         gallery.unknowns[gallery.name] = known
         owners = joined(known.groups(range(len(known.keys))), least, settled=np.array(known.ignored, bool))

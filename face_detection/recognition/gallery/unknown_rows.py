@@ -125,7 +125,8 @@ def opened(connection: sa.Connection, stored: Any, whose: str, kind: str) -> NDA
         except GalleryUnavailable:
             data = b""
     whole = len(data) % LITTLE_ENDIAN_FLOAT32.itemsize == 0
-    return np.frombuffer(data if whole else b"", LITTLE_ENDIAN_FLOAT32).astype(np.float32)
+    vector = np.frombuffer(data if whole else b"", LITTLE_ENDIAN_FLOAT32).astype(np.float32)
+    return vector if np.isfinite(vector).all() else vector[:0]
 
 
 def picture_of(connection: sa.Connection, row: Any) -> KeptFace | None:
@@ -176,13 +177,17 @@ class Row(NamedTuple):
     expires_at: datetime
 
 
-def faces_of(connection: sa.Connection, unknown: int, fingerprint: str) -> list[Row]:
-    """Read the faces of an unknown person, but for those with damaged vectors, which go with the rest."""
+def faces_of(connection: sa.Connection, whose: Any) -> list[Row]:
+    """Read the faces of an unknown person, but for those with damaged vectors, which go with the rest.
+
+    whose: their row of `unknowns`.
+    """
+    dimension = opened(connection, whose.sums, whose.unknown_id, whose.fingerprint).size
     read = [
-        Row(key, face_id, opened(connection, vector, face_id, fingerprint), *rest)
-        for key, face_id, vector, *rest in connection.execute(_FACES, {"unknown_key": unknown})
+        Row(key, face_id, opened(connection, vector, face_id, whose.fingerprint), *rest)
+        for key, face_id, vector, *rest in connection.execute(_FACES, {"unknown_key": whose.key})
     ]
-    return [each for each in read if each.vector.size]
+    return [each for each in read if each.vector.size == dimension]
 
 
 def make(connection: sa.Connection, fingerprint: str, new: NewFace) -> tuple[int, str]:
@@ -218,7 +223,7 @@ def settle(connection: sa.Connection, key: int, revision: int, new: Sequence[New
     whose = connection.execute(_WHOSE, {"unknown_key": key}).first()
     if whose is None:
         return
-    faces = faces_of(connection, key, whose.fingerprint)
+    faces = faces_of(connection, whose)
     faces += [
         Row(-place, str(uuid.uuid4()), *each[1:3], each.face is not None, each.seen, each.expires_at)
         for place, each in enumerate(new, 1)
