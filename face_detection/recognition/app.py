@@ -71,7 +71,6 @@ def create_service(
         admission=admission,
         changer=changer or Changer(sight.decode, embedder),
         max_false_match=settings.max_false_match,
-        keep_unknown=settings.keep_unknown,
         events_kept_for=settings.events_kept_for,
         audit=audit,
         read=audit.read,

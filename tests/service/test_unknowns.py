@@ -23,16 +23,19 @@ from galleries import FakeClock, enrol, vectors_of
 from recognition.audit import Audit
 from recognition.gallery import (
     Gallery,
+    erasures,
     faces,
     galleries,
     keep_up,
     open_gallery,
     people,
+    replay,
     unknown_keeping,
     unknown_rows,
     unknowns,
 )
 from recognition.gallery.database import transaction
+from recognition.gallery.tables import unknowns as unknowns_table
 from recognition.strangers import Seen
 from serving.errors import NotFound
 from strangers import (
@@ -637,3 +640,32 @@ def test_the_upkeep_outlives_what_nobody_has_foreseen(
     keep_up(gallery, lambda seconds: answers.pop(0), breaks)
     assert called == ["default", "default"]
     assert "the upkeep of the gallery failed" in caplog.text
+
+
+def test_who_was_forgotten_is_forgotten_again_after_a_restore(gallery: Gallery, audit: Path) -> None:
+    """A row that comes back has the id that the audit log has."""
+    forgotten, ignored, stays = (str(keep(gallery, person, person)[0]) for person in (1, 2, 3))
+    with transaction(gallery.engine) as connection:
+        rows = connection.execute(sa.select(unknowns_table)).mappings().all()
+    unknowns.forget(gallery, forgotten)
+    unknowns.ignore(gallery, ignored)
+    with gallery.writing() as (connection, _):
+        connection.execute(unknowns_table.delete())
+        connection.execute(unknowns_table.insert(), [dict(row) for row in rows])
+    journal = erasures.read([audit.read_bytes().splitlines()])
+    assert replay.replay(gallery, journal, dry_run=True).unknowns == sorted([forgotten, ignored])
+    assert replay.replay(gallery, journal).unknowns == sorted([forgotten, ignored])
+    assert [each.id for each in unknowns.page(gallery, SCALE, limit=9).unknowns] == [stays]
+    assert replay.replay(gallery, journal).unknowns == []
+
+
+def test_who_was_cleared_is_cleared_again(gallery: Gallery, audit: Path, clock: FakeClock) -> None:
+    keep(gallery, 1, 1)
+    with transaction(gallery.engine) as connection:
+        rows = connection.execute(sa.select(unknowns_table)).mappings().all()
+    gallery.clear()
+    with gallery.writing() as (connection, _):
+        connection.execute(unknowns_table.insert(), [dict(row) for row in rows])
+    journal = erasures.read([audit.read_bytes().splitlines()])
+    assert len(replay.replay(gallery, journal).unknowns) == 1
+    assert rows_there(gallery) == (0, 0)

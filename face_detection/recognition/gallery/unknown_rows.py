@@ -321,12 +321,13 @@ def remove(connection: sa.Connection, keys: Collection[int]) -> None:
         connection.execute(unknowns.delete().where(unknowns.c.key.in_(some)))
 
 
-def clear(connection: sa.Connection, *, keep_ignored: bool = False) -> int:
-    """Remove all unknown people of the gallery. Returns how many there were."""
+def clear(connection: sa.Connection, *, keep_ignored: bool = False) -> list[str]:
+    """Remove all unknown people of the gallery. Returns their ids."""
     which = inside(connection)
     if keep_ignored:
         which = sa.and_(which, unknowns.c.ignored.is_(False))
-    return connection.execute(unknowns.delete().where(which)).rowcount
+    removed = unknowns.delete().where(which).returning(unknowns.c.unknown_id)
+    return list(connection.execute(removed).scalars())
 
 
 def ids_of(connection: sa.Connection, keys: Iterable[int]) -> list[str]:

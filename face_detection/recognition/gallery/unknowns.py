@@ -276,11 +276,11 @@ def forget_all(gallery: Gallery, *, keep_ignored: bool = False) -> int:
         NotFound, GalleryUnavailable, AuditUnavailable.
     """
     with gallery.writing() as (connection, begin):
-        count = rows.clear(connection, keep_ignored=keep_ignored)
+        ids = rows.clear(connection, keep_ignored=keep_ignored)
         rows.next_revision(connection)
-        begin("forget_unknowns", count)
+        begin("forget_unknowns", [], unknowns=ids)
     empty_log(gallery.engine)
-    return count
+    return len(ids)
 
 
 def _row(connection: sa.Connection, unknown_id: str, hidden_by: datetime) -> Any:
