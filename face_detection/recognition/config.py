@@ -131,6 +131,7 @@ class Settings(Common):
     small_faces: bool = False
     keep_faces: bool = True
     keep_unknown: bool = False
+    unknown_expires_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     events_expire_days: Annotated[int, Field(ge=1, le=36_500)] = 30
 
     @model_validator(mode="after")

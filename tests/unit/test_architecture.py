@@ -18,7 +18,7 @@ PACKAGES = {
 EVERYTHING = {"app", "cli"}  # the rooms that put the others together
 
 # A room is a folder, or a file that lies beside the folders. It may see itself, the values, and these.
-VALUES = {"errors", "faces", "poses", "results", "visits", "bounds", "names", "client_keys"}
+VALUES = {"errors", "strangers", "faces", "poses", "results", "visits", "bounds", "names", "client_keys"}
 ROOMS = {
     "values": set(),
     "pictures": set(),
@@ -35,6 +35,7 @@ ROOMS = {
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
     "archive": {"seeing", "enrolling", "gallery"},  # of the gallery how a file is opened and encrypted
+    "keeping": {"seeing", "pictures", "gallery"},
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "takeover": {"gallery", "enrolling"},
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
