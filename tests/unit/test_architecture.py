@@ -34,7 +34,12 @@ ROOMS = {
     "gallery": {"matching", "backgrounds", "audit"},
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
-    "archive": {"seeing", "enrolling", "gallery"},  # of the gallery how a file is opened and encrypted
+    "archive": {
+        "seeing",
+        "enrolling",
+        "matching",
+        "gallery",
+    },  # of the gallery how a file is opened and encrypted
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "takeover": {"gallery", "enrolling"},
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
@@ -228,7 +233,7 @@ LAZY: dict[str, set[str]] = {
         "deepface.modules.preprocessing",
         "tensorflow",
     },
-    "face_detection/recognition/archive/index.py": {"recognition.gallery.cipher"},
+    "face_detection/recognition/archive/tables.py": {"recognition.gallery.cipher"},
     "face_detection/recognition/gallery/opening.py": {"recognition.gallery.cipher"},
     "face_detection/recognition/gallery/migrations/__init__.py": {"recognition.gallery.migrations.upgrade"},
     # --help and shell completion answer without NumPy, SQLAlchemy and the models.
