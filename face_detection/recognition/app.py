@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -24,7 +25,8 @@ from recognition.embedder import EmbeddingClient
 from recognition.enrolling import Enroller
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.fonts import Fonts
-from recognition.gallery import Gallery, keep_up, open_gallery, services
+from recognition.gallery import Gallery, events, keep_up, open_gallery, services, unknown_keeping
+from recognition.keeping import Keeper
 from recognition.seeing import Decode, Detector, Embedder, Sight
 from recognition.service import Service
 from recognition.web import examples, metrics
@@ -69,8 +71,11 @@ def create_service(
         admission=admission,
         changer=changer or Changer(sight.decode, embedder),
         max_false_match=settings.max_false_match,
+        keep_unknown=settings.keep_unknown,
+        events_kept_for=settings.events_kept_for,
         audit=audit,
         read=audit.read,
+        keep=make_keeper(settings, sight),
         write=Fonts(fonts.find()).write,
     )
 
@@ -203,6 +208,13 @@ def make_enroller(settings: Settings, sight: Sight) -> Enroller:
     )
 
 
+def make_keeper(settings: Settings, sight: Sight) -> Keeper | None:
+    """Make what keeps the faces of unknown people, if the settings say so."""
+    if not settings.keep_unknown:
+        return None
+    return Keeper(sight, settings.keep_faces, timedelta(days=settings.unknown_expires_days))
+
+
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
     """Read the bundled portrait, enlarged where its face would be below min_face_px: uint8 (S, S, 3), RGB."""
     picture = pictures.decode(READY_PICTURE.read_bytes(), max_pixels=READY_SIDE_PX**2).pixels
@@ -289,9 +301,15 @@ def load_embedder(settings: Settings) -> EmbeddingClient:
     )
 
 
-def start_upkeep(gallery: Gallery, changer: Changer) -> None:
+def start_upkeep(gallery: Gallery, changer: Changer, settings: Settings) -> None:
     """Keep a gallery up, in a thread that ends with the process, and go on with changes of its model."""
-    arguments = gallery, Event().wait, changer.look_after
+
+    def also(gallery: Gallery) -> None:
+        events.remove_expired(gallery, settings.events_kept_for)
+        unknown_keeping.look_after(gallery)
+        changer.look_after(gallery)
+
+    arguments = gallery, Event().wait, also
     Thread(target=keep_up, args=arguments, daemon=True, name="gallery upkeep").start()
 
 
@@ -304,7 +322,7 @@ def production_app(settings: Settings, notices: Notices) -> Flask:
     decode = load_decoder(settings) or decoding_here(settings)
     embedder = load_embedder(settings)
     changer = Changer(decode, embedder)
-    start_upkeep(gallery, changer)
+    start_upkeep(gallery, changer, settings)
     return create_app(
         with_stored_services(settings, gallery),
         decode=decode,

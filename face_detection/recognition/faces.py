@@ -48,6 +48,23 @@ class Box:
         return self.w * self.h
 
 
+def bbox(box: Box) -> str:
+    """Render a box as "x, y, w, h" in whole pixels, at least 1 x 1."""
+    x, y = round(box.x), round(box.y)
+    w, h = round(box.x + box.w) - x, round(box.y + box.h) - y
+    return f"{x}, {y}, {max(w, 1)}, {max(h, 1)}"
+
+
+def box_of(text: str) -> Box:
+    """Read what `bbox` has rendered.
+
+    Raises:
+        ValueError: it is no box.
+    """
+    x, y, w, h = map(int, text.split(","))
+    return Box(x, y, w, h)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
     """One detected face.

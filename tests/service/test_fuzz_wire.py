@@ -51,7 +51,12 @@ def recognition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClien
     with closing(open_gallery(url, lock_timeout_s=5)) as gallery:
         app = create_app(
             recognition_config.read(
-                {"MIN_QUALITY": "0", "MAX_BODY_BYTES": "100000", "MAX_IMAGE_PIXELS": "100000"}
+                {
+                    "KEEP_UNKNOWN": "1",
+                    "MIN_QUALITY": "0",
+                    "MAX_BODY_BYTES": "100000",
+                    "MAX_IMAGE_PIXELS": "100000",
+                }
             ),
             detector=lambda picture: [Face(Box(0, 0, 5, 5), 0.9, np.zeros((5, 2), np.float32))],
             embedder=Embedder(),
@@ -88,7 +93,14 @@ options = {
     "limit": numbers,
 }
 samples = almost({"id": texts, "name": texts, "image": images, "metadata": anything, "action": texts})
+deeds = {
+    "action": st.sampled_from(["name", "merge", "ignore", "forget"]) | texts,
+    "name": texts,
+    "person": texts,
+    "into": texts,
+}
 bodies = {
+    "/unknowns/x": almost(deeds) | anything,
     "/update-samples": st.lists(samples, max_size=3) | anything,
     "/face-recognition": almost({"image": images, **options}) | anything,
     "/detect": almost({"image": images}) | anything,
@@ -199,7 +211,9 @@ def test_arrays(embedding: FlaskClient, body: bytes, place: int, damage: bytes) 
 
 
 parameters = st.dictionaries(
-    st.sampled_from(["limit", "after", "name"]) | texts, texts | numbers.map(str), max_size=3
+    st.sampled_from(["limit", "after", "name", "ignored", "keep_ignored"]) | texts,
+    texts | numbers.map(str),
+    max_size=3,
 )
 
 
@@ -209,7 +223,7 @@ def encodable(text: str) -> str:
 
 @fuzzed
 @given(query=parameters, method=st.sampled_from(["GET", "DELETE"]))
-@pytest.mark.parametrize("path", ["/samples", "/samples/count"])
+@pytest.mark.parametrize("path", ["/samples", "/samples/count", "/unknowns", "/unknowns/x"])
 def test_queries(recognition: FlaskClient, path: str, query: dict[str, str], method: str) -> None:
     sane = {encodable(name): encodable(value) for name, value in query.items()}
     check(recognition.open(path, method=method, query_string=sane))
@@ -225,7 +239,14 @@ def test_raw_queries_and_paths(
 ) -> None:
     text = raw.decode("latin-1").replace("\n", "").replace("\r", "")
     for client in (recognition, embedding):
-        for path in ("/samples", "/samples/x", "/embeddings", f"/samples/{text}", f"/{text}"):
+        for path in (
+            "/samples",
+            "/samples/x",
+            "/embeddings",
+            f"/samples/{text}",
+            f"/unknowns/{text}",
+            f"/{text}",
+        ):
             places = {"PATH_INFO": path, "QUERY_STRING": text}
             answer = client.open(path="/", method=method, environ_overrides=places, buffered=True)
             if method == "HEAD":

@@ -51,7 +51,7 @@ def everybody_unknown(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
 def grouped(
     index: Index, known: Collection[int] = (), fingerprint: str = PRINT
 ) -> tuple[Faces, dict[str, int]]:
-    """Group, where some people are known; return the keys of groups by picture, and place if not the first."""
+    """Group, where some people are known; return the groups' keys by picture and place, if not the first."""
 
     def nobodys(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
         whose = (directions(vectors) @ PEOPLE.T).argmax(axis=1)

@@ -18,7 +18,7 @@ PACKAGES = {
 EVERYTHING = {"app", "cli"}  # the rooms that put the others together
 
 # A room is a folder, or a file that lies beside the folders. It may see itself, the values, and these.
-VALUES = {"errors", "faces", "poses", "results", "bounds", "names", "client_keys"}
+VALUES = {"errors", "strangers", "faces", "poses", "results", "visits", "bounds", "names", "client_keys"}
 ROOMS = {
     "values": set(),
     "pictures": set(),
@@ -34,16 +34,14 @@ ROOMS = {
     "gallery": {"matching", "backgrounds", "audit"},
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
-    "archive": {
-        "seeing",
-        "enrolling",
-        "matching",
-        "gallery",
-    },  # of the gallery how a file is opened and encrypted
+    # Of the gallery it sees how a file is opened and encrypted.
+    "archive": {"seeing", "enrolling", "matching", "gallery"},
+    "keeping": {"seeing", "pictures", "gallery"},
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "takeover": {"gallery", "enrolling"},
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
-    "web": {"service", "gallery"},
+    "visiting": {"service", "seeing", "enrolling", "pictures", "matching", "gallery"},
+    "web": {"service", "visiting", "gallery"},
     "probing": {"seeing", "enrolling", "admission", "gallery"},
     "compreface": {"service", "probing", "gallery"},
 }

@@ -18,8 +18,7 @@ from recognition.archive.searching import Hit, best_of_each_picture
 from recognition.cli.archives import Options, Workshop, identifying, loaded, opened, path_of, workshop
 from recognition.cli.known import measure_of, people_of, samples_of
 from recognition.cli.session import cell, show
-from recognition.faces import Person, Search
-from recognition.web.render import bbox
+from recognition.faces import Person, Search, bbox
 
 COLUMNS = ("picture", "distance", "false_match", "face", "bbox", "quality")
 # How much less than a wish takes a face may score and yet be looked at: of somebody with very many samples

@@ -21,6 +21,7 @@ from recognition.cli.recognise import detect, recognise, verify
 from recognition.cli.samples import samples
 from recognition.cli.serve import serve
 from recognition.cli.session import OrderedGroup
+from recognition.cli.unknowns import unknowns
 from recognition.cli.watch import watch
 from serving.version import VERSION
 
@@ -36,6 +37,7 @@ COMMANDS = (
     detect,
     watch,
     people,
+    unknowns,
     samples,
     galleries,
     gallery,

@@ -29,12 +29,11 @@ from recognition.cli.known import measure_of, people_of, samples_of
 from recognition.cli.local import parts_of
 from recognition.client import Client
 from recognition.errors import AmbiguousName
-from recognition.faces import Enrolment, Face, Search
+from recognition.faces import Enrolment, Face, Search, bbox
 from recognition.gallery import people
 from recognition.matching.grouping import least_likeness
 from recognition.matching.varied import varied
 from recognition.pictures.keeping import keep_face
-from recognition.web.render import bbox
 from serving.errors import Failure, NotFound
 
 BEST = 3  # faces that show who is meant

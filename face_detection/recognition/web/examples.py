@@ -52,6 +52,39 @@ MODEL_CHANGE = {
     "resumes": True,
     "trouble": None,
 }
+VISIT = {
+    "id": "0b4cba0e-6f37-4f0c-9b5a-7a2f6d1e8c11",
+    "camera": "front door",
+    "since": "2026-11-24T08:30:00+00:00",
+    "until": "2026-11-24T08:30:12.500000+00:00",
+    "frames": 31,
+    "bbox": BOX,
+    "quality": 0.93,
+    "fingerprint": "fingerprint-of-the-model-1",
+    "embeddings": [[5, 5, 5, 5], [5, 5, 5, 4.5]],
+    "picture": PICTURE,
+}
+EVENT = {
+    **{name: VISIT[name] for name in ("id", "camera", "since", "until", "frames", "bbox", "quality")},
+    "name": "Eileen Collins",
+    "person": "eileen",
+    "sample": "astronaut/1",
+    "distance": 3.1,
+    "false_match": 2e-9,
+    "unknown": None,
+    "picture": True,
+}
+EVENTS = {
+    "events": [EVENT],
+    "total": 92,
+    "next": "WyIyMDI2LTExLTI0VDA4OjMwOjAwKzAwOjAwIiwiMGI0Y2JhMGUtNmYzNy00ZjBjLTliNWEtN2EyZjZkMWU4YzExIl0=",
+    "cameras": ["back door", "front door"],
+}
+DESCRIBED = {
+    "model": "Facenet",
+    "fingerprint": "fingerprint-of-the-model-1",
+    "faces": [{**DETECTED, "embedding": [5.0, 5.0, 5.0, 5.0]}],
+}
 PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, "sample": "astronaut/1", **TIMES}
 MERGED = {
     "id": "another",
@@ -143,6 +176,25 @@ READY = {
     "authentication": False,
     "warnings": [],
 }
+UNKNOWN_FACE = {
+    "id": "5a0c1c1e-6a9f-4f0b-8d43-2b8f3c8f3f10",
+    "quality": 0.93,
+    "seen": TIMES["created"],
+    "camera": "door",
+    "picture": True,
+}
+UNKNOWN = {
+    "id": "0b7f5b0e-7a4b-4c36-9f6c-0f1f1f0f7a11",
+    "faces": 37,
+    "best": [UNKNOWN_FACE["id"]],
+    "cameras": ["door"],
+    "first_seen": TIMES["created"],
+    "last_seen": TIMES["modified"],
+    "expires_at": "2026-12-24T01:59:21.186000+00:00",
+    "ignored": False,
+    "looks_like": None,
+}
+NAMED = {"success": [UNKNOWN["id"]], "person": "eileen", "samples": [UNKNOWN_FACE["id"]]}
 REMOVED = {"success": "Samples have been removed successfully"}
 
 

@@ -8,10 +8,20 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recognition import errors
-from recognition.web import answers, examples, handlers, wire
+from recognition.web import (
+    answers,
+    answers_events,
+    examples,
+    handlers,
+    handlers_events,
+    wire,
+    wire_events,
+)
+from recognition.web.routes_events import EVENTS
 from recognition.web.routes_galleries import GALLERIES
 from recognition.web.routes_models import MODELS
 from recognition.web.routes_people import PEOPLE
+from recognition.web.routes_unknowns import UNKNOWNS
 from serving.errors import (
     DiskFull,
     Failure,
@@ -85,6 +95,7 @@ PAGE_FILES = Literal[
     "strip.js",
     "style.css",
     "undo.js",
+    "unknowns.js",
     "views.css",
 ]
 PAGE_FILE = Annotated[PAGE_FILES, Field(description="What the page asks for.", examples=["app.js"])]
@@ -175,6 +186,20 @@ ROUTES = (
     ),
     Route(
         "POST",
+        "/embeddings",
+        handlers_events.describe,
+        RECOGNISE,
+        (answers_events.Described, examples.DESCRIBED),
+        headers=LEFT_OUT | WARNINGS,
+        queued=True,
+        json=(wire_events.DescribeRequest, {"image": examples.PICTURE}),
+        files={"file": IMAGE_FILE},
+        form=wire_events.DescribeOptions,
+        query=wire.InGallery,
+        raises=(*PICTURE, errors.EmbeddingUnavailable, errors.ModelUnknown, *SAMPLES),
+    ),
+    Route(
+        "POST",
         "/verify",
         handlers.verify,
         RECOGNISE,
@@ -257,6 +282,8 @@ ROUTES = (
         raises=QUERY,
     ),
     *PEOPLE,
+    *UNKNOWNS,
+    *EVENTS,
     *GALLERIES,
     *MODELS,
     CLEAR_BY_GET,
