@@ -257,6 +257,7 @@ LAZY: dict[str, set[str]] = {
     f"{CLI}serve.py": {"embedding", "recognition", "serving.models"},
     f"{CLI}session.py": {"recognition"},
     f"{CLI}service.py": {"recognition.cli.local"},
+    f"{CLI}unknowns.py": {"recognition.cli.strangers"},
     f"{CLI}watch.py": {"cv2"},
 }
 

@@ -25,6 +25,7 @@ from recognition.cli.session import (
     UNAVAILABLE,
     GalleryNeed,
     fail,
+    file_error,
 )
 from recognition.config import SQLITE, Settings
 from recognition.errors import NoFace
@@ -89,7 +90,7 @@ def failing() -> Iterator[None]:
     except BrokenPipeError:
         raise  # click ends quietly
     except OSError as e:
-        fail(FAILED, {"code": "file", "detail": f"{e.filename}: {e.strerror}"})
+        fail(FAILED, file_error(e))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

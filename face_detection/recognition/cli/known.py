@@ -48,6 +48,8 @@ def samples_of(gallery: Gallery, person: str | None) -> tuple[NDArray[np.float32
     Returns:
         float32 (n, d), and whose each is, int (n,): the first one's person is 0, the next one's 1.
     """
+    if not gallery.count():
+        return np.empty((0, 0), np.float32), np.empty(0, np.intp)
     header = transfer.header(gallery)
     vectors: list[NDArray[np.float32]] = []
     owners: dict[str | None, int] = {}

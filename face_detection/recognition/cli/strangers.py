@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -122,24 +123,15 @@ class Strangers:
         strangers.forget(self.kept, self.faces, keys)
         return len(keys)
 
-    def pictures(self, unknown_id: str, most: int) -> Iterator[bytes]:
+    def pictures(self, unknown_id: str) -> Iterator[bytes]:
         """Yield pictures of the best faces of a group, JPEGs, out of those of its files that can be read."""
-        key = self._key(unknown_id)
-        places = self._best(key, TRIED)
-        shown = strangers.shown(self.kept, self.faces, places)
-        sight, made = self.here.service.sight, 0
-        for place in places:
-            if made == most:
-                return
-            if place not in shown or isinstance(data := self._read(shown[place]), Refused):
-                continue
+        sight = self.here.service.sight
+        for shown, data in self._read(self._key(unknown_id)):
             try:
                 picture = sight.decoded(data)
             except Failure:
                 continue
-            face = Face(shown[place].box, 1.0, NO_LANDMARKS)
-            made += 1
-            yield keep_face(picture.pixels, face).jpeg
+            yield keep_face(picture.pixels, Face(shown.box, 1.0, NO_LANDMARKS)).jpeg
 
     def _key(self, unknown_id: str) -> int:
         key = int(unknown_id) if unknown_id.isascii() and unknown_id.isdigit() else 0
@@ -159,23 +151,24 @@ class Strangers:
         return found[0].id
 
     def _enrolments(self, key: int, name: str | None, person: str | None) -> list[Enrolment]:
-        places = self._best(key, TRIED)
-        shown = strangers.shown(self.kept, self.faces, places)
-        found: list[Enrolment] = []
-        for place in places:
-            if place not in shown or isinstance(data := self._read(shown[place]), Refused):
-                continue
-            box = shown[place].box
+        found = []
+        for shown, data in islice(self._read(key), SAMPLES):
+            box = shown.box
             centre = box.x + box.w / 2, box.y + box.h / 2
             found.append(Enrolment(str(uuid.uuid4()), name, data, face=centre, person=person))
-            if len(found) == SAMPLES:
-                break
         if not found:
             raise NotFound("None of the pictures is as it was when it was indexed: run `recognition index`.")
         return found
 
-    def _read(self, shown: Shown) -> bytes | Refused:
-        return read(shown.file, self.here.settings.max_body_bytes)
+    def _read(self, key: int) -> Iterator[tuple[Shown, bytes]]:
+        """Read the files with the best faces of a group, as far as they are as they were."""
+        places = self._best(key, TRIED)
+        shown = strangers.shown(self.kept, self.faces, places)
+        for place in places:
+            if place in shown:
+                data = read(shown[place].file, self.here.settings.max_body_bytes)
+                if not isinstance(data, Refused):
+                    yield shown[place], data
 
     def _best(self, key: int, most: int) -> list[int]:
         places = self.faces.of(key)
