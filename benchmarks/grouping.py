@@ -183,11 +183,11 @@ WAYS = {
     "ours, one at a time": Way(as_they_come(1), grouping.SHARE),
     "ours without a background": Way(ours_alone, grouping.SHARE_ALONE),
     "average linkage": Way(linkage("average"), 0.98),
-    "complete linkage": Way(linkage("complete"), 1.1),
-    "single linkage": Way(linkage("single"), 0.7),
-    "DBSCAN": Way(dbscan, 0.7),
-    "HDBSCAN": Way(hdbscan, 0.7),
-    "nearest mean": Way(nearest_mean, 0.9),
+    "complete linkage": Way(linkage("complete"), 0.98),
+    "single linkage": Way(linkage("single"), 0.84),
+    "DBSCAN": Way(dbscan, 0.84),
+    "HDBSCAN": Way(hdbscan, 1.0),
+    "nearest mean": Way(nearest_mean, 0.94),
 }
 SHARES = np.arange(0.5, 1.21, 0.02).round(2)
 

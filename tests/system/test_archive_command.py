@@ -344,7 +344,9 @@ def test_unknown_people_of_an_index_are_listed(unknowns: Callable[..., Result], 
     )
     written = sorted((tmp_path / "faces").iterdir())
     assert [path.name for path in written] == [f"{small['id']}-{number}.jpg" for number in (1, 2, 3)]
-    assert all(max(Image.open(path).size) <= 256 for path in written)
+    for path in written:
+        with Image.open(path) as picture:
+            assert max(picture.size) <= 256
     assert written[0].stat().st_mode & 0o777 == 0o600
     rows = list(csv.DictReader(io.StringIO(unknowns("show", small["id"], "--csv").stdout)))
     assert names(rows) == names(one["seen"])
