@@ -9,8 +9,6 @@ product's own way from bytes to a vector. People are parted in two halves; the b
 fitted on the other. Each peer gets the setting that is best on the first half with Facenet, which `--tune`
 looks for; shown are both. `--many` groups so many made-up faces and says what that takes.
 
-It needs scikit-learn: pip install scikit-learn.
-
 Data flow: pictures -> one vector each -> two halves -> a label for each face -> pairs and people found
 """
 
@@ -37,18 +35,21 @@ sys.path.extend(
 
 import accuracy
 import identification
-import identification_rates as rates
 from embedding.catalogue import MODELS
 from recognition.detector import OURS
 from recognition.matching import grouping
 from recognition.matching.background import Background
+from recognition.matching.calibration import SHARES, Tail
 from recognition.matching.grouping import Groups, alone, joined, put_together
+from recognition.matching.people import directions
 from serving.model import Model
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAST_PICTURES = 3  # of a person who counts as somebody to be found
 PRECISION = 0.995  # that a setting has to reach where it is chosen
 SEED = 1
+# Scores beside it are cosines.
+NO_BACKGROUND = Background(np.zeros((1, 128), np.float32), Tail(np.zeros(len(SHARES)), 1, 0), np.empty(0), 0)
 
 Labels = NDArray[np.intp]
 Vectors = NDArray[np.float32]
@@ -189,7 +190,7 @@ WAYS = {
     "HDBSCAN": Way(hdbscan, 1.0),
     "nearest mean": Way(nearest_mean, 0.94),
 }
-SHARES = np.arange(0.5, 1.21, 0.02).round(2)
+STEPS = np.arange(0.5, 1.21, 0.02).round(2)
 
 
 # What is measured
@@ -227,7 +228,7 @@ def pairs(sizes: NDArray[np.int64]) -> int:
 def tuned(half: Half, way: Way) -> float | None:
     """Find the highest share at which the pairs that are put together are right; None: at none."""
     right = [
-        share for share in SHARES if rates_of(way.group(half, share), half.names)["precision"] >= PRECISION
+        share for share in STEPS if rates_of(way.group(half, share), half.names)["precision"] >= PRECISION
     ]
     return float(max(right)) if right else None
 
@@ -267,10 +268,10 @@ def crowd(number: int, dimension: int = 128, seed: int = SEED) -> tuple[Vectors,
     """Make up faces of people of whom most have few and some have thousands; float32 (n, d), and whose."""
     random = np.random.default_rng(seed)
     whose = np.minimum(random.zipf(1.6, number), number) - 1
-    places = rates.directions(random.normal(size=(int(whose.max()) + 1, dimension)))
+    places = directions(random.normal(size=(int(whose.max()) + 1, dimension)))
     spread = 0.6 / np.sqrt(dimension)  # one person's vectors have a cosine of 0.74 in the mean
     vectors = places[whose] + random.normal(scale=spread, size=(number, dimension))
-    return (10 * rates.directions(vectors)).astype(np.float32), [str(who) for who in whose]
+    return (10 * directions(vectors)).astype(np.float32), [str(who) for who in whose]
 
 
 def many(number: int) -> dict[str, Any]:
