@@ -62,10 +62,10 @@ def test_somebody_unknown_is_named(run: Program, photographs: Photographs, tmp_p
     first, second = run("unknowns", "list")
     assert (first["faces"], second["faces"]) == (3, 2)
     folder = tmp_path / "pictures"
-    (shown,) = run("unknowns", "show", first["id"], "--pictures", folder)
+    (shown,) = run("unknowns", "show", first["id"], "--faces", folder)
     assert len(shown["seen"]) == 3
     pictures = sorted(folder.iterdir())
-    assert [path.name for path in pictures] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert [path.name for path in pictures] == [f"{first['id']}-{n}.jpg" for n in (1, 2, 3)]
     assert all(path.read_bytes().startswith(b"\xff\xd8") for path in pictures)
     assert stat.S_IMODE(pictures[0].stat().st_mode) == 0o600
     (named,) = run("unknowns", "name", first["id"], "Madonna")

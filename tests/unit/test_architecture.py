@@ -34,7 +34,8 @@ ROOMS = {
     "gallery": {"matching", "backgrounds", "audit"},
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
-    "archive": {"seeing", "enrolling", "gallery"},  # of the gallery how a file is opened and encrypted
+    # Of the gallery it sees how a file is opened and encrypted.
+    "archive": {"seeing", "enrolling", "matching", "gallery"},
     "keeping": {"seeing", "pictures", "gallery"},
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "takeover": {"gallery", "enrolling"},
@@ -230,7 +231,7 @@ LAZY: dict[str, set[str]] = {
         "deepface.modules.preprocessing",
         "tensorflow",
     },
-    "face_detection/recognition/archive/index.py": {"recognition.gallery.cipher"},
+    "face_detection/recognition/archive/tables.py": {"recognition.gallery.cipher"},
     # Most galleries are searched without Milvus.
     "face_detection/recognition/gallery/milvus.py": {
         "milvus_lite.server_manager",
@@ -266,6 +267,7 @@ LAZY: dict[str, set[str]] = {
     f"{CLI}serve.py": {"embedding", "recognition", "serving.models"},
     f"{CLI}session.py": {"recognition"},
     f"{CLI}service.py": {"recognition.cli.local"},
+    f"{CLI}unknowns.py": {"recognition.cli.strangers"},
     f"{CLI}watch.py": {"cv2"},
 }
 
