@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +20,7 @@ from flask.testing import FlaskClient
 
 from fakes import angle, app_of_angles, ok, refused
 from galleries import MODEL, NOW, FakeClock, a_kept_face, a_sample, vectors_of
+from recognition import gallery as gallery_package
 from recognition.audit import Audit
 from recognition.errors import DamagedGallery, GalleryUnavailable
 from recognition.faces import Box, Match, Mistaken
@@ -29,6 +32,7 @@ from recognition.gallery import (
     open_gallery,
     people,
     portable,
+    subjects,
     transfer,
     unmerging,
 )
@@ -226,6 +230,43 @@ def test_names_follow_and_merges_move_them_there_and_back(gallery: Gallery) -> N
     assert set(seen(gallery, person=whose["b"])) == {1, 2}
     unmerging.unmerge(gallery, whose["b"], merged.emptied, merged.revision)
     assert seen(gallery) == {1: ("Ada", "a"), 2: ("name of b", "b")}
+
+
+def test_they_stay_where_a_merge_has_left_them_once_their_sample_is_gone(gallery: Gallery) -> None:
+    """Nothing tells any more whose they were before it."""
+    whose = enrol(gallery, "a", "b", "c")
+    people.change_sample(gallery, "c", {"person": whose["a"]})
+    see(gallery, 1, "a")
+    see(gallery, 2, "c")
+    gallery.delete("c")
+    merged = people.merge(gallery, whose["a"], whose["b"])
+    unmerging.unmerge(gallery, whose["b"], merged.emptied, merged.revision)
+    assert seen(gallery) == {1: ("name of a", "a"), 2: ("name of b", None)}
+
+
+def test_they_go_to_whoever_gets_the_samples_by_a_name(gallery: Gallery) -> None:
+    """As clients of CompreFace merge people."""
+    enrol(gallery, "a", "b", "c")
+    for number, sample_id in enumerate(("a", "a", "b", "c")):
+        see(gallery, number, sample_id)
+    assert subjects.rename(gallery, "name of a", "NAME OF B")
+    assert seen(gallery) == {
+        **dict.fromkeys((0, 1), ("name of b", "a")),
+        2: ("name of b", "b"),
+        3: ("name of c", "c"),
+    }
+
+
+def test_whatever_gives_samples_to_somebody_gives_them_the_events() -> None:
+    """Whose samples move, and who goes thereafter, would take the events along."""
+    moving = []
+    for file in sorted(Path(gallery_package.__file__).parent.rglob("*.py")):
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            text = ast.unparse(function) if isinstance(function, ast.FunctionDef) else ""
+            if "samples.update()" in text and re.search(r"'person':|values\(person=", text):
+                moving.append(function.name)
+                assert re.search(r"event_rows\.(follow|merge)\(", text), f"{file.name}: {function.name}"
+    assert {"rename", "merge", "unmerge", "change_sample", "put_right"} <= set(moving)
 
 
 def test_they_follow_a_sample_that_moves(gallery: Gallery) -> None:
