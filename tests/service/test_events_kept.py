@@ -28,6 +28,7 @@ from recognition.gallery import (
     Gallery,
     backup,
     events,
+    faces,
     galleries,
     open_gallery,
     people,
@@ -591,6 +592,60 @@ def test_a_table_that_another_program_has_damaged_is_no_crash(
     with pytest.raises(NotFound):
         events.picture(gallery, uuid(1), MONTH)
     assert [fault for fault in transfer.faults(gallery) if "event" in fault]
+
+
+def test_their_pictures_are_forgotten_with_the_others(
+    gallery: Gallery, url: str, backend: str, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recognition.gallery.faces.ROWS_AT_ONCE", 2)
+    galleries.make(gallery, "lobby")
+    enrol(gallery, "a", face=a_kept_face(2))
+    for number in range(4):
+        see(gallery, number, "a" if number else None)
+    see(gallery, 4, picture=None)
+    see(gallery.of("lobby"), 1)
+    assert faces.forget(gallery) == 5
+    listed = events.page(gallery, events.EVERY, MONTH, limit=10).events
+    assert [event.picture for event in listed] == [False] * 5
+    assert set(seen(gallery)) == {0, 1, 2, 3, 4}
+    assert events.picture(gallery.of("lobby"), uuid(1), MONTH) == JPEG
+    counts = [
+        line.get("samples")
+        for line in map(json.loads, log.read_text().splitlines())
+        if line["what"] == "forget"
+    ]
+    assert counts == [5, 5]
+    assert faces.forget(gallery.of("lobby")) == 1
+    assert faces.forget(gallery) == 0
+    if backend == "sqlite":
+        file = Path(url.removeprefix("sqlite:///"))
+        for path in file.parent.glob(f"{file.name}*"):
+            assert JPEG[100:140] not in path.read_bytes()
+
+
+def test_pictures_that_a_backup_brings_back_are_forgotten_again(
+    gallery: Gallery, clock: FakeClock, log: Path
+) -> None:
+    faces.forget(gallery)
+    clock.now -= timedelta(hours=1)  # what comes now is as if it had come back
+    enrol(gallery, "a", face=a_kept_face(2))
+    see(gallery, 1, "a")
+    see(gallery, 2)
+    clock.now += timedelta(hours=1, minutes=1)
+    events.delete(gallery, uuid(2))
+    clock.now -= timedelta(hours=1)
+    see(gallery, 2)
+    clock.now += timedelta(hours=1)
+    see(gallery, 3, "a")
+    with log.open("rb") as lines:
+        journal = read([lines])
+    planned = replay(gallery, journal, dry_run=True)
+    assert (planned.faces, planned.events) == (2, [uuid(2)])  # the face, and the picture of the first
+    assert replay(gallery, journal) == planned
+    with pytest.raises(NotFound):
+        events.picture(gallery, uuid(1), MONTH)
+    assert events.picture(gallery, uuid(3), MONTH) == JPEG
+    assert replay(gallery, journal).faces == 0
 
 
 def test_vectors_are_not_stored(gallery: Gallery) -> None:
