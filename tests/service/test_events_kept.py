@@ -148,6 +148,16 @@ def test_a_clock_that_jumps_hides_them_and_erases_nothing(gallery: Gallery, cloc
     assert set(seen(gallery)) == {1}
 
 
+def test_a_clock_that_nobody_has_looked_at_since_it_jumped_erases_nothing(
+    gallery: Gallery, clock: FakeClock
+) -> None:
+    see(gallery, 1)
+    gallery.remove_expired()
+    clock.set_ahead = timedelta(days=400)
+    events.remove_expired(gallery, MONTH)
+    assert there(gallery) == 1
+
+
 def test_a_process_that_watches_cameras_removes_them_itself(gallery: Gallery, clock: FakeClock) -> None:
     client = app_of_angles(gallery, EVENTS_EXPIRE_DAYS="2").test_client()
     see(gallery, 1)
