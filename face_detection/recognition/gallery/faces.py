@@ -1,4 +1,4 @@
-"""The pictures that are kept of enrolled faces: shown, and given up."""
+"""The pictures that are kept of faces: those of samples shown, and all given up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from recognition.errors import DamagedGallery
 from recognition.faces import KeptFace
-from recognition.gallery import rows
+from recognition.gallery import event_rows, rows
 from recognition.gallery.database import empty_log
 from recognition.gallery.face_rows import face_of
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import faces, gallery_of, samples, unknown_faces
+from recognition.gallery.tables import events, faces, gallery_of, samples, unknown_faces
 from serving.errors import NotFound
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,9 @@ def get(gallery: Gallery, sample_id: str) -> KeptFace:
 
 
 def forget(gallery: Gallery) -> int:
-    """Remove the faces that are kept now, also of unknown people; samples and vectors stay.
+    """Remove the faces that are kept now, also those of visits to cameras and of unknown people.
 
-    Returns how many there were.
+    Samples, vectors, events and groups stay. Returns how many there were.
 
     A thousand go in one transaction: SQLite overwrites what it deletes, and 100,000 have gigabytes, for which
     other writers would wait too long.
@@ -63,7 +63,9 @@ def forget(gallery: Gallery) -> int:
             pictured = unknown_faces.c.gallery == gallery_of(connection), unknown_faces.c.face.is_not(None)
             of_strangers = sa.select(sa.func.count()).select_from(unknown_faces).where(*pictured)
             strangers = connection.execute(of_strangers).scalar_one()
-        begin("forget", count + strangers)
+            visits = sa.select(sa.func.count(), sa.func.max(events.c.key))
+            seen, newest = connection.execute(visits.where(event_rows.pictured(connection))).one()
+        begin("forget", count + strangers + seen)
         left = sa.select(faces.c.sample).join(samples).where(faces.c.sample <= (last or 0))
         left = left.order_by(faces.c.sample).limit(ROWS_AT_ONCE)
         removed = count
@@ -79,4 +81,10 @@ def forget(gallery: Gallery) -> int:
                 theirs = unknown_faces.update().where(unknown_faces.c.key.in_(some_strangers))
                 removed = connection.execute(theirs.values(face=None)).rowcount
             empty_log(gallery.engine)
-    return int(count + strangers)
+        removed = seen
+        while removed:
+            with gallery.writing() as (connection, _):
+                some_visits = sa.select(events.c.key).where(event_rows.pictured(connection, newest))
+                removed = event_rows.forget_pictures(connection, some_visits.limit(ROWS_AT_ONCE))
+            empty_log(gallery.engine)
+    return int(count + strangers + seen)
