@@ -89,27 +89,33 @@ def record(service: Service, gallery: Gallery, visit: Visit, fingerprint: str, s
         return events.go_on(gallery, visit, service.events_kept_for)
     with service.admission():
         gallery.check_room()
+        picture = None
         if visit.picture is not None:
             picture = service.sight.decoded(visit.picture)
             with stage("crop"):
                 visit = replace(visit, picture=small_jpeg(picture.pixels))
 
-        def recognised(own: Searched, model: Model) -> Recognition:
+        def recognised(own: Searched, model: Model) -> tuple[Recognition, str | None]:
             if fingerprint != fingerprint_of(model):
                 own.check_there()  # where this process has missed a change
                 raise ModelChanged("The vectors are of another model than the gallery's; make them anew.")
             probe = _mean(visit.vectors, model)
             unseen = np.full((5, 2), np.nan, np.float32)
             seen = Detection(Face(visit.box, 1.0, unseen), Quality(visit.quality))
-            return service.identified([seen], probe[None], service.decided(search, model), own, model)[0]
+            decided = service.decided(search, model)
+            (recognition,) = service.identified([seen], probe[None], decided, own, model)
+            if service.keep is None:
+                return recognition, None
+            return recognition, service.keep.visit(gallery, visit, picture, recognition, probe, model)
 
-        recognition = with_its_model(service.gallery, service.sight.model, recognised)
+        recognition, unknown = with_its_model(service.gallery, service.sight.model, recognised)
         event = events.record(
             gallery,
             visit,
             recognition.matches[0] if recognition.matches else None,
             recognition.distance,
             recognition.false_match,
+            unknown,
             keep_known=service.enroller.keep_faces,
             keep_unknown=service.keep is not None,
         )

@@ -20,7 +20,7 @@ from recognition.gallery import persons as rows_of_people
 from recognition.gallery.atrest import cipher_of, sealed_as
 from recognition.gallery.database import portions
 from recognition.gallery.kept import check_jpeg
-from recognition.gallery.tables import events, expired, gallery_of, naive_utc, persons, samples
+from recognition.gallery.tables import events, expired, gallery_of, naive_utc, persons, samples, unknowns
 from recognition.visits import Event, Visit
 
 log = logging.getLogger(__name__)
@@ -90,18 +90,35 @@ def with_people(connection: sa.Connection, expired_by: datetime | None) -> sa.Se
     sample: Any = samples.c.sample_id
     if expired_by is not None:
         sample = sa.case((expired(gallery_of(connection), expired_by), None), else_=sample)
-    columns = (column for column in events.c if column.name not in ("gallery", "picture", "recorded"))
+    columns = (c for c in events.c if c.name not in ("gallery", "unknown", "picture", "recorded"))
+    # A group that has gone, or is ignored by now, is none.
+    group = unknowns.c.gallery == events.c.gallery, unknowns.c.unknown_id == events.c.unknown
     return (
         sa.select(
             *columns,
             persons.c.name,
             persons.c.person_id,
             sample.label("sample_id"),
+            unknowns.c.unknown_id.label("unknown"),
             events.c.picture.is_not(None).label("has_picture"),
         )
         .outerjoin_from(events, persons, events.c.person == persons.c.key)
         .outerjoin(samples, events.c.sample == samples.c.key)
+        .outerjoin(unknowns, sa.and_(*group, unknowns.c.ignored.is_(False)))
     )
+
+
+def regroup(connection: sa.Connection, unknown_id: str, into: str) -> None:
+    """Let the events of one group of unknown faces be of another, which has its faces now."""
+    theirs = events.update().where(inside(connection), events.c.unknown == unknown_id)
+    connection.execute(theirs.values(unknown=into))
+
+
+def name(connection: sa.Connection, unknown_id: str, person_id: str) -> None:
+    """Let the events of a group of unknown faces be of the person whom it was found to be."""
+    person = sa.select(persons.c.key).where(rows_of_people.of_id(connection, person_id)).scalar_subquery()
+    theirs = events.update().where(inside(connection), events.c.unknown == unknown_id)
+    connection.execute(theirs.values(person=person, unknown=None))
 
 
 def event_of(row: Any) -> Event:

@@ -81,6 +81,7 @@ def record(
     match: Match | None,
     distance: float | None,
     false_match: float | None,
+    unknown: str | None = None,
     *,
     keep_known: bool,
     keep_unknown: bool,
@@ -94,6 +95,7 @@ def record(
         visit: its picture is a JPEG that is fit to be kept, or None.
         match: whose face it is; None: nobody's here. A sample or a person who have gone since are nobody's.
         distance, false_match: of the match, stored to DIGITS, and of nobody not at all.
+        unknown: the id of the group of unknown faces that it is in; None: in none.
         keep_known, keep_unknown: whether the picture is kept of somebody known, and of somebody unknown.
 
     Raises:
@@ -107,7 +109,7 @@ def record(
         whose = {
             "person": person,
             "sample": sample,
-            "unknown": None,
+            "unknown": unknown if person is None else None,
             "distance": None if person is None or distance is None else round(distance, DIGITS),
             "false_match": None if person is None or false_match is None else _roughly(false_match),
         }
