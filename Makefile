@@ -19,7 +19,7 @@ FGNET ?= ../shared/data/fgnet-dev
 WIDER ?= ../shared/data/wider-dev
 WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
 
-.PHONY: run test check lint models lowest lock fuzz accuracy identification ageing quality detection benchmark gallery-benchmark soak clean
+.PHONY: run test check lint models lowest lock fuzz accuracy identification grouping ageing quality detection benchmark gallery-benchmark soak clean
 
 run: $(VENV)/.installed
 	@$(BIN)/recognition serve
@@ -66,6 +66,11 @@ identification: $(VENV)/.installed-dev
 	@test -d $(LFW_PEOPLE) || { echo 'name a folder of labelled faces: make identification LFW_PEOPLE=DIR'; exit 1; }
 	$(BIN)/python prepare_models.py
 	$(BIN)/python benchmarks/identification.py --images $(LFW_PEOPLE) --poor 320 --plot docs/identification.png
+
+grouping: $(VENV)/.installed-dev
+	@test -d $(LFW_PEOPLE) || { echo 'name a folder of labelled faces: make grouping LFW_PEOPLE=DIR'; exit 1; }
+	$(BIN)/python prepare_models.py
+	$(BIN)/python benchmarks/grouping.py --images $(LFW_PEOPLE) --many 100000
 
 ageing: $(VENV)/.installed-dev
 	@test -d $(FGNET) || { echo 'name a folder of faces with ages, PPPAyy.JPG: make ageing FGNET=DIR'; exit 1; }

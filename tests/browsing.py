@@ -28,6 +28,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 LIMIT_MS = 60_000
 TIMEOUT_S = 60
 WIDE = {"width": 1280, "height": 800}
+SMALLEST = {"width": 320, "height": 640}  # what WCAG 2.2, 1.4.10 asks for
 NARROW = {"width": 360, "height": 740}
 MORNING = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
 NO_FACE = "/face"  # of a sample; that none is kept is an ordinary answer
@@ -119,6 +120,20 @@ def visiting(browser: Browser, url: str, forgiven: str | None = None, **options:
         yield visit
         assert visit.complaints == []
         assert visit.hosts == {urlsplit(url).netloc}
+
+
+def check(visit: Visit, name: str) -> None:
+    """Take a picture of a view, and see who can use it, on the smallest screens, too."""
+    visit.screenshot(name)
+    assert visit.faults() == []
+    widest = visit.page.viewport_size
+    assert visit.fits()
+    visit.page.set_viewport_size(SMALLEST)  # type: ignore[arg-type]
+    for font_px in (16, 20):  # fonts differ in width, and people choose larger ones
+        visit.page.evaluate(f"document.documentElement.style.fontSize = '{font_px}px'")
+        assert visit.fits()
+    visit.page.evaluate("document.documentElement.style.fontSize = ''")
+    visit.page.set_viewport_size(widest)  # type: ignore[arg-type]
 
 
 def opened(path: Path) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -24,7 +25,8 @@ from recognition.embedder import EmbeddingClient
 from recognition.enrolling import Enroller
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.fonts import Fonts
-from recognition.gallery import Gallery, events, keep_up, open_gallery, services
+from recognition.gallery import Gallery, events, keep_up, open_gallery, services, unknown_keeping
+from recognition.keeping import Keeper
 from recognition.seeing import Decode, Detector, Embedder, Sight
 from recognition.service import Service
 from recognition.web import examples, metrics
@@ -69,10 +71,10 @@ def create_service(
         admission=admission,
         changer=changer or Changer(sight.decode, embedder),
         max_false_match=settings.max_false_match,
-        keep_unknown=settings.keep_unknown,
         events_kept_for=settings.events_kept_for,
         audit=audit,
         read=audit.read,
+        keep=make_keeper(settings, sight),
         write=Fonts(fonts.find()).write,
     )
 
@@ -205,6 +207,13 @@ def make_enroller(settings: Settings, sight: Sight) -> Enroller:
     )
 
 
+def make_keeper(settings: Settings, sight: Sight) -> Keeper | None:
+    """Make what keeps the faces of unknown people, if the settings say so."""
+    if not settings.keep_unknown:
+        return None
+    return Keeper(sight, settings.keep_faces, timedelta(days=settings.unknown_expires_days))
+
+
 def ready_picture(min_face_px: int) -> NDArray[np.uint8]:
     """Read the bundled portrait, enlarged where its face would be below min_face_px: uint8 (S, S, 3), RGB."""
     picture = pictures.decode(READY_PICTURE.read_bytes(), max_pixels=READY_SIDE_PX**2).pixels
@@ -269,6 +278,8 @@ def load_gallery(settings: Settings) -> Gallery:
             settings.gallery_lock_timeout_s,
             settings.gallery_ef_search,
             key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
+            index=settings.gallery_index,
+            index_token=settings.index_token,
             audit=audit,
         )
         gallery.load()
@@ -277,7 +288,8 @@ def load_gallery(settings: Settings) -> Gallery:
         stop(f"AUDIT_LOG: {e} {e.__cause__}")
     except (GalleryUnavailable, OSError) as e:
         cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
-        stop(f"DATABASE_URL: {e} {cause}".rstrip())
+        name = "" if str(e).startswith("GALLERY_INDEX") else "DATABASE_URL: "
+        stop(f"{name}{e} {cause}".rstrip())
 
 
 def load_embedder(settings: Settings) -> EmbeddingClient:
@@ -296,6 +308,7 @@ def start_upkeep(gallery: Gallery, changer: Changer, settings: Settings) -> None
 
     def also(gallery: Gallery) -> None:
         events.remove_expired(gallery, settings.events_kept_for)
+        unknown_keeping.look_after(gallery)
         changer.look_after(gallery)
 
     arguments = gallery, Event().wait, also

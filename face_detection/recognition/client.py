@@ -32,6 +32,7 @@ Picture = str | Path | bytes  # where a picture is, or its bytes
 Json = Any
 
 PAGE = 1000  # samples in one answer, the most there may be
+UNKNOWNS_PAGE = 100  # unknown people, likewise
 WITHOUT_GALLERY = {"detect", "verify", "health", "galleries"}  # first parts of paths that take none
 CHUNK_BYTES = 1 << 16  # of an export; its last line is far shorter
 
@@ -351,6 +352,49 @@ class Client:
         """Write all that is stored of a person, kept faces too, into a file; returns how many samples."""
         return self._export(file, f"{_person(person_id)}/export")
 
+    def unknowns(self, *, ignored: bool = False) -> Iterator[Json]:
+        """Yield people whom nobody has named, those with the most faces first.
+
+        ignored: those who are ignored, in place of the others.
+        """
+        query = {"limit": str(UNKNOWNS_PAGE), **({"ignored": "1"} if ignored else {})}
+        return self._pages("/unknowns", "unknowns", query, None)
+
+    def unknown(self, unknown_id: str) -> Json:
+        """Return an unknown person, with all faces as `seen`; the code is `not_found` where there is none."""
+        return self._json("GET", _unknown(unknown_id))
+
+    def unknown_face(self, unknown_id: str, face_id: str) -> bytes:
+        """Return the picture that is kept of a face, a JPEG; the code is `not_found` where none is."""
+        return self._answer("GET", f"{_unknown(unknown_id)}/faces/{quote(face_id, safe='')}").content
+
+    def name_unknown(self, unknown_id: str, name: str | None = None, *, person: str | None = None) -> Json:
+        """Say who an unknown person is, by name or by the id of a person.
+
+        Returns:
+            The id of the `person`, and those of the `samples` that the best faces have become.
+        """
+        return self._json(
+            "POST", _unknown(unknown_id), json={"action": "name", "name": name, "person": person}
+        )
+
+    def merge_unknown(self, unknown_id: str, into: str) -> Json:
+        """Give all faces of an unknown person to another one, whose id stays."""
+        return self._json("POST", _unknown(unknown_id), json={"action": "merge", "into": into})
+
+    def ignore_unknown(self, unknown_id: str) -> Json:
+        """Remove all faces of an unknown person, and keep none of them again."""
+        return self._json("POST", _unknown(unknown_id), json={"action": "ignore"})
+
+    def forget_unknown(self, unknown_id: str) -> Json:
+        """Remove all that is kept of an unknown person, also of one who is ignored."""
+        return self._json("POST", _unknown(unknown_id), json={"action": "forget"})
+
+    def forget_unknowns(self, *, keep_ignored: bool = False) -> int:
+        """Remove all unknown people; returns how many there were."""
+        params = {"keep_ignored": "1"} if keep_ignored else {}
+        return int(self._json("DELETE", "/unknowns", params=params)["deleted"])
+
     def doctor(self, progress: Callable[[int, int], object] = lambda examined, total: None) -> list[Json]:
         """Look for what may be wrong in the gallery; returns all findings, the surest first.
 
@@ -518,6 +562,10 @@ def _person(person_id: str) -> str:
 
 def _event(event_id: str) -> str:
     return f"/events/{quote(event_id, safe='')}"
+
+
+def _unknown(unknown_id: str) -> str:
+    return f"/unknowns/{quote(unknown_id, safe='')}"
 
 
 def _is_loopback(url: str) -> bool:

@@ -309,12 +309,14 @@ class Scale:
 
     fingerprint: of the model that its vectors must be of; dimension, threshold: the model's.
     min_quality: a face below it is too poor to tell people apart.
+    length: of the model's vectors; 0: not known.
     """
 
     fingerprint: str
     dimension: int
     threshold: float
     min_quality: float
+    length: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ from serving.remarks import Picture, Remark
 from serving.stages import count, stage
 
 Part = TypeVar("Part")
+# Takes the gallery, and of a picture what was recognised in it, and the vectors of that.
+Keep = Callable[[Any, Picture, Sequence[Recognition], NDArray[np.float32], Model], None]
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
 
 
@@ -113,10 +115,10 @@ class Service:
     max_false_match: decides where a search says nothing; None: the model's threshold does.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
         reads a large request holds its turn already.
-    keep_unknown: whether a picture is kept of faces that are nobody's.
     events_kept_for: how long what cameras saw is kept.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
     read: records which samples are shown, before the answer, where that is wanted.
+    keep: keeps the faces of unknown people, where that is wanted; None: it is not.
     write: draws names on pictures, where OpenCV's own fonts do not do.
     changer: changes galleries to other models.
     rehearsals: each shares the vector of one trial recognition between all that call `ready`, by the name of
@@ -130,10 +132,10 @@ class Service:
     admission: Admission
     changer: Changer
     max_false_match: float | None = None
-    keep_unknown: bool = False
     events_kept_for: timedelta = timedelta(days=30)
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     read: Callable[[str, Sequence[str]], None] = lambda what, ids: None
+    keep: Keep | None = None
     write: drawing.Write = drawing.no_fonts
     rehearsals: dict[str | None, Shared[tuple[Model, NDArray[np.float32]]]] = field(default_factory=dict)
 
@@ -195,6 +197,8 @@ class Service:
         vectors = self.sight.embedded(cut, model)
         seen = list(map(Detection, faces, qualities))
         recognitions = self.identified(seen, vectors, search, gallery, model)
+        if self.keep is not None:
+            self.keep(gallery, picture, recognitions, vectors, model)
         return Largest(recognitions, largest.left_out, largest.remarks + self._told_of(search, model))
 
     def identified(
@@ -385,7 +389,8 @@ class Service:
 
     def _scale(self, name: str | None) -> Scale:
         model = self.sight.model(name)
-        return Scale(fingerprint_of(model), model.dimension, model.threshold, self.sight.min_quality)
+        length = model.distance_range[1] / 2
+        return Scale(fingerprint_of(model), model.dimension, model.threshold, self.sight.min_quality, length)
 
     def _model(self) -> Model:
         """Describe the model that the gallery has now."""

@@ -111,7 +111,7 @@ def record(service: Service, gallery: Gallery, visit: Visit, fingerprint: str, s
             recognition.distance,
             recognition.false_match,
             keep_known=service.enroller.keep_faces,
-            keep_unknown=service.keep_unknown,
+            keep_unknown=service.keep is not None,
         )
         # The upkeep of a service does so, too, but not every process that watches cameras is one. Some at a
         # time: whoever sends a visit does not wait for all that a shorter EVENTS_EXPIRE_DAYS has made old.

@@ -29,6 +29,7 @@ from serving.remarks import Picture
 PRINT = "a fingerprint"
 JPEG = b"\xff\xd8\xff"
 KEY = bytes(range(32))
+DIMENSION = len(vectors_of(1)[0])
 
 
 @pytest.fixture
@@ -276,6 +277,72 @@ def test_one_process_writes_at_a_time(index: Index) -> None:
 
 
 # --- files
+
+
+V1 = """
+CREATE TABLE about (version INTEGER NOT NULL, key_check BLOB);
+CREATE TABLE pictures (key INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE,
+    size BIGINT NOT NULL, modified_ns BIGINT NOT NULL, code TEXT, detail TEXT, width INTEGER, height INTEGER,
+    orientation INTEGER, fingerprint TEXT);
+CREATE TABLE faces (picture INTEGER NOT NULL, number INTEGER NOT NULL, x FLOAT NOT NULL, y FLOAT NOT NULL,
+    w FLOAT NOT NULL, h FLOAT NOT NULL, confidence FLOAT NOT NULL, quality FLOAT NOT NULL,
+    vector BLOB NOT NULL, PRIMARY KEY (picture, number),
+    FOREIGN KEY(picture) REFERENCES pictures (key) ON DELETE CASCADE);
+INSERT INTO about VALUES (1, NULL);
+"""
+
+
+def test_an_index_of_the_first_version_is_brought_up_to_date(tmp_path: Path, folder: Path) -> None:
+    file = tmp_path / "old.sqlite3"
+    status = (folder / "1.jpg").stat()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(V1)
+        values = root_of(folder) + b"/1.jpg", status.st_size, status.st_mtime_ns, PRINT
+        connection.execute(
+            "INSERT INTO pictures (path, size, modified_ns, width, height, orientation, fingerprint)"
+            " VALUES (?, ?, ?, 640, 480, 1, ?)",
+            values,
+        )
+        box = 1.5, 2, 30, 40, 0.99, 0.75, a_face().vector.tobytes()
+        connection.execute("INSERT INTO faces VALUES (1, 0, ?, ?, ?, ?, ?, ?, ?)", box)
+        connection.commit()
+    for _ in range(2):
+        with closing(open_index(file, create=False)) as index:
+            assert looked(index, folder) in (["2.jpg", "3.jpg"], [])
+            seen = [each for some in index.seen(PRINT) for each in some]
+            assert len(seen) == 3
+            assert seen[0].faces[0].vector.tolist() == a_face().vector.tolist()
+    with closing(sqlite3.connect(file)) as connection:
+        new = tmp_path / "new.sqlite3"
+        open_index(new, create=True).close()
+        connection.execute("ATTACH ? AS new", [str(new)])
+        columns = "SELECT name, lower(type), pk FROM {}pragma_table_info('faces'{}) ORDER BY name"
+        of_new = connection.execute(columns.format("", ", 'new'")).fetchall()
+        assert connection.execute(columns.format("", "")).fetchall() == of_new
+        names = "SELECT name FROM {}.sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+        of_new = connection.execute(names.format("new")).fetchall()
+        assert connection.execute(names.format("main")).fetchall() == of_new
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
+@pytest.mark.parametrize("vector", [b"", b"abc", b"\0\0\xc0\x7f" * 4, b"\0" * 8, "text"])
+def test_a_damaged_vector_is_named_and_looked_at_again(
+    tmp_path: Path, folder: Path, key: bytes | None, vector: bytes | str
+) -> None:
+    file = tmp_path / "archive.sqlite3"
+    with closing(open_index(file, create=True, key=key)) as index:
+        looked(index, folder)
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("UPDATE faces SET vector = ? WHERE picture = 2", [vector])
+            connection.commit()
+        picture = folder / "b" / "2.jpg"
+        files = [file_of(path) for path in (folder / "1.jpg", picture)]
+        with pytest.raises(IndexUnavailable, match=r"2\.jpg is damaged.* index --again .*2\.jpg"):
+            [*index.seen(PRINT, dimension=DIMENSION)]
+        with pytest.raises(IndexUnavailable, match=r"2\.jpg is damaged"):
+            index.known(files, PRINT, DIMENSION)
+        assert looked(index, picture, again=True) == ["2.jpg"]
+        assert len(index.known(files, PRINT, DIMENSION)) == 2
 
 
 def names_below(folder: Path) -> list[str]:

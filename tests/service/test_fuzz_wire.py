@@ -51,7 +51,12 @@ def recognition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClien
     with closing(open_gallery(url, lock_timeout_s=5)) as gallery:
         app = create_app(
             recognition_config.read(
-                {"MIN_QUALITY": "0", "MAX_BODY_BYTES": "100000", "MAX_IMAGE_PIXELS": "100000"}
+                {
+                    "KEEP_UNKNOWN": "1",
+                    "MIN_QUALITY": "0",
+                    "MAX_BODY_BYTES": "100000",
+                    "MAX_IMAGE_PIXELS": "100000",
+                }
             ),
             detector=lambda picture: [Face(Box(0, 0, 5, 5), 0.9, np.zeros((5, 2), np.float32))],
             embedder=Embedder(),
@@ -88,6 +93,12 @@ options = {
     "limit": numbers,
 }
 samples = almost({"id": texts, "name": texts, "image": images, "metadata": anything, "action": texts})
+deeds = {
+    "action": st.sampled_from(["name", "merge", "ignore", "forget"]) | texts,
+    "name": texts,
+    "person": texts,
+    "into": texts,
+}
 VISIT = {
     "id": "00000000-0000-4000-8000-000000000001",
     "camera": "door",
@@ -122,6 +133,7 @@ visits = almost({name: st.just(value) for name, value in VISIT.items()}) | st.bu
 bodies = {
     "/embeddings": almost({"image": images, "limit": numbers}) | anything,
     "/events": visits | anything,
+    "/unknowns/x": almost(deeds) | anything,
     "/update-samples": st.lists(samples, max_size=3) | anything,
     "/face-recognition": almost({"image": images, **options}) | anything,
     "/detect": almost({"image": images}) | anything,
@@ -232,7 +244,10 @@ def test_arrays(embedding: FlaskClient, body: bytes, place: int, damage: bytes) 
 
 
 parameters = st.dictionaries(
-    st.sampled_from(["limit", "after", "name", "camera", "person", "since", "until"]) | texts,
+    st.sampled_from(
+        ["limit", "after", "name", "camera", "person", "since", "until", "ignored", "keep_ignored"]
+    )
+    | texts,
     texts | numbers.map(str),
     max_size=3,
 )
@@ -244,7 +259,7 @@ def encodable(text: str) -> str:
 
 @fuzzed
 @given(query=parameters, method=st.sampled_from(["GET", "DELETE"]))
-@pytest.mark.parametrize("path", ["/samples", "/samples/count", "/events"])
+@pytest.mark.parametrize("path", ["/samples", "/samples/count", "/events", "/unknowns", "/unknowns/x"])
 def test_queries(recognition: FlaskClient, path: str, query: dict[str, str], method: str) -> None:
     sane = {encodable(name): encodable(value) for name, value in query.items()}
     check(recognition.open(path, method=method, query_string=sane))
@@ -262,7 +277,7 @@ def test_raw_queries_and_paths(
     for client in (recognition, embedding):
         for path in (
             *("/samples", "/samples/x", "/embeddings", f"/samples/{text}", f"/{text}"),
-            *("/events", f"/events/{text}", f"/events/{text}/picture"),
+            *("/events", f"/events/{text}", f"/events/{text}/picture", f"/unknowns/{text}"),
         ):
             places = {"PATH_INFO": path, "QUERY_STRING": text}
             answer = client.open(path="/", method=method, environ_overrides=places, buffered=True)

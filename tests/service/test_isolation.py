@@ -14,20 +14,26 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from fakes import FACE, ConstantEmbedder, shipped_background
-from galleries import FakeClock, database_url
+from galleries import FakeClock, a_kept_face, database_url
 from recognition.app import create_app
 from recognition.audit import Audit
 from recognition.config import read
-from recognition.gallery import Gallery, open_gallery
+from recognition.gallery import Gallery, open_gallery, unknown_keeping, unknowns
+from recognition.gallery.tables import unknown_faces
+from recognition.gallery.tables import unknowns as unknowns_table
+from recognition.strangers import Seen
 from recognition.web import routes
 from serving import documentation, health, keys
 from serving.routes import Route
@@ -86,9 +92,10 @@ class Side:
 
     def others(self) -> list[bytes]:
         """All that there is in the others."""
-        paths = ("/export", "/events", f"/events/{EVENT}/picture", f"/events/{THEIR_EVENT}/picture")
+        paths = ["/export?", "/events?", f"/events/{EVENT}/picture?", f"/events/{THEIR_EVENT}/picture?"]
+        paths += ["/unknowns?", "/unknowns?ignored=1&", f"/unknowns/{MARK}-0/faces/{MARK}-0?"]
         filled = [name for name in OTHERS if name in self.filled]
-        return [self.ok("root", "GET", f"{path}?gallery={name}") for name in filled for path in paths]
+        return [self.ok("root", "GET", f"{path}gallery={name}") for name in filled for path in paths]
 
     @property
     def filled(self) -> set[str]:
@@ -112,7 +119,9 @@ def sides(
             audit = folder / "audit"
             gallery = open_gallery(url, lock_timeout_s=5, clock=FakeClock(), audit=Audit(audit))
             stack.callback(gallery.close)
-            settings = read({"MIN_QUALITY": "0", "API_KEYS": entries, "AUDIT_LOG": str(audit)})
+            settings = read(
+                {"MIN_QUALITY": "0", "KEEP_UNKNOWN": "1", "API_KEYS": entries, "AUDIT_LOG": str(audit)}
+            )
             app = create_app(
                 settings, detector=lambda _: [FACE], embedder=ConstantEmbedder(), gallery=gallery
             )
@@ -135,11 +144,29 @@ def fill_the_others(side: Side) -> None:
             text = {"metadata": MARK, "action": MARK}
             side.enrol("root", f"/update-samples{query}", f"{MARK}/{number}", name=f"{MARK} {number}", **text)
         side.enrol("root", f"/update-samples{query}", "same", person="shared", metadata=MARK, action=MARK)
+        keep(side.gallery.of(name), MARK)
         for event_id in (EVENT, THEIR_EVENT):
             side.ok("root", "POST", f"/events{query}", json=visit(event_id, MARK))
         # Two of one name, so that it is ambiguous there, and there alone.
         for person_id in (f"{MARK}-1", f"{MARK}-2"):
             side.ok("root", "POST", f"/persons{query}", json={"id": person_id, "name": "Robin"})
+
+
+def keep(gallery: Gallery, whose: str) -> None:
+    """Let people be there whom nobody has named, one of whom is ignored, with ids that are told."""
+    faces = [Seen(0.9, f"{whose} {number}".encode(), a_kept_face(number), whose) for number in range(3)]
+    vectors = np.eye(4, dtype=np.float32)[1:]
+    model = ConstantEmbedder().model()
+    ids = unknown_keeping.keep(gallery, faces, vectors, "fingerprint-1", model, kept_for=timedelta(days=30))
+    with gallery.writing() as (connection, _):
+        for number, unknown_id in enumerate(ids):
+            key = select(unknowns_table.c.key).where(unknowns_table.c.unknown_id == unknown_id)
+            of_it = unknown_faces.update().where(unknown_faces.c.unknown == key.scalar_subquery())
+            connection.execute(of_it.values(face_id=f"{whose}-{number}"))
+            it = unknowns_table.update().where(unknowns_table.c.unknown_id == unknown_id)
+            connection.execute(it.values(unknown_id=f"{whose}-{number}"))
+    gallery.forget()
+    unknowns.ignore(gallery, f"{whose}-2")
 
 
 def begin_anew(side: Side) -> None:
@@ -149,6 +176,7 @@ def begin_anew(side: Side) -> None:
         side.ok("b", "POST", "/persons", json={"id": person_id, "name": name})
     side.enrol("b", "/update-samples", "same", person="shared")
     side.enrol("b", "/update-samples", "b/1", person="own")
+    keep(side.gallery.of("b"), "own")
     side.ok("b", "POST", "/events", json=visit(EVENT))
 
 
@@ -288,6 +316,30 @@ PROBES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("/samples/same", {"json": {"person": f"{MARK}-person"}}),
         ("/samples/same", {"json": {"name": "Robin"}}),
     ],
+    "get_unknowns": [
+        ("/unknowns", {}),
+        ("/unknowns?limit=1", {}),
+        ("/unknowns?ignored=1", {}),
+    ],
+    "get_unknowns_unknown_id": [(f"/unknowns/{each}", {}) for each in ("own-0", f"{MARK}-0", f"{MARK}-2")],
+    "get_unknowns_unknown_id_faces_face_id": [
+        (f"/unknowns/{whose}-0/faces/{face}-0", {}) for whose in ("own", MARK) for face in ("own", MARK)
+    ],
+    "post_unknowns_unknown_id": [
+        (f"/unknowns/{unknown_id}", {"json": deed})
+        for unknown_id, deed in (
+            (f"{MARK}-0", {"action": "name", "name": "Robin"}),
+            ("own-0", {"action": "name", "person": f"{MARK}-1"}),
+            ("own-0", {"action": "merge", "into": f"{MARK}-1"}),
+            (f"{MARK}-0", {"action": "merge", "into": "own-1"}),
+            (f"{MARK}-0", {"action": "ignore"}),
+            (f"{MARK}-2", {"action": "forget"}),
+            ("own-0", {"action": "merge", "into": "own-1"}),
+            ("own-1", {"action": "name", "name": "Kim"}),
+            ("own-2", {"action": "forget"}),
+        )
+    ],
+    "delete_unknowns": [("/unknowns?keep_ignored=1", {}), ("/unknowns", {})],
     "get_galleries": [("/galleries", {})],
     "post_galleries": [("/galleries", {"json": {"name": name}}) for name in ("a", "new")],
     "delete_galleries_gallery": [(f"/galleries/{name}", {}) for name in ("a", "b", "default", "nowhere")],
@@ -318,7 +370,7 @@ def test_a_key_for_one_gallery_sees_and_changes_no_other(
     caplog.set_level(logging.DEBUG)
     file = full.ok("root", "GET", "/export?gallery=a")
     before = full.others()
-    assert len(before) == 8 and empty.filled <= {"b"}
+    assert len(before) == 14 and empty.filled <= {"b"}
     for side in sides:
         begin_anew(side)
         side.audit.write_bytes(b"")

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from embedding import routes as embedding_routes
 from embedding.app import create_app as create_embedding_app
 from embedding.network import Network
 from fakes import shipped_background
+from galleries import a_kept_face
 from recognition import config
 from recognition.app import create_app
 from recognition.faces import Box, Face
-from recognition.gallery import open_gallery
+from recognition.gallery import open_gallery, unknown_keeping
+from recognition.strangers import Seen
 from recognition.web import routes
 from serving import documentation, health, keys, openapi
 from serving import routes as routing
@@ -214,6 +217,7 @@ def send_every_example(client: FlaskClient, document: dict[str, Any]) -> None:
     calls = [each for each in operations(document) if "clear" not in each[1]]
     for person_id in ("eileen", "another"):
         client.post("/persons", json={"id": person_id, "name": person_id})
+    unknown = unknown_people(client) if "/unknowns" in document["paths"] else []
     early = ("/update-samples", "/corrections")  # while one person has the name of the examples
     early += ("/events/{event_id}",)  # while it is there
     calls.sort(key=lambda each: (order.index(each[0]), each[1] not in early, each[1] == "/samples"))
@@ -221,6 +225,9 @@ def send_every_example(client: FlaskClient, document: dict[str, Any]) -> None:
         url = path.replace("{sample_id}", "astronaut%2F1").replace("{name}", "start.js")
         url = url.replace("{filename}", "app.js").replace("{person_id}/merge", "another/merge")
         url = url.replace("{person_id}", "eileen").replace("{gallery}", "lobby")
+        if "{unknown_id}" in url:
+            unknown_id, face_id = unknown[method == "get"]
+            url = url.replace("{unknown_id}", unknown_id).replace("{face_id}", face_id)
         url = url.replace("{event_id}", "0b4cba0e-6f37-4f0c-9b5a-7a2f6d1e8c11")
         for body in bodies(operation):
             answer = client.open(url, method=method.upper(), buffered=True, **body)
@@ -229,6 +236,16 @@ def send_every_example(client: FlaskClient, document: dict[str, Any]) -> None:
             assert answer.mimetype in content, (method, path)
             if answer.mimetype == "application/json":
                 assert_valid(answer.json, content["application/json"]["schema"], document)
+
+
+def unknown_people(client: FlaskClient) -> list[tuple[str, str]]:
+    """Two whom nobody has named: their ids, and the id of a face of each."""
+    gallery = client.application.extensions["gallery"]
+    faces = [Seen(0.9, f"mark {number}".encode(), a_kept_face(number)) for number in range(2)]
+    vectors, month = 10 * np.eye(2, 4, dtype=np.float32), timedelta(days=30)
+    ids = unknown_keeping.keep(gallery, faces, vectors, f"{MODEL.fingerprint}-1", MODEL, kept_for=month)
+    shown: list[Any] = [client.get(f"/unknowns/{each}").json for each in ids]
+    return [(each["id"], each["best"][0]) for each in shown]
 
 
 def schemas_of(value: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -49,6 +49,7 @@ def test_it_says_from_where_and_what_remains(client: FlaskClient, backend: str) 
     assert states["the rows of the database"].startswith("overwritten" if sqlite else "deleted; VACUUM")
     assert states.get("the database's write-ahead log") == ("emptied" if sqlite else None)
     assert any("backups" in what and "encrypted" in what for what in receipt["remains"])
+    assert any("indexes of archives" in what and "sidecars" in what for what in receipt["remains"])
     assert any("PostgreSQL" in what for what in receipt["remains"]) is not sqlite
     assert not any("audit log" in what for what in receipt["remains"])  # there is none
     assert "recognition gallery replay-erasures" in receipt["after_restoring"]

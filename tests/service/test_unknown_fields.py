@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -24,7 +25,8 @@ from embedding.network import Network
 from recognition import config
 from recognition.app import create_app
 from recognition.faces import Box, Face
-from recognition.gallery import Gallery, open_gallery
+from recognition.gallery import Gallery, open_gallery, unknown_keeping
+from recognition.strangers import Seen
 from recognition.web import examples, routes
 from serving import documentation, health
 from serving.attributes import SIDE, AgeRange, Attributes, Gender
@@ -38,12 +40,15 @@ ATTRIBUTES = Attributes(30.0, AgeRange(25, 35, 0.5), Gender("female", 0.9))
 BOTH = (*health.ROUTES, *documentation.ROUTES)
 TABLES = {"recognition": (*routes.ROUTES, *BOTH), "embedding": (*embedding_routes.ROUTES, *BOTH)}
 ROWS = [(service, route) for service, table in TABLES.items() for route in table]
-PARTS = {
+DAY = timedelta(days=1)
+PARTS: dict[str, Any] = {
     "sample_id": "there",
     "person_id": "anybody",
     "name": "start.js",
     "filename": "app.js",
     "gallery": "other",
+    "unknown_id": "nobody",
+    "face_id": "a-face",
     "event_id": examples.EVENT["id"],
 }
 SHOWN = 300  # characters of a detail, however much was sent
@@ -100,6 +105,14 @@ def clients(gallery: Gallery) -> dict[str, FlaskClient]:
     visit = json.loads(json.dumps(examples.VISIT).replace(examples.PICTURE, base64_png()))
     assert recognition.post("/events", json=visit).status_code == 200
     assert recognition.post("/galleries", json={"name": "other"}).status_code == 200
+    (PARTS["unknown_id"],) = unknown_keeping.keep(
+        gallery,
+        [Seen(0.9, b"a mark")],
+        np.eye(1, 4, dtype=np.float32),
+        f"{MODEL.fingerprint}-1",
+        MODEL,
+        kept_for=DAY,
+    )
     return {"recognition": recognition, "embedding": embedding.test_client()}
 
 
@@ -174,7 +187,8 @@ def test_json(clients: dict[str, FlaskClient], gallery: Gallery, service: str, r
         answer = client.open(path_of(route), method=route.method, json=wrong if body is whole else [wrong])
         assert_refused(answer, f"{misspelt(name)}: unknown field; did you mean {name}?")
     assert gallery.count() == 1
-    assert client.open(path_of(route), method=route.method, json=body).status_code == 200
+    answer = client.open(path_of(route), method=route.method, json=body)
+    assert answer.status_code == 200, answer.text
 
 
 def route_fields(route: Route, document: dict[str, Any]) -> list[str]:

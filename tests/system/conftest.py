@@ -1,18 +1,26 @@
-"""A browser, for those of these tests that want one, and do not need one with switches of its own."""
+"""A browser, and services that keep unknown faces, for those of these tests that want them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from running import Pair
+from running import Pair, running_pair
 
 if TYPE_CHECKING:  # the others load no Playwright
     from playwright.sync_api import Browser
 
     from browsing import Visit
+
+
+@pytest.fixture(scope="module")
+def keeping(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[Pair]:
+    """Services with KEEP_UNKNOWN=1, whose gallery may have what tests before have left."""
+    with running_pair(tmp_path_factory.mktemp("keeping"), models_dir, KEEP_UNKNOWN="1") as pair:
+        yield pair
 
 
 @pytest.fixture(scope="module")

@@ -300,3 +300,144 @@ def test_it_goes_on_after_its_end(
     with closing(sqlite3.connect(index)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("SELECT count(*) FROM faces").fetchone() == (250,)
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory, run: Run, demo: Path) -> Path:
+    """Make an index of four pictures of a stranger, three of another, and two of somebody who is known."""
+    folder = tmp_path_factory.mktemp("strangers")
+    for person, number in (("mindy_kaling", 4), ("jerry_seinfeld", 3), (PERSON, 2)):
+        for place, path in enumerate(sorted((demo / "train" / person).iterdir())[:number]):
+            (folder / "pictures").mkdir(exist_ok=True)
+            shutil.copy(path, folder / "pictures" / f"{person}-{place}.jpg")
+    file = folder / "own.sqlite3"
+    assert run("index", folder / "pictures", "--index", file).exit_code == 0
+    return file
+
+
+@pytest.fixture
+def unknowns(run: Run, strangers: Path, tmp_path: Path) -> Callable[..., Result]:
+    """The commands about a copy of that index."""
+    file = tmp_path / "own.sqlite3"
+    shutil.copy(strangers, file)
+    return lambda *words: run("unknowns", *words, "--index", file)
+
+
+def test_unknown_people_of_an_index_are_listed(unknowns: Callable[..., Result], tmp_path: Path) -> None:
+    large, small = objects(unknowns("list", "--json"))
+    assert [(each["faces"], each["pictures"], each["ignored"]) for each in (large, small)] == [
+        (4, 4, False),
+        (3, 3, False),
+    ]
+    assert len(large["best"]) == 3
+    assert {name.partition("-")[0] for name in names(large["best"])} == {"mindy_kaling"}
+    assert objects(unknowns("list", "--json")) == [large, small]
+    assert objects(unknowns("list", "--json", "--at-least", "4")) == [large]
+    lines = unknowns("list").stdout.splitlines()
+    assert lines[0] == f"{large['id']}  4  {large['best'][0]['picture']}  at {large['best'][0]['bbox']}"
+    rows = list(csv.DictReader(io.StringIO(unknowns("list", "--csv").stdout)))
+    assert [(row["id"], row["faces"]) for row in rows] == [(large["id"], "4"), (small["id"], "3")]
+    (one,) = objects(unknowns("show", small["id"], "--json", "--faces", tmp_path / "faces"))
+    assert one["faces"] == len(one["seen"]) == 3
+    assert [face["quality"] for face in one["seen"]] == sorted(
+        (face["quality"] for face in one["seen"]), reverse=True
+    )
+    written = sorted((tmp_path / "faces").iterdir())
+    assert [path.name for path in written] == [f"{small['id']}-{number}.jpg" for number in (1, 2, 3)]
+    for path in written:
+        with Image.open(path) as picture:
+            assert max(picture.size) <= 256
+    assert written[0].stat().st_mode & 0o777 == 0o600
+    rows = list(csv.DictReader(io.StringIO(unknowns("show", small["id"], "--csv").stdout)))
+    assert names(rows) == names(one["seen"])
+    assert len(unknowns("show", small["id"]).stdout.splitlines()) == 4
+
+
+def test_who_is_named_is_enrolled_and_found_and_comes_back_when_erased(
+    run: Run, unknowns: Callable[..., Result], tmp_path: Path
+) -> None:
+    large, small = objects(unknowns("list", "--json"))
+    (named,) = objects(unknowns("name", large["id"], "Mindy", "--json"))
+    assert len(named["samples"]) == 4
+    assert named["success"] == [large["id"]]
+    try:
+        found = objects(run("find", "Mindy", "--index", tmp_path / "own.sqlite3", "--json"))
+        assert {name.partition("-")[0] for name in names(found)} == {"mindy_kaling"}
+        assert objects(unknowns("list", "--json")) == [small]
+        assert unknowns("show", large["id"]).exit_code == 1
+        assert unknowns("name", small["id"], "--person", "nobody").exit_code == 1
+        assert unknowns("name", small["id"]).exit_code == 2
+    finally:
+        assert run("people", "delete", named["person"]).exit_code == 0
+    assert objects(unknowns("list", "--json")) == [large, small]
+
+
+def test_pictures_that_are_gone_are_not_enrolled(run: Run, strangers: Path, tmp_path: Path) -> None:
+    pictures, file = tmp_path / "pictures", tmp_path / "moved.sqlite3"
+    shutil.copytree(strangers.parent / "pictures", pictures)
+    assert run("index", pictures, "--index", file).exit_code == 0
+    for path in pictures.glob("jerry*"):
+        path.unlink()
+    _, small = objects(run("unknowns", "list", "--index", file, "--json"))
+    result = run("unknowns", "name", small["id"], "Jerry", "--index", file)
+    assert result.exit_code == 1
+    assert "None of the pictures is as it was" in result.stderr
+    assert run("unknowns", "show", small["id"], "--faces", tmp_path / "f", "--index", file).exit_code == 0
+    assert not [*(tmp_path / "f").iterdir()]
+
+
+def test_unknown_people_of_an_index_are_merged_ignored_and_forgotten(
+    unknowns: Callable[..., Result],
+) -> None:
+    large, small = objects(unknowns("list", "--json"))
+    assert unknowns("merge", small["id"], large["id"]).stdout == f"{small['id']} is {large['id']} now.\n"
+    (both,) = objects(unknowns("list", "--json"))
+    assert (both["id"], both["faces"]) == (large["id"], 7)
+    assert unknowns("ignore", large["id"]).exit_code == 0
+    assert objects(unknowns("list", "--json")) == []
+    assert [each["id"] for each in objects(unknowns("list", "--ignored", "--json"))] == [large["id"]]
+    assert unknowns("forget", large["id"]).stdout == "1 unknown people forgotten.\n"
+    assert objects(unknowns("list", "--ignored", "--json")) == []
+    for words in (
+        ("show", "0"),
+        ("show", "x"),
+        ("ignore", large["id"]),
+        ("merge", "1", "²"),
+        ("forget", "7"),
+    ):
+        assert unknowns(*words).exit_code == 1, words
+    assert unknowns("forget", "--all").stdout == "0 unknown people forgotten.\n"
+
+
+def test_an_index_is_this_machines(run: Run, tmp_path: Path) -> None:
+    result = run("unknowns", "list", "--host", "http://127.0.0.1:9", "--index")
+    assert result.exit_code == 2
+    assert "--index works without --host" in result.stderr
+    assert run("unknowns", "list", "--csv").exit_code == 2
+    assert run("unknowns", "list", "--csv", "--json", "--index").exit_code == 2
+    result = run("unknowns", "list", "--index", tmp_path / "none")
+    assert (result.exit_code, "There is no index" in result.stderr) == (3, True)
+    assert [each["faces"] for each in objects(run("unknowns", "list", "--json", "--index"))] == [1]
+
+
+def test_a_wish_is_weighed_for_those_alone_who_may_be_meant(run: Run) -> None:
+    by_distance = objects(run("find", PERSON, "--json"))
+    by_wish = objects(run("find", PERSON, "--max-false-match", "0.01", "--json"))
+    assert sorted(names(by_wish)) == sorted(names(by_distance))
+    assert objects(run("find", PERSON, "--max-false-match", "1e-12", "--json")) == []
+
+
+def test_a_damaged_index_says_what_to_do(run: Run, strangers: Path, tmp_path: Path) -> None:
+    file = tmp_path / "damaged.sqlite3"
+    shutil.copy(strangers, file)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE faces SET vector = x'00' WHERE picture = 1")
+        connection.commit()
+    for words in (("find", PERSON), ("unknowns", "list")):
+        result = run(*words, "--index", file, "--json")
+        assert result.exit_code == 3
+        error = json.loads(result.stderr.splitlines()[-1])["error"]
+        assert error["code"] == "index_unavailable"
+        assert "index --again" in error["detail"]
+    assert run("index", "--again", strangers.parent / "pictures", "--index", file).exit_code == 0
+    assert len(objects(run("unknowns", "list", "--index", file, "--json"))) == 2

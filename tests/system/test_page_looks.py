@@ -9,25 +9,10 @@ import pytest
 import requests
 from playwright.sync_api import Browser, expect
 
-from browsing import NARROW, SCREENSHOTS, TIMEOUT_S, WIDE, Visit, see, vectors, visiting
+from browsing import NARROW, SCREENSHOTS, TIMEOUT_S, WIDE, check, see, vectors, visiting
 from running import Pair
 
 Photographs = dict[str, list[Path]]
-
-SMALLEST = {"width": 320, "height": 640}  # what WCAG 2.2, 1.4.10 asks for
-
-
-def check(visit: Visit, name: str) -> None:
-    visit.screenshot(name)
-    assert visit.faults() == []
-    widest = visit.page.viewport_size
-    assert visit.fits()
-    visit.page.set_viewport_size(SMALLEST)  # type: ignore[arg-type]
-    for font_px in (16, 20):  # fonts differ in width, and people choose larger ones
-        visit.page.evaluate(f"document.documentElement.style.fontSize = '{font_px}px'")
-        assert visit.fits()
-    visit.page.evaluate("document.documentElement.style.fontSize = ''")
-    visit.page.set_viewport_size(widest)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

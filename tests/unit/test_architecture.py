@@ -18,7 +18,7 @@ PACKAGES = {
 EVERYTHING = {"app", "cli"}  # the rooms that put the others together
 
 # A room is a folder, or a file that lies beside the folders. It may see itself, the values, and these.
-VALUES = {"errors", "faces", "poses", "results", "visits", "bounds", "names", "client_keys"}
+VALUES = {"errors", "strangers", "faces", "poses", "results", "visits", "bounds", "names", "client_keys"}
 ROOMS = {
     "values": set(),
     "pictures": set(),
@@ -34,7 +34,9 @@ ROOMS = {
     "gallery": {"matching", "backgrounds", "audit"},
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
-    "archive": {"seeing", "enrolling", "gallery"},  # of the gallery how a file is opened and encrypted
+    # Of the gallery it sees how a file is opened and encrypted.
+    "archive": {"seeing", "enrolling", "matching", "gallery"},
+    "keeping": {"seeing", "pictures", "gallery"},
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "takeover": {"gallery", "enrolling"},
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
@@ -229,8 +231,18 @@ LAZY: dict[str, set[str]] = {
         "deepface.modules.preprocessing",
         "tensorflow",
     },
-    "face_detection/recognition/archive/index.py": {"recognition.gallery.cipher"},
-    "face_detection/recognition/gallery/opening.py": {"recognition.gallery.cipher"},
+    "face_detection/recognition/archive/tables.py": {"recognition.gallery.cipher"},
+    # Most galleries are searched without Milvus.
+    "face_detection/recognition/gallery/milvus.py": {
+        "milvus_lite.server_manager",
+        "pymilvus",
+        "pymilvus.exceptions",
+    },
+    "face_detection/recognition/gallery/opening.py": {
+        "recognition.gallery.cipher",
+        "recognition.gallery.milvus",
+        "recognition.gallery.search_milvus",
+    },
     "face_detection/recognition/gallery/migrations/__init__.py": {"recognition.gallery.migrations.upgrade"},
     # --help and shell completion answer without NumPy, SQLAlchemy and the models.
     f"{CLI}archive.py": {"recognition.cli"},
@@ -255,6 +267,7 @@ LAZY: dict[str, set[str]] = {
     f"{CLI}serve.py": {"embedding", "recognition", "serving.models"},
     f"{CLI}session.py": {"recognition"},
     f"{CLI}service.py": {"recognition.cli.local"},
+    f"{CLI}unknowns.py": {"recognition.cli.strangers"},
     f"{CLI}watch.py": {"cv2"},
 }
 

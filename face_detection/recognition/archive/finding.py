@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognition.archive.entries import Seen, SeenFace
-from recognition.archive.searching import Hit, best_of_each_picture, candidates
+from recognition.archive.searching import Hit, Measure, best_of_each_picture, candidates, from_samples
 from recognition.faces import Face, Quality
 from recognition.results import Detection, Recognition
 
-ROUNDING = 1e-6  # by which two ways to compute a distance may differ, as a share of it
 NO_LANDMARKS = np.full((5, 2), np.nan, np.float32)
 
 # Tells whose faces are, whose vectors are float32 (n, d).
@@ -22,7 +21,7 @@ Identify = Callable[[Sequence[Detection], NDArray[np.float32]], Sequence[Recogni
 def of_person(
     pages: Iterable[Sequence[Seen]],
     person: str,
-    samples: NDArray[np.float32],
+    measure: Measure,
     reach: float,
     identify: Identify,
 ) -> list[Hit]:
@@ -31,14 +30,14 @@ def of_person(
     Args:
         pages: pictures with faces, some at a time.
         person: the id.
-        samples: the vectors of the person, float32 (m, d), m > 0.
-        reach: no face that is farther from all of them is given the person's name.
+        measure: tells how far faces are from the person.
+        reach: no face that is as far, or farther, is given the person's name.
         identify: asks the gallery.
     """
 
     def hits() -> Iterable[Hit]:
         for page in pages:
-            near = candidates(page, samples, reach * (1 + ROUNDING))
+            near = candidates(page, measure, reach)
             some = near.faces()
             if not some:
                 continue
@@ -64,10 +63,11 @@ def of_face(
         max_distance: one person's faces are nearer than this.
         min_quality: a face below it tells nobody apart.
     """
+    measure = from_samples(vector[np.newaxis])
     hits = (
         near.hit(place, float(distance))
         for page in pages
-        for near in [candidates(page, vector[np.newaxis], max_distance)]
+        for near in [candidates(page, measure, max_distance)]
         for place, (distance, face) in enumerate(zip(near.distances, near.faces(), strict=True))
         if face.quality >= min_quality
     )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recognition.archive.entries import File, Seen, SeenFace
+from recognition.matching import people
+from recognition.matching.nearest import nearest, squared_norms
+from recognition.matching.people import Doubles, directions
+
+BLOCK_VALUES = 2**22  # scores that are computed at a time
+
+# Tells how far vectors, float32 (n, d), are from somebody: float64 (n,).
+Measure = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +40,7 @@ class Candidates:
     """Faces of some pictures that may be the one that is looked for.
 
     places: the number of its picture and of the face in it, both from 0, of each.
-    distances: float64 (n,), to the nearest of the vectors that are looked for.
+    distances: float64 (n,), as they were measured.
     """
 
     seen: Sequence[Seen]
@@ -50,16 +58,37 @@ class Candidates:
         return Hit(seen.file, seen.faces[number], number + 1, distance, false_match)
 
 
-def candidates(seen: Sequence[Seen], wanted: NDArray[np.float32], reach: float) -> Candidates:
-    """Find the faces of pictures that are nearer than `reach` to one of the vectors that are looked for.
+def from_samples(samples: NDArray[np.float32]) -> Measure:
+    """Measure the distance to the nearest of samples, float32 (m, d), m > 0."""
+    norms = squared_norms(samples)
 
-    wanted: float32 (m, d), m > 0.
+    def measure(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.array([distances[0] for _, distances in nearest(vectors, samples, norms, 1)])
+
+    return measure
+
+
+def from_people(templates: Doubles, centres: NDArray[np.floating]) -> Measure:
+    """Measure how far vectors are from being the likeliest person's, beside a background: less is likelier.
+
+    templates: float64 (m, d), m > 0, of people; centres: (c, d), of the background.
+
+    Returns:
+        What gives the scores of people.scores, negated.
     """
+
+    def measure(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        step = max(1, BLOCK_VALUES // len(templates))
+        blocks = (directions(vectors[start : start + step]) for start in range(0, len(vectors), step))
+        return np.concatenate([-people.scores(some, templates, centres).max(axis=1) for some in blocks])
+
+    return measure
+
+
+def candidates(seen: Sequence[Seen], measure: Measure, reach: float) -> Candidates:
+    """Find the faces of pictures, one or more, that are nearer than `reach` to somebody."""
     places = [(place, number) for place, each in enumerate(seen) for number in range(len(each.faces))]
-    vectors = np.stack([seen[picture].faces[number].vector for picture, number in places]).astype(np.float64)
-    probes = wanted.astype(np.float64)
-    squares = (vectors**2).sum(axis=1)[:, None] + (probes**2).sum(axis=1) - 2 * vectors @ probes.T
-    distances = np.sqrt(np.maximum(squares.min(axis=1), 0))
+    distances = measure(np.stack([seen[picture].faces[number].vector for picture, number in places]))
     near = np.flatnonzero(distances < reach)
     return Candidates(seen, [places[place] for place in near], distances[near])
 

@@ -49,20 +49,20 @@ def index(
     """
     if forget and not folders:
         raise click.UsageError("--forget: name the folders.")
-    from recognition.cli import archives
+    from recognition.cli import archives, indexing
 
     with archives.failing():
         if forget:
-            archives.forget(index_file, folders, as_json=as_json)
+            indexing.forget(index_file, folders, as_json=as_json)
         elif not folders:
-            archives.describe(index_file, as_json=as_json)
+            indexing.describe(index_file, as_json=as_json)
         else:
             for folder in folders:
                 if not folder.exists():
                     raise click.BadParameter(f"{folder} does not exist; --forget erases what is known of it.")
             check_processor()
             options = archives.Options(index_file, name_of_gallery, small_faces, jobs)
-            if not archives.index(options, folders, again=again, refused=refused, as_json=as_json):
+            if not indexing.index(options, folders, again=again, refused=refused, as_json=as_json):
                 sys.exit(FAILED)
 
 
@@ -98,10 +98,10 @@ def find(
     if as_csv and as_json:
         raise click.UsageError("--csv and --json: choose one of them.")
     check_processor()
-    from recognition.cli import archives
+    from recognition.cli import archives, finding
 
     with archives.failing():
         options = archives.Options(index_file, name_of_gallery, small_faces)
         rule = (min_distance, max_false_match)
-        if not archives.find(options, who, folder, rule, as_csv=as_csv, as_json=as_json):
+        if not finding.find(options, who, folder, rule, as_csv=as_csv, as_json=as_json):
             sys.exit(FAILED)

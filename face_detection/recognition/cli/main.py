@@ -22,6 +22,7 @@ from recognition.cli.recognise import detect, recognise, verify
 from recognition.cli.samples import samples
 from recognition.cli.serve import serve
 from recognition.cli.session import OrderedGroup
+from recognition.cli.unknowns import unknowns
 from recognition.cli.watch import watch
 from serving.version import VERSION
 
@@ -38,6 +39,7 @@ COMMANDS = (
     watch,
     events,
     people,
+    unknowns,
     samples,
     galleries,
     gallery,

@@ -15,7 +15,9 @@ from recognition.cli.session import (
     UNAVAILABLE,
     check_processor,
     fail,
+    file_error,
     opened_for_owner,
+    printable,
     show,
 )
 
@@ -99,7 +101,7 @@ def migrate_compreface(
             with opened_for_owner(report_file) as stream:
                 stream.write(json.dumps(report.value() | error, indent=1).encode() + b"\n")
         except OSError as e:
-            click.echo(f"Error: {e.filename}: {e.strerror}", err=True)
+            click.echo(printable(f"Error: {file_error(e)['detail']}"), err=True)
             sys.exit(FAILED)
     if report.begun or outcome.error is None:
         show(as_json, report.value(), report.lines())

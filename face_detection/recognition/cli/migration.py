@@ -16,7 +16,7 @@ from recognition.app import decoding_here, load_decoder, load_detector, make_enr
 from recognition.cli.compreface import tell_when
 from recognition.cli.local import load_embedder, read_embedding_settings
 from recognition.cli.opening import gallery_there, open_named_gallery
-from recognition.cli.session import progress, read_settings
+from recognition.cli.session import file_error, progress, read_settings
 from recognition.config import Settings
 from recognition.gallery import Gallery, services
 from recognition.takeover.database import Database
@@ -83,7 +83,7 @@ def migrated(asked: Request) -> Outcome:
         except Failure as e:
             return Outcome(report, {"code": e.code, "detail": e.detail})
         except OSError as e:
-            return Outcome(report, {"code": "file", "detail": f"{e.filename}: {e.strerror}"})
+            return Outcome(report, file_error(e))
         except KeyboardInterrupt:
             return Outcome(report, interrupted=True)
     if not asked.dry_run and any(each.new for each in report.services.values()):

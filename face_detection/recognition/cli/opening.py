@@ -55,6 +55,8 @@ def _opened(settings: Settings, *, create: bool, migrate: bool = True) -> Galler
         settings.gallery_lock_timeout_s,
         settings.gallery_ef_search,
         key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
+        index=settings.gallery_index,
+        index_token=settings.index_token,
         audit=audit,
         create=create,
         migrate=migrate,

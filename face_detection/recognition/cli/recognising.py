@@ -207,7 +207,7 @@ def _outcomes(
     """See what is in files, or take it from the index, where they are unchanged since."""
     for some in chunks(_files(roots), FILES_AT_ONCE):
         files = [each for each, *_ in some if isinstance(each, File)]
-        known = kept.known(files, here.fingerprint) if kept else {}
+        known = kept.known(files, here.fingerprint, here.model.dimension) if kept else {}
         new = here.looker(each for each in files if each.path not in known)
         for each, shown, chosen in some:
             if isinstance(each, Refused):

@@ -18,6 +18,7 @@ from recognition.cli.session import (
     check_processor,
     error_of,
     fail,
+    file_error,
 )
 from recognition.client import Client, ServiceError
 
@@ -62,7 +63,7 @@ def service_command(gallery: GalleryNeed) -> Callable[[Callable[..., bool]], Cal
             except BrokenPipeError:
                 raise  # click ends quietly
             except OSError as e:
-                fail(FAILED, {"code": "file", "detail": f"{e.filename}: {e.strerror}"})
+                fail(FAILED, file_error(e))
             except KeyboardInterrupt:
                 sys.exit(INTERRUPTED)
             if not succeeded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -102,6 +103,15 @@ def error_of(error: ServiceError | OSError) -> dict[str, str]:
         return {"code": "file", "detail": error.strerror or str(error)}
     fields = {"code": error.code, "detail": error.detail, "request_id": error.request_id}
     return {name: value for name, value in fields.items() if value}
+
+
+def file_error(error: OSError) -> dict[str, str]:
+    """Render what went wrong with a file, or with something else that has no name, as a full pipe."""
+    reason = error.strerror or str(error) or type(error).__name__
+    name = error.filename
+    if name is None:
+        return {"code": "file", "detail": reason}
+    return {"code": "file", "detail": f"{os.fsdecode(name) if isinstance(name, bytes) else name}: {reason}"}
 
 
 def fail(status: int, error: dict[str, str]) -> NoReturn:

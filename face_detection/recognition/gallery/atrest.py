@@ -21,7 +21,16 @@ from recognition.errors import GalleryUnavailable
 from recognition.faces import Sample
 from recognition.gallery.database import transaction
 from recognition.gallery.rows import enter
-from recognition.gallery.tables import DEFAULT_KEY, DEFAULT_NAME, events, faces, gallery_of, samples, state
+from recognition.gallery.tables import (
+    DEFAULT_KEY,
+    DEFAULT_NAME,
+    events,
+    faces,
+    gallery_of,
+    samples,
+    state,
+    unknowns,
+)
 from recognition.gallery.vector_rows import NO_MODEL, Vectors, searched
 
 if TYPE_CHECKING:
@@ -77,7 +86,8 @@ def _any_plain(connection: sa.Connection) -> bool:
     """Tell whether a database without a key has anything that its key would have encrypted."""
     sealed = faces.c.sample if connection.dialect.name == "postgresql" else samples.c.key
     pictures = sa.select(events.c.key).where(events.c.picture.is_not(None))
-    return any(connection.execute(each.limit(1)).first() for each in (sa.select(sealed), pictures))
+    any_of = sa.select(sealed), pictures, sa.select(unknowns.c.key)
+    return any(connection.execute(each.limit(1)).first() for each in any_of)
 
 
 def check(connection: sa.Connection, key_check: bytes | None) -> None:

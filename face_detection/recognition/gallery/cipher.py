@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 
 from cryptography.exceptions import InvalidTag
@@ -11,6 +12,7 @@ from recognition.errors import GalleryUnavailable
 
 NONCE_BYTES = 12  # NIST SP 800-38D, 5.2.1.1; random ones suffice for 2**32 vectors with one key, 8.3
 TAG_BYTES = 16
+MARK_BYTES = 16
 
 
 class Cipher:
@@ -24,6 +26,11 @@ class Cipher:
     def __init__(self, key: bytes) -> None:
         """Take a key of 32 bytes."""
         self._gcm = AESGCM(key)
+        self._marks = hmac.digest(key, b"marks", "sha256")  # a key of its own for each purpose
+
+    def marked(self, plain: bytes) -> bytes:
+        """Return what stands for some bytes, always the same, and tells nobody else what they are."""
+        return hmac.digest(self._marks, plain, "sha256")[:MARK_BYTES]
 
     def seal(self, plain: bytes, sample_id: str, kind: str) -> bytes:
         """Return a new random nonce, the encrypted bytes and their tag.

@@ -32,8 +32,12 @@ WRITE_LOCK = int.from_bytes(b"gallery", "big")  # PostgreSQL's advisory locks ar
 
 
 @contextmanager
-def transaction(engine: sa.Engine, *, write: bool = False) -> Iterator[sa.Connection]:
+def transaction(
+    engine: sa.Engine, *, write: bool = False, patience_ms: int | None = None
+) -> Iterator[sa.Connection]:
     """Run a transaction that sees one state of the database; those that write come one after the other.
+
+    patience_ms: how long those that write are waited for; None: as the engine was opened.
 
     Raises:
         GalleryUnavailable: the database cannot be reached, is locked, or has no room left.
@@ -41,7 +45,8 @@ def transaction(engine: sa.Engine, *, write: bool = False) -> Iterator[sa.Connec
     """
     committing = False
     try:
-        with engine.connect().execution_options(write=write) as connection, connection.begin():
+        options: dict[str, Any] = {"write": write, "patience_ms": patience_ms}
+        with engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
             committing = write
     except sa.exc.DBAPIError as e:
@@ -165,8 +170,9 @@ def open_sqlite(path: Path, timeout_s: float, cipher: Cipher | None = None) -> s
 
     def begin(connection: sa.Connection) -> None:
         # IMMEDIATE takes the write lock at once: waiting for it later, with a read lock held, cannot succeed.
-        write = connection.get_execution_options().get("write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        options = connection.get_execution_options()
+        with _patience(connection, options.get("patience_ms"), timeout_s):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
     sa.event.listen(engine, "connect", configure)
     sa.event.listen(engine, "checkout", check)
@@ -177,6 +183,19 @@ def open_sqlite(path: Path, timeout_s: float, cipher: Cipher | None = None) -> s
             return engine
     except Timeout as e:
         raise GalleryUnavailable("Another process is opening the database and does not finish.") from e
+
+
+@contextmanager
+def _patience(connection: sa.Connection, patience_ms: int | None, otherwise_s: float) -> Iterator[None]:
+    """Let SQLite wait so long for a lock inside; None: as ever."""
+    if patience_ms is None:
+        yield
+        return
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience_ms}")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(1000 * otherwise_s)}")
 
 
 def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int, cipher: Cipher | None = None) -> sa.Engine:
@@ -211,7 +230,8 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int, cipher: Ciphe
     local = "".join(f"; SET LOCAL {name} = {value}" for name, value in settings.items())
     read = f"BEGIN ISOLATION LEVEL REPEATABLE READ{local}"
     # Who waits for the lock must then see what its last holder wrote: a new snapshot for each statement.
-    write = f"BEGIN ISOLATION LEVEL READ COMMITTED{local}; SELECT pg_advisory_xact_lock({WRITE_LOCK})"
+    write = f"BEGIN ISOLATION LEVEL READ COMMITTED{local}"
+    alone = f"; SELECT pg_advisory_xact_lock({WRITE_LOCK})"
     query = {
         "connect_timeout": str(math.ceil(timeout_s)),
         # A server that vanishes without a word is noticed by the silence.
@@ -241,7 +261,10 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int, cipher: Ciphe
     def begin(connection: sa.Connection) -> None:
         driver: Any = connection.connection.driver_connection
         driver.prepare_threshold = None  # several statements in one message cannot be prepared
-        connection.exec_driver_sql(write if connection.get_execution_options().get("write") else read)
+        options = connection.get_execution_options()
+        patience_ms = options.get("patience_ms")
+        patience = "" if patience_ms is None else f"; SET LOCAL lock_timeout = {patience_ms}"
+        connection.exec_driver_sql(f"{write}{patience}{alone}" if options.get("write") else read)
         driver.prepare_threshold = connection.info["prepare_threshold"]
 
     def leave(context: sa.engine.ExceptionContext) -> None:

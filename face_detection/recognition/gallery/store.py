@@ -17,6 +17,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from recognition.audit import Begin
 from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUnavailable, NotCalibrated
 from recognition.faces import Around, Match, Mistaken, Sample, Stored
 from recognition.gallery import (
@@ -27,11 +28,12 @@ from recognition.gallery import (
     persons,
     rows,
     surroundings,
+    unknown_rows,
     vector_rows,
     weighing,
 )
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes
-from recognition.gallery.search import MORE_FOR_PEOPLE, nearest_people
+from recognition.gallery.search import MORE_FOR_PEOPLE, Kind, nearest_people
 from recognition.gallery.tables import (
     DEFAULT_NAME,
     SAMPLES,
@@ -93,6 +95,11 @@ class Gallery(Transactions):
         except (GalleryUnavailable, AuditUnavailable) as e:
             log.warning("%s: samples that have expired cannot be removed yet: %s", e.code, e.detail)
 
+    @property
+    def search_kind(self) -> Kind:
+        """Tell what compares faces with the vectors."""
+        return self._search().kind
+
     def damaged(self) -> int:
         """Return the number of samples whose vectors the last search could not use."""
         return self._search().damaged()
@@ -147,58 +154,88 @@ class Gallery(Transactions):
         if not new:
             return Stored({}, {})
         with self.writing() as (connection, begin):
-            known = rows.known(connection, [sample.id for sample in new])
-            if only_newer:
-                newer = {
-                    sample.id
-                    for sample in new
-                    if sample.id not in known or known[sample.id].modified < naive_utc(sample.modified)
-                }
-                new, vectors = _only(new, vectors, newer)
-            owners, failed = persons.owners(connection, new, make=make)
-            if failed:
-                new, vectors = _only(new, vectors, owners)
-            if not new:
-                return Stored({}, failed)
-            revision = rows.next_revision(connection)
-            self._adopt(connection, fingerprint, vectors.shape[1], revision)
-            search = self._search()
-            encoded = {
-                sample.id: search.encoded(connection, vector, sample.id, fingerprint)
-                for sample, vector in zip(new, vectors, strict=True)
-            }
-            values = [
-                {
-                    "sample_id": sample.id,
-                    "person": owners[sample.id].key,
-                    "spelling": _spelling(sample, owners[sample.id].name),
-                    "metadata": json.dumps(sample.metadata, ensure_ascii=False),
-                    "action": sample.action,
-                    **vector_rows.columns(connection, encoded[sample.id], fingerprint),
-                    "created": naive_utc(sample.created),
-                    "modified": naive_utc(sample.modified),
-                    "revision": revision,
-                    "expires_at": sample.expires_at and naive_utc(sample.expires_at),
-                    "quality": sample.quality,
-                    "picture": atrest.sealed_picture(connection, sample),
-                }
-                for sample in new
-            ]
-            _, replaced = rows.store(connection, values, known)
-            before = [known[each.id].key for each in new if each.id in known]
-            vector_rows.store(connection, encoded.items(), before, fingerprint)
-            face_rows.store(connection, new, before)
-            event_rows.let_go(connection, before)
-            search.stored(connection, vectors.shape[1])
-            spellings = {row["person"]: row["spelling"] for row in reversed(values) if row["spelling"]}
-            persons.spell_anew(connection, revision, spellings)
-            persons.remove_emptied(connection, {row.person for row in known.values()} if replaced else ())
-            begin("enrol", [sample.id for sample in new])
-            if mistaken is not None:
-                mistakes.put_right(connection, begin, mistaken, owners[new[0].id], self.now())
-        if replaced or mistaken is not None:
+            stored, replaced = self.put(
+                connection,
+                begin,
+                new,
+                vectors,
+                fingerprint,
+                only_newer=only_newer,
+                make=make,
+                mistaken=mistaken,
+            )
+        if replaced:
             empty_log(self.engine)
-        return Stored({sample.id: owners[sample.id].person_id for sample in new}, failed)
+        return stored
+
+    def put(
+        self,
+        connection: sa.Connection,
+        begin: Begin,
+        new: Sequence[Sample],
+        vectors: NDArray[np.float32],
+        fingerprint: str,
+        *,
+        only_newer: bool = False,
+        make: bool = False,
+        mistaken: Mistaken | None = None,
+    ) -> tuple[Stored, bool]:
+        """Do what `upsert` does, with one sample or more, in a transaction that writes.
+
+        Returns:
+            What became of the samples; and whether anything was replaced, so that the log is to be emptied.
+        """
+        known = rows.known(connection, [sample.id for sample in new])
+        if only_newer:
+            newer = {
+                sample.id
+                for sample in new
+                if sample.id not in known or known[sample.id].modified < naive_utc(sample.modified)
+            }
+            new, vectors = _only(new, vectors, newer)
+        owners, failed = persons.owners(connection, new, make=make)
+        if failed:
+            new, vectors = _only(new, vectors, owners)
+        if not new:
+            return Stored({}, failed), False
+        revision = rows.next_revision(connection)
+        self._adopt(connection, fingerprint, vectors.shape[1], revision)
+        search = self._search()
+        encoded = {
+            sample.id: search.encoded(connection, vector, sample.id, fingerprint)
+            for sample, vector in zip(new, vectors, strict=True)
+        }
+        values = [
+            {
+                "sample_id": sample.id,
+                "person": owners[sample.id].key,
+                "spelling": _spelling(sample, owners[sample.id].name),
+                "metadata": json.dumps(sample.metadata, ensure_ascii=False),
+                "action": sample.action,
+                **vector_rows.columns(connection, encoded[sample.id], fingerprint),
+                "created": naive_utc(sample.created),
+                "modified": naive_utc(sample.modified),
+                "revision": revision,
+                "expires_at": sample.expires_at and naive_utc(sample.expires_at),
+                "quality": sample.quality,
+                "picture": atrest.sealed_picture(connection, sample),
+            }
+            for sample in new
+        ]
+        _, replaced = rows.store(connection, values, known)
+        before = [known[each.id].key for each in new if each.id in known]
+        vector_rows.store(connection, encoded.items(), before, fingerprint)
+        face_rows.store(connection, new, before)
+        event_rows.let_go(connection, before)
+        search.stored(connection, vectors.shape[1])
+        spellings = {row["person"]: row["spelling"] for row in reversed(values) if row["spelling"]}
+        persons.spell_anew(connection, revision, spellings)
+        persons.remove_emptied(connection, {row.person for row in known.values()} if replaced else ())
+        begin("enrol", [sample.id for sample in new])
+        if mistaken is not None:
+            mistakes.put_right(connection, begin, mistaken, owners[new[0].id], self.now())
+        stored_people = {sample.id: owners[sample.id].person_id for sample in new}
+        return Stored(stored_people, failed), bool(replaced) or mistaken is not None
 
     def delete(self, sample_id: str) -> bool:
         """Remove one sample. Returns whether it was there.
@@ -217,7 +254,7 @@ class Gallery(Transactions):
         return len(self._remove(lambda connection: persons.of_name(connection, name)))
 
     def clear(self) -> None:
-        """Remove every sample, every person and every event.
+        """Remove every sample, every person, unknown ones, too, and every event.
 
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
@@ -227,11 +264,16 @@ class Gallery(Transactions):
         empty_log(self.engine)
 
     def emptied(self, connection: sa.Connection) -> int:
-        """Remove samples, people and events in a transaction that writes. Returns how many samples."""
+        """Remove samples, people, unknown ones, too, and events in a transaction that writes.
+
+        Returns how many samples there were.
+        """
         number = rows.count(connection)
         event_rows.clear(connection)
         self._clear(connection, rows.next_revision(connection), None, None)
         self._search().clear_people(connection)
+        unknown_rows.clear(connection)
+        unknown_rows.next_revision(connection)
         return number
 
     def get(self, sample_id: str) -> Sample | None:

@@ -13,7 +13,7 @@ from pgvector.sqlalchemy import VECTOR
 from recognition.faces import Sample
 from recognition.gallery.clock import Trust
 
-VERSION = "0013"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0014"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -65,6 +65,8 @@ galleries = sa.Table(
     sa.Column("other_model", sa.Text),
     sa.Column("other_fingerprint", sa.Text),
     sa.Column("other_indexed", sa.Integer),
+    # Of its unknown people; their changes raise no other revision, so nothing else need look at them.
+    sa.Column("unknowns_revision", sa.BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,  # a key is never given twice
 )
 DEFAULT_NAME, DEFAULT_KEY = "default", 1  # the gallery that is there from the start
@@ -154,6 +156,48 @@ second_vectors = sa.Table(
     sa.Column("vector", Vector, nullable=False),
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Index("second_vectors_by_gallery", "gallery"),
+)
+
+# People whom nobody has named; see unknowns.py. Their columns of bytes may be encrypted, in both databases.
+unknowns = sa.Table(
+    "unknowns",
+    metadata,
+    sa.Column("key", Key, primary_key=True, autoincrement=True),
+    sa.Column("gallery", Key, sa.ForeignKey(galleries.c.key), nullable=False),
+    sa.Column("unknown_id", Id, nullable=False),
+    sa.Column("ignored", sa.Boolean, nullable=False),
+    # What joins faces to them, see matching/grouping.py: how many faces, and sums of what each of these has.
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("sums", sa.LargeBinary, nullable=False),  # of directions, little-endian float32
+    sa.Column("typicality", sa.Double, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),  # of the vectors
+    sa.Column("since", sa.DateTime, nullable=False),  # UTC
+    sa.Column("until", sa.DateTime, nullable=False),  # UTC
+    sa.Column("expires_at", sa.DateTime),  # UTC; of the face that goes last; null: never
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Index("unknowns_by_id", "gallery", "unknown_id", unique=True),
+    sa.Index("unknowns_by_size", "gallery", "size"),
+    sa.Index("unknowns_by_revision", "gallery", "revision"),
+    sqlite_autoincrement=True,
+)
+
+unknown_faces = sa.Table(
+    "unknown_faces",
+    metadata,
+    sa.Column("key", Key, primary_key=True, autoincrement=True),
+    sa.Column("gallery", Key, nullable=False),
+    sa.Column("unknown", Key, sa.ForeignKey(unknowns.c.key, ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("face_id", Id, nullable=False),
+    sa.Column("mark", sa.LargeBinary, nullable=False),  # what tells that the same picture comes again
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # little-endian float32
+    sa.Column("quality", sa.Double, nullable=False),  # in [0, 1]
+    sa.Column("face", sa.LargeBinary),  # see kept.py; null: none is kept
+    sa.Column("camera", sa.Text),  # null: not known
+    sa.Column("seen", sa.DateTime, nullable=False),  # UTC
+    sa.Column("expires_at", sa.DateTime, nullable=False),  # UTC
+    sa.Index("unknown_faces_by_mark", "gallery", "mark"),
+    sa.Index("unknown_faces_by_expiry", "gallery", "expires_at"),
+    sqlite_autoincrement=True,
 )
 
 # The changes of galleries to another model that are under way, or wait for somebody; see changing.py.

@@ -27,6 +27,7 @@ from recognition.gallery.search import Search
 from recognition.gallery.tables import DEFAULT_NAME, State, naive_utc
 from recognition.gallery.tables import expired as gone_by
 from recognition.gallery.tables import persons as persons_table
+from recognition.gallery.unknown_groups import Known
 from recognition.gallery.weighing import Kept
 from serving.errors import NotFound
 
@@ -48,6 +49,7 @@ class Transactions:
         self._make_search = make_search
         self._searches: dict[str, Search] = {}  # of the galleries that have been searched, by name
         self._calibrations: dict[str, Kept] = {}  # likewise
+        self.unknowns: dict[str, Known] = {}  # likewise; see unknown_groups.py
         self._models: dict[str, str | None] = {}  # as the last transaction found them, by the same names
         self._expected: str | EllipsisType | None = ...  # model of this gallery; ...: whichever it is
         self._clock = clock
@@ -91,6 +93,7 @@ class Transactions:
         """Keep nothing in memory of a gallery that is not there any more."""
         self._searches.pop(self.name, None)
         self._calibrations.pop(self.name, None)
+        self.unknowns.pop(self.name, None)
         self._models.pop(self.name, None)
 
     def searched(self) -> set[str]:
@@ -128,14 +131,17 @@ class Transactions:
             yield connection, current
 
     @contextmanager
-    def writing(self) -> Iterator[tuple[sa.Connection, Begin]]:
+    def writing(self, patience_ms: int | None = None) -> Iterator[tuple[sa.Connection, Begin]]:
         """Begin a transaction that writes: first of all it removes what has expired, by a credible clock.
+
+        patience_ms: how long others that write are waited for; None: as the gallery was opened.
 
         Gives what begins a change's lines in the audit log, too: to be called when only the commit is left.
         """
         moment = self.moment()
         expired: list[str] = []
-        with self.audit.outcomes() as begin, transaction(self.engine, write=True) as connection:
+        began = transaction(self.engine, write=True, patience_ms=patience_ms)
+        with self.audit.outcomes() as begin, began as connection:
             current = self._enter(connection)
             erased_by = self._judged(connection, current.trust, moment).erases_by(moment)
             if erases := current.due(erased_by):

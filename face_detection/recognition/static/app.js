@@ -12,9 +12,10 @@ import * as gallery from "./gallery.js";
 import * as people from "./people.js";
 import * as person from "./person.js";
 import * as recognise from "./recognise.js";
+import * as unknowns from "./unknowns.js";
 
-const VIEWS = { recognise, enrol, people, person, check, events, gallery, compare };
-const UNDER = { person: "people", check: "people" }; // views that others lead to, by their links
+const VIEWS = { recognise, enrol, people, person, unknowns, check, events, gallery, compare };
+const UNDER = { person: "people", unknowns: "people", check: "people" }; // views that others lead to, by their links
 const alert = byId("alert");
 
 let view = null;

@@ -32,6 +32,16 @@ export const moveSample = (id, whose) => json(`samples/${encodeURIComponent(id)}
 /** The kept face of a sample, as a JPEG; thrown where none is kept. Nobody is told of failures. */
 export const faceOf = async (id) => (await call(`samples/${encodeURIComponent(id)}/face`, { quiet: true })).blob();
 
+/** One page of people whom nobody has named: query has `limit` and `after`. */
+export const unknowns = (query) => json(`unknowns?${new URLSearchParams(query)}`);
+
+/** Do something with one of them: `action` is name (with `name` or `person`), merge (`into`), ignore or forget. */
+export const actOn = (id, deed) => json(`unknowns/${encodeURIComponent(id)}`, sent("POST", deed));
+
+/** The picture of a face of one of them, as `faceOf` is that of a sample. */
+export const faceOfUnknown = async (id, face) =>
+  (await call(`unknowns/${encodeURIComponent(id)}/faces/${encodeURIComponent(face)}`, { quiet: true })).blob();
+
 /** What a correction takes: of a face of an answer, whose it is, and what becomes of the sample it was taken for. */
 export const correction = ({ bbox, candidates: [nearest] }, whose, then) => ({
   ...whose, then, face: middleOf(bbox), wrong_sample: nearest.id, wrong_person: nearest.person,

@@ -177,6 +177,25 @@ READY = {
     "authentication": False,
     "warnings": [],
 }
+UNKNOWN_FACE = {
+    "id": "5a0c1c1e-6a9f-4f0b-8d43-2b8f3c8f3f10",
+    "quality": 0.93,
+    "seen": TIMES["created"],
+    "camera": "door",
+    "picture": True,
+}
+UNKNOWN = {
+    "id": "0b7f5b0e-7a4b-4c36-9f6c-0f1f1f0f7a11",
+    "faces": 37,
+    "best": [UNKNOWN_FACE["id"]],
+    "cameras": ["door"],
+    "first_seen": TIMES["created"],
+    "last_seen": TIMES["modified"],
+    "expires_at": "2026-12-24T01:59:21.186000+00:00",
+    "ignored": False,
+    "looks_like": None,
+}
+NAMED = {"success": [UNKNOWN["id"]], "person": "eileen", "samples": [UNKNOWN_FACE["id"]]}
 REMOVED = {"success": "Samples have been removed successfully"}
 
 

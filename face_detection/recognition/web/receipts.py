@@ -18,6 +18,9 @@ LOG_PENDING = ("the database's write-ahead log", "emptied within a minute, once 
 DELETED = ("the rows of the database", "deleted; VACUUM lets them be overwritten")
 COPIES = "backups and exports that were made before, encrypted ones, too"
 AUDITED = "lines of the audit log, which have these ids"
+INDEXES = (
+    "indexes of archives, which have faces and paths, and XMP sidecars, which have names, if you made any"
+)
 ARCHIVES = "PostgreSQL's write-ahead log, and archives of it"
 BLOCKS = "old blocks of the disk, until it uses them again"
 FOLLOW = (
@@ -55,6 +58,7 @@ def _places(erasure: Erasure) -> Iterator[tuple[str, str]]:
 
 def _remains(erasure: Erasure) -> Iterator[str]:
     yield COPIES
+    yield INDEXES
     if erasure.audited:
         yield AUDITED
     if erasure.database != "sqlite":

@@ -21,6 +21,7 @@ from recognition.web.routes_events import EVENTS
 from recognition.web.routes_galleries import GALLERIES
 from recognition.web.routes_models import MODELS
 from recognition.web.routes_people import PEOPLE
+from recognition.web.routes_unknowns import UNKNOWNS
 from serving.errors import (
     DiskFull,
     Failure,
@@ -95,6 +96,7 @@ PAGE_FILES = Literal[
     "strip.js",
     "style.css",
     "undo.js",
+    "unknowns.js",
     "views.css",
 ]
 PAGE_FILE = Annotated[PAGE_FILES, Field(description="What the page asks for.", examples=["app.js"])]
@@ -281,6 +283,7 @@ ROUTES = (
         raises=QUERY,
     ),
     *PEOPLE,
+    *UNKNOWNS,
     *EVENTS,
     *GALLERIES,
     *MODELS,
