@@ -249,17 +249,6 @@ def oldest(connection: sa.Connection, number: int) -> sa.ColumnElement[bool]:
     return events.c.key.in_(sa.select(events.c.key).where(inside(connection)).order_by(*order).limit(number))
 
 
-def pictured(connection: sa.Connection, last: int | None = None) -> sa.ColumnElement[bool]:
-    """Tell the events of the gallery of which a picture is kept; last: up to the one of this key."""
-    up_to = sa.true() if last is None else events.c.key <= last
-    return sa.and_(inside(connection), events.c.picture.is_not(None), up_to)
-
-
-def forget_pictures(connection: sa.Connection, keys: sa.Select[Any] | Sequence[int]) -> int:
-    """Keep no pictures of events any more, told by their keys; returns of how many."""
-    return connection.execute(events.update().where(events.c.key.in_(keys)).values(picture=None)).rowcount
-
-
 def remove(connection: sa.Connection, which: sa.ColumnElement[bool], limit: int | None = None) -> list[str]:
     """Remove events that meet a condition, which tells the gallery, too; returns the ids.
 

@@ -13,7 +13,6 @@ from recognition.gallery import persons as people
 from recognition.gallery import rows, unknown_rows
 from recognition.gallery.database import empty_log, portions
 from recognition.gallery.erasures import Erasures, Journal
-from recognition.gallery.event_rows import forget_pictures, pictured
 from recognition.gallery.event_rows import inside as inside_events
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import events, faces, naive_utc, persons, samples, unknowns
@@ -90,7 +89,7 @@ def replay(gallery: Gallery, journal: Journal, *, dry_run: bool = False) -> Repl
         for some in portions(plan.faces):
             connection.execute(faces.delete().where(faces.c.sample.in_(some)))
         for some in portions(plan.pictures):
-            forget_pictures(connection, some)
+            connection.execute(events.update().where(events.c.key.in_(some)).values(picture=None))
         for some in portions(plan.events):
             connection.execute(events.delete().where(events.c.key.in_(some)))
         if plan.samples or plan.persons:
@@ -126,9 +125,9 @@ def _plan(connection: sa.Connection, journal: Journal) -> _Plan:
     kept = _faces_there(connection, journal.forgotten, without=set(erased))
     seen = _events_there(connection, journal.done)
     strangers = _unknowns_there(connection, journal.done)
+    people_gone, events_gone, strangers_gone = (sorted(each.values()) for each in (gone, seen, strangers))
     pictures = _pictures_there(connection, journal.forgotten, without=set(seen))
     number = len(kept) + len(pictures)
-    people_gone, events_gone, strangers_gone = (sorted(each.values()) for each in (gone, seen, strangers))
     outcome = Replay(
         told[ERASED], people_gone, told[STAYS], told[UNCLEAR], number, events_gone, strangers_gone
     )
@@ -148,7 +147,8 @@ def _pictures_there(connection: sa.Connection, forgotten: datetime | None, witho
     """Return the events of which a picture is kept in the same way."""
     if forgotten is None:
         return []
-    older = sa.select(events.c.key).where(pictured(connection), events.c.recorded < _end_of(forgotten))
+    query = sa.select(events.c.key).where(inside_events(connection), events.c.picture.is_not(None))
+    older = query.where(events.c.recorded < _end_of(forgotten))
     return [key for key in connection.execute(older).scalars() if key not in without]
 
 
