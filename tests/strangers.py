@@ -27,7 +27,7 @@ MONTH = timedelta(days=30)
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 LENGTH = 10.0
 MODEL = Model("a model", 4, 8, 9.0, (0.0, 2 * LENGTH), "fingerprint")
-WIDE = Model("a model", 4, 128, 9.0, (0.0, 2 * LENGTH), "fingerprint")
+WIDE = Model("a model", 128, 8, 9.0, (0.0, 2 * LENGTH), "fingerprint")
 SCALE = Scale(FINGERPRINT, 128, 9.0, 0.25, LENGTH)
 
 

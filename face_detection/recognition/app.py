@@ -71,7 +71,6 @@ def create_service(
         admission=admission,
         changer=changer or Changer(sight.decode, embedder),
         max_false_match=settings.max_false_match,
-        keep_unknown=settings.keep_unknown,
         events_kept_for=settings.events_kept_for,
         audit=audit,
         read=audit.read,
@@ -279,6 +278,8 @@ def load_gallery(settings: Settings) -> Gallery:
             settings.gallery_lock_timeout_s,
             settings.gallery_ef_search,
             key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
+            index=settings.gallery_index,
+            index_token=settings.index_token,
             audit=audit,
         )
         gallery.load()
@@ -287,7 +288,8 @@ def load_gallery(settings: Settings) -> Gallery:
         stop(f"AUDIT_LOG: {e} {e.__cause__}")
     except (GalleryUnavailable, OSError) as e:
         cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
-        stop(f"DATABASE_URL: {e} {cause}".rstrip())
+        name = "" if str(e).startswith("GALLERY_INDEX") else "DATABASE_URL: "
+        stop(f"{name}{e} {cause}".rstrip())
 
 
 def load_embedder(settings: Settings) -> EmbeddingClient:

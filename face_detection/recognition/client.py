@@ -15,6 +15,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
@@ -31,6 +32,7 @@ Picture = str | Path | bytes  # where a picture is, or its bytes
 Json = Any
 
 PAGE = 1000  # samples in one answer, the most there may be
+UNKNOWNS_PAGE = 100  # unknown people, likewise
 WITHOUT_GALLERY = {"detect", "verify", "health", "galleries"}  # first parts of paths that take none
 CHUNK_BYTES = 1 << 16  # of an export; its last line is far shorter
 
@@ -174,6 +176,78 @@ class Client:
             data=_fields({"min_distance": min_distance, "small_faces": small_faces}),
         )
 
+    def embeddings(
+        self,
+        picture: Picture,
+        *,
+        warnings: list[str] | None = None,
+        limit: int | None = None,
+        small_faces: bool | None = None,
+    ) -> Json:
+        """Return the faces of a picture with their vectors, largest first, and what made these.
+
+        warnings: as in `recognise`; limit: look only at so many faces.
+
+        Returns:
+            `faces`, as `detect` returns them, each with its `embedding`; `model` and `fingerprint`.
+        """
+        return self._faces("/embeddings", picture, warnings, {"limit": limit, "small_faces": small_faces})
+
+    def record(self, visit: Mapping[str, Json], picture: Picture | None = None) -> Json:
+        """Tell who a visit to a camera was of, and store it as an event; returns that.
+
+        The code is `model_changed` where the vectors are of another model than the gallery's by now.
+
+        visit: what /events takes: `id`, a UUID, under which it may be sent again; `camera`, `since`, `until`,
+            `frames`, `bbox`, `quality`, `fingerprint`, `embeddings`, ...
+        picture: of the face, with a margin.
+        """
+        sent = {} if picture is None else {"picture": base64.b64encode(_bytes(picture)).decode("ascii")}
+        return self._json("POST", "/events", json={**visit, **sent})
+
+    def events(
+        self,
+        *,
+        camera: str | None = None,
+        person: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Json]:
+        """Yield visits to cameras, the newest first: of all, or of a camera, of a person's id, of a time.
+
+        since, until: they began then or later, and before then: ISO 8601 with an offset from UTC.
+        limit: so many at most.
+        """
+        query = {"camera": camera, "person": person, "since": since, "until": until}
+        if limit is not None and limit < PAGE:
+            return iter(self._json("GET", "/events", params={"limit": limit, **query})["events"])
+        return islice(self._pages("/events", "events", query, None), limit)
+
+    def event(self, event_id: str) -> Json:
+        """Return one event; the code is `not_found` where there is none."""
+        return self._json("GET", _event(event_id))
+
+    def event_picture(self, event_id: str) -> bytes:
+        """Return the picture that is kept of an event, a JPEG; the code is `not_found` where none is."""
+        return self._answer("GET", f"{_event(event_id)}/picture").content
+
+    def delete_event(self, event_id: str) -> None:
+        """Remove one event; the code is `not_found` where there is none."""
+        self._json("DELETE", _event(event_id))
+
+    def delete_events(
+        self,
+        *,
+        camera: str | None = None,
+        person: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> int:
+        """Remove all events, or those of a camera, of a person, of a time; returns how many there were."""
+        query = {"camera": camera, "person": person, "since": since, "until": until}
+        return int(self._json("DELETE", "/events", params=query)["deleted"])
+
     def samples(
         self, *, name: str | None = None, person: str | None = None, after: str | None = None
     ) -> Iterator[Json]:
@@ -283,7 +357,8 @@ class Client:
 
         ignored: those who are ignored, in place of the others.
         """
-        return self._pages("/unknowns", "unknowns", {"ignored": "1"} if ignored else {}, None)
+        query = {"limit": str(UNKNOWNS_PAGE), **({"ignored": "1"} if ignored else {})}
+        return self._pages("/unknowns", "unknowns", query, None)
 
     def unknown(self, unknown_id: str) -> Json:
         """Return an unknown person, with all faces as `seen`; the code is `not_found` where there is none."""
@@ -483,6 +558,10 @@ def _credentials(
 
 def _person(person_id: str) -> str:
     return f"/persons/{quote(person_id, safe='')}"
+
+
+def _event(event_id: str) -> str:
+    return f"/events/{quote(event_id, safe='')}"
 
 
 def _unknown(unknown_id: str) -> str:

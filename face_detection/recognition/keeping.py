@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import timedelta
 
 import numpy as np
@@ -51,8 +51,7 @@ class Keeper:
         if not places:
             return
         with stage("keep"):
-            of_picture = digest(picture.pixels)
-            seen = [self._seen(picture, of_picture, recognitions[place]) for place in places]
+            seen = [self._seen(picture, recognitions[place]) for place in places]
             unknown_keeping.keep(
                 gallery, seen, vectors[places], fingerprint_of(model), model, kept_for=self.kept_for
             )
@@ -61,8 +60,9 @@ class Keeper:
         far = each.distance is None or each.distance >= model.threshold
         return not each.matches and far and self.sight.tells(each.quality)
 
-    def _seen(self, picture: Picture, of_picture: bytes, each: Recognition) -> Seen:
+    def _seen(self, picture: Picture, each: Recognition) -> Seen:
         kept = keep_face(picture.pixels, each.face) if self.keep_faces else None
-        box = each.face.box
-        mark = of_picture + f"{box.x:.0f} {box.y:.0f} {box.w:.0f} {box.h:.0f}".encode()
+        x, y, w, h = (max(0, round(side)) for side in astuple(each.face.box))
+        # Of the face alone: that of a large picture would take longer than all the rest.
+        mark = digest(picture.pixels[y : y + h + 1, x : x + w + 1]) + f"{x} {y}".encode()
         return Seen(each.quality.value, mark, kept)

@@ -106,7 +106,12 @@ def clients(gallery: Gallery) -> dict[str, FlaskClient]:
     assert recognition.post("/events", json=visit).status_code == 200
     assert recognition.post("/galleries", json={"name": "other"}).status_code == 200
     (PARTS["unknown_id"],) = unknown_keeping.keep(
-        gallery, [Seen(0.9, b"a mark")], np.eye(1, 4, dtype=np.float32), "fingerprint-1", MODEL, kept_for=DAY
+        gallery,
+        [Seen(0.9, b"a mark")],
+        np.eye(1, 4, dtype=np.float32),
+        f"{MODEL.fingerprint}-1",
+        MODEL,
+        kept_for=DAY,
     )
     return {"recognition": recognition, "embedding": embedding.test_client()}
 
@@ -182,7 +187,8 @@ def test_json(clients: dict[str, FlaskClient], gallery: Gallery, service: str, r
         answer = client.open(path_of(route), method=route.method, json=wrong if body is whole else [wrong])
         assert_refused(answer, f"{misspelt(name)}: unknown field; did you mean {name}?")
     assert gallery.count() == 1
-    assert client.open(path_of(route), method=route.method, json=body).status_code == 200
+    answer = client.open(path_of(route), method=route.method, json=body)
+    assert answer.status_code == 200, answer.text
 
 
 def route_fields(route: Route, document: dict[str, Any]) -> list[str]:

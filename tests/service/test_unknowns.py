@@ -23,15 +23,19 @@ from galleries import FakeClock, enrol, vectors_of
 from recognition.audit import Audit
 from recognition.gallery import (
     Gallery,
+    erasures,
+    faces,
     galleries,
     keep_up,
     open_gallery,
     people,
+    replay,
     unknown_keeping,
     unknown_rows,
     unknowns,
 )
 from recognition.gallery.database import transaction
+from recognition.gallery.tables import unknowns as unknowns_table
 from recognition.strangers import Seen
 from serving.errors import NotFound
 from strangers import (
@@ -482,8 +486,8 @@ def test_faces_of_one_picture_that_are_alike_are_one_group(gallery: Gallery) -> 
     ids = keep(gallery, 1, 1, 2)
     assert ids[0] == ids[1] is not None
     vectors = np.stack([alike(person, 10 + person) for person in (1, 5, 1, 6)])
-    faces = [seen(10 + number) for number in range(4)]
-    more = unknown_keeping.keep(gallery, faces, vectors, FINGERPRINT, WIDE, kept_for=MONTH)
+    several = [seen(10 + number) for number in range(4)]
+    more = unknown_keeping.keep(gallery, several, vectors, FINGERPRINT, WIDE, kept_for=MONTH)
     assert more[0] == more[2] == ids[0]
     assert len({*more}) == 3
 
@@ -590,3 +594,78 @@ def test_a_person_is_erased_as_any_other(gallery: Gallery, client: FlaskClient) 
     assert len(people.delete(gallery, person).samples) == 1
     with pytest.raises(NotFound):
         people.get(gallery, person)
+
+
+def test_a_gallery_made_anew_under_its_name_has_nobody_of_the_one_before(
+    gallery: Gallery, other: Gallery
+) -> None:
+    """Another worker has deleted it and made it again, and this one has the old one's groups in memory."""
+    galleries.make(gallery, "lobby")
+    mine, theirs = gallery.of("lobby"), other.of("lobby")
+    old = {keep(mine, 1, seed)[0] for seed in (1, 2, 3)}
+    galleries.delete(theirs)
+    galleries.make(other, "lobby")
+    keep(theirs, 2, 4)
+    keep(theirs, 2, 5)
+    (new,) = keep(mine, 1, 6)
+    assert new is not None and new not in old
+    assert {each.id for each in unknowns.page(mine, SCALE, limit=9).unknowns} >= {new}
+
+
+def test_faces_that_are_given_up_are_given_up_of_strangers_too(gallery: Gallery) -> None:
+    enrol(gallery, ["a"], [77], FINGERPRINT)
+    keep(gallery, 1, 1, 2)
+    assert faces.forget(gallery) == 2
+    (unknown,) = unknowns.page(gallery, SCALE, limit=9).unknowns
+    assert [face.picture for face in unknown.faces] == [False, False]
+    assert faces.forget(gallery) == 0
+
+
+def test_no_sample_gets_a_picture_where_none_is_kept_by_now(gallery: Gallery, client: FlaskClient) -> None:
+    recognise(client, ANN)
+    without = client_of(gallery, KEEP_FACES="0")
+    (sample,) = act(without, listed(client)[0]["id"], "name", name="Ann")["samples"]
+    refused(client.get(f"/samples/{sample}/face"), 404, "not_found")
+
+
+def test_the_upkeep_outlives_what_nobody_has_foreseen(
+    gallery: Gallery, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers, called = [False, False, True], []
+
+    def breaks(each: Gallery) -> None:
+        called.append(each.name)
+        raise ValueError("unforeseen")
+
+    keep_up(gallery, lambda seconds: answers.pop(0), breaks)
+    assert called == ["default", "default"]
+    assert "the upkeep of the gallery failed" in caplog.text
+
+
+def test_who_was_forgotten_is_forgotten_again_after_a_restore(gallery: Gallery, audit: Path) -> None:
+    """A row that comes back has the id that the audit log has."""
+    forgotten, ignored, stays = (str(keep(gallery, person, person)[0]) for person in (1, 2, 3))
+    with transaction(gallery.engine) as connection:
+        rows = connection.execute(sa.select(unknowns_table)).mappings().all()
+    unknowns.forget(gallery, forgotten)
+    unknowns.ignore(gallery, ignored)
+    with gallery.writing() as (connection, _):
+        connection.execute(unknowns_table.delete())
+        connection.execute(unknowns_table.insert(), [dict(row) for row in rows])
+    journal = erasures.read([audit.read_bytes().splitlines()])
+    assert replay.replay(gallery, journal, dry_run=True).unknowns == sorted([forgotten, ignored])
+    assert replay.replay(gallery, journal).unknowns == sorted([forgotten, ignored])
+    assert [each.id for each in unknowns.page(gallery, SCALE, limit=9).unknowns] == [stays]
+    assert replay.replay(gallery, journal).unknowns == []
+
+
+def test_who_was_cleared_is_cleared_again(gallery: Gallery, audit: Path, clock: FakeClock) -> None:
+    keep(gallery, 1, 1)
+    with transaction(gallery.engine) as connection:
+        rows = connection.execute(sa.select(unknowns_table)).mappings().all()
+    gallery.clear()
+    with gallery.writing() as (connection, _):
+        connection.execute(unknowns_table.insert(), [dict(row) for row in rows])
+    journal = erasures.read([audit.read_bytes().splitlines()])
+    assert len(replay.replay(gallery, journal).unknowns) == 1
+    assert rows_there(gallery) == (0, 0)

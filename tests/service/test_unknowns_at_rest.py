@@ -6,8 +6,10 @@ import base64
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -180,3 +182,21 @@ def test_a_backup_has_them_and_an_export_has_not(file: Path, kept: Gallery, tmp_
     restored = open_gallery(f"sqlite:///{copy}", lock_timeout_s=5)
     assert rows_there(restored) == (1, 1)
     restored.close()
+
+
+NAN = np.full(128, np.nan, np.float32).tobytes()
+
+
+@pytest.mark.parametrize("vector", [b"\0\0\x80?", b"\0", 3, bytes(512), NAN])
+def test_a_damaged_vector_fails_neither_keeping_nor_the_upkeep(
+    file: Path, kept: Gallery, clock: FakeClock, vector: bytes | int
+) -> None:
+    upkeep(kept)
+    first = keep(kept, 1, 1, 2)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE unknown_faces SET vector = ? WHERE key = 1", [vector])
+        connection.commit()
+    assert keep(kept, 1, 3) == first[:1]
+    clock.now += timedelta(days=31)
+    upkeep(kept)
+    assert rows_there(kept) == (0, 0)

@@ -78,6 +78,8 @@ PARTS = {
     "name": "start.js",
     "filename": "app.js",
     "gallery": "other",
+    "unknown_id": "nobody",
+    "face_id": "a-face",
     "event_id": "0b4cba0e-6f37-4f0c-9b5a-7a2f6d1e8c11",
 }
 TABLE = (*routes.ROUTES, *health.ROUTES, *documentation.ROUTES)
@@ -251,7 +253,12 @@ def test_what_strangers_may_not_call_without_keys() -> None:
         *((method, "/model-change") for method in ("GET", "POST", "DELETE")),
         ("GET", "/persons/<path:person_id>/export"),
         ("GET", "/samples/<path:sample_id>/face"),
+        ("GET", "/unknowns"),
+        ("GET", "/unknowns/<unknown_id>"),
+        ("GET", "/unknowns/<unknown_id>/faces/<face_id>"),
+        ("DELETE", "/unknowns"),
         ("GET", "/events"),
+        ("GET", "/events/<event_id>"),
         ("GET", "/events/<event_id>/picture"),
         ("DELETE", "/events"),
     }

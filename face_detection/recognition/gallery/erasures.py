@@ -19,7 +19,8 @@ from recognition.gallery.tables import DEFAULT_NAME
 
 ENROLLING = "enrol"
 CLEARING = ("clear", "delete_gallery")
-ERASING = ("delete", "delete_events", "expire", *CLEARING)
+STRANGERS = ("forget_unknowns", "ignore_unknown")  # whose faces are gone
+ERASING = ("delete", "delete_events", "expire", *STRANGERS, *CLEARING)
 PARTING = ("make", "unmerge")  # of those who were merged, and are somebody of their own again
 FORGETTING = "forget"  # all kept faces
 RENAMING = ("merge", *PARTING)
@@ -29,13 +30,14 @@ RENAMING = ("merge", *PARTING)
 class Erasures:
     """When things were erased last, in UTC.
 
-    samples, persons, events: by their ids.
+    samples, persons, events, unknowns: by their ids.
     cleared: everything; None: never.
     """
 
     samples: dict[str, datetime] = field(default_factory=dict)
     persons: dict[str, datetime] = field(default_factory=dict)
     events: dict[str, datetime] = field(default_factory=dict)
+    unknowns: dict[str, datetime] = field(default_factory=dict)
     cleared: datetime | None = None
 
 
@@ -73,11 +75,12 @@ class _Line(BaseModel):
     into: Id | None = None
     persons: tuple[Id, ...] = ()
     events: tuple[Id, ...] = ()
+    unknowns: tuple[Id, ...] = ()
     gallery: str = DEFAULT_NAME  # which lines do not name
 
     def change(self) -> tuple[Any, ...]:
         """Return what the two lines of a change have alike."""
-        whose = (self.ids, self.samples, self.person, self.into, self.persons, self.events)
+        whose = (self.ids, self.samples, self.person, self.into, self.persons, self.events, self.unknowns)
         return (self.request_id, self.who, self.what, self.gallery, *whose)
 
 
@@ -168,6 +171,8 @@ def _erase(erasures: Erasures, lines: Sequence[_Line], since: datetime | None) -
                 erasures.cleared = line.time
             erasures.samples |= dict.fromkeys(line.ids, line.time)
             erasures.events |= dict.fromkeys(line.events, line.time)
+            if line.what in STRANGERS:
+                erasures.unknowns |= dict.fromkeys(line.unknowns, line.time)
             for person in (*line.persons, *((line.person,) if line.person else ())):
                 erasures.persons |= dict.fromkeys({person} | merged.get(person, set()), line.time)
 

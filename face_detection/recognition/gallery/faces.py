@@ -12,7 +12,7 @@ from recognition.gallery import rows
 from recognition.gallery.database import empty_log
 from recognition.gallery.face_rows import face_of
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import faces, samples
+from recognition.gallery.tables import faces, gallery_of, samples, unknown_faces
 from serving.errors import NotFound
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,9 @@ def get(gallery: Gallery, sample_id: str) -> KeptFace:
 
 
 def forget(gallery: Gallery) -> int:
-    """Remove the faces that are kept now; samples and vectors stay. Returns how many there were.
+    """Remove the faces that are kept now, also of unknown people; samples and vectors stay.
+
+    Returns how many there were.
 
     A thousand go in one transaction: SQLite overwrites what it deletes, and 100,000 have gigabytes, for which
     other writers would wait too long.
@@ -58,7 +60,10 @@ def forget(gallery: Gallery) -> int:
         with gallery.reading() as (connection, _):
             every = sa.select(sa.func.count(), sa.func.max(faces.c.sample)).join_from(faces, samples)
             count, last = connection.execute(every.where(rows.inside(connection))).one()
-        begin("forget", count)
+            pictured = unknown_faces.c.gallery == gallery_of(connection), unknown_faces.c.face.is_not(None)
+            of_strangers = sa.select(sa.func.count()).select_from(unknown_faces).where(*pictured)
+            strangers = connection.execute(of_strangers).scalar_one()
+        begin("forget", count + strangers)
         left = sa.select(faces.c.sample).join(samples).where(faces.c.sample <= (last or 0))
         left = left.order_by(faces.c.sample).limit(ROWS_AT_ONCE)
         removed = count
@@ -67,4 +72,11 @@ def forget(gallery: Gallery) -> int:
                 some = left.where(rows.inside(connection))
                 removed = connection.execute(faces.delete().where(faces.c.sample.in_(some))).rowcount
             empty_log(gallery.engine)
-    return int(count)
+        some_strangers = sa.select(unknown_faces.c.key).where(*pictured).limit(ROWS_AT_ONCE)
+        removed = strangers
+        while removed:
+            with gallery.writing() as (connection, _):
+                theirs = unknown_faces.update().where(unknown_faces.c.key.in_(some_strangers))
+                removed = connection.execute(theirs.values(face=None)).rowcount
+            empty_log(gallery.engine)
+    return int(count + strangers)

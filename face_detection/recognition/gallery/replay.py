@@ -10,12 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from recognition.gallery import persons as people
-from recognition.gallery import rows
+from recognition.gallery import rows, unknown_rows
 from recognition.gallery.database import empty_log, portions
 from recognition.gallery.erasures import Erasures, Journal
 from recognition.gallery.event_rows import inside as inside_events
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import events, faces, naive_utc, persons, samples
+from recognition.gallery.tables import events, faces, naive_utc, persons, samples, unknowns
 
 LOGGED_TO = timedelta(milliseconds=1)  # what the audit log cuts its times off to
 
@@ -32,6 +32,7 @@ class Replay:
     unclear: it cannot be told whether they were, or whether their erasure was ever done; they stay.
     faces: how many kept faces are deleted again, as all were once.
     events: the ids of visits to cameras that are erased again, beside those that go with their people.
+    unknowns: the ids of unknown people who are.
     """
 
     samples: list[str] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Replay:
     unclear: list[str] = field(default_factory=list)
     faces: int = 0
     events: list[str] = field(default_factory=list)
+    unknowns: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class _Plan:
     persons: list[int]
     faces: list[int]
     events: list[int]
+    unknowns: list[int]
     told: Replay
 
 
@@ -85,6 +88,10 @@ def replay(gallery: Gallery, journal: Journal, *, dry_run: bool = False) -> Repl
             connection.execute(events.delete().where(events.c.key.in_(some)))
         if plan.samples or plan.persons:
             begin("delete", plan.told.samples, persons=plan.told.persons)
+        if plan.unknowns:
+            unknown_rows.remove(connection, plan.unknowns)
+            unknown_rows.next_revision(connection)
+            begin("forget_unknowns", [], unknowns=plan.told.unknowns)
         if plan.events:
             begin("delete_events", [], events=plan.told.events)
         if plan.faces:
@@ -111,10 +118,12 @@ def _plan(connection: sa.Connection, journal: Journal) -> _Plan:
     erased = [key for key in verdicts if verdicts[key] == ERASED]
     kept = _faces_there(connection, journal.forgotten, without=set(erased))
     seen = _events_there(connection, journal.done)
+    strangers = _unknowns_there(connection, journal.done)
+    people_gone, events_gone, strangers_gone = (sorted(each.values()) for each in (gone, seen, strangers))
     outcome = Replay(
-        told[ERASED], sorted(gone.values()), told[STAYS], told[UNCLEAR], len(kept), sorted(seen.values())
+        told[ERASED], people_gone, told[STAYS], told[UNCLEAR], len(kept), events_gone, strangers_gone
     )
-    return _Plan(erased, list(gone), kept, list(seen), outcome)
+    return _Plan(erased, list(gone), kept, list(seen), list(strangers), outcome)
 
 
 def _faces_there(connection: sa.Connection, forgotten: datetime | None, without: set[int]) -> list[int]:
@@ -141,6 +150,20 @@ def _events_there(connection: sa.Connection, erasures: Erasures) -> dict[int, st
             if row.recorded < _end_of(erasures.events[row.event_id]):
                 found[row.key] = row.event_id
     return found
+
+
+def _unknowns_there(connection: sa.Connection, erasures: Erasures) -> dict[int, str]:
+    """Return the ids, by key, of the unknown people who are there of those that were forgotten or ignored.
+
+    Their ids are given once: whoever is seen anew has another one.
+    """
+    query = sa.select(unknowns.c.key, unknowns.c.unknown_id).where(unknown_rows.inside(connection))
+    which: list[sa.ColumnElement[bool]] = [
+        unknowns.c.unknown_id.in_(some) for some in portions(list(erasures.unknowns))
+    ]
+    if erasures.cleared is not None:
+        which.append(unknowns.c.since < _end_of(erasures.cleared))
+    return {key: unknown_id for each in which for key, unknown_id in connection.execute(query.where(each))}
 
 
 def _verdict(row: Any, erased: datetime, journal: Journal) -> int:

@@ -15,9 +15,24 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from recognition.gallery import unknown_rows as rows
-from recognition.gallery.tables import unknowns
+from recognition.gallery.tables import gallery_of, unknowns
 from recognition.matching.grouping import Groups
 from recognition.matching.people import directions
+
+# Put together once, as in unknown_rows.py.
+_CHANGED = (
+    sa.select(
+        unknowns.c.key,
+        unknowns.c.unknown_id,
+        unknowns.c.fingerprint,
+        unknowns.c.sums,
+        unknowns.c.typicality,
+        unknowns.c.size,
+        unknowns.c.ignored,
+    )
+    .where(unknowns.c.gallery == sa.bindparam("gallery_key"), unknowns.c.revision > sa.bindparam("since"))
+    .order_by(unknowns.c.key)
+)
 
 NEAREST = 32  # groups that a face may join are among so many: those nearest to it by the cosine
 
@@ -26,7 +41,8 @@ NEAREST = 32  # groups that a face may join are among so many: those nearest to 
 class Known:
     """The unknown people of a gallery as they were in a revision.
 
-    fingerprint: of the model whose vectors they have.
+    gallery: its key; another gallery may have its name by now.
+    fingerprint, dimension: of the vectors that they have.
     least: the likeness from which on groups are one person's.
     settled: the revision in which it was last looked which of them are.
     places: theirs in what follows, by their keys.
@@ -36,7 +52,9 @@ class Known:
     foreign: keys of those whose vectors are of another model, or damaged.
     """
 
+    gallery: int
     fingerprint: str
+    dimension: int
     least: float = 0.0
     revision: int = -1
     settled: int = -1
@@ -70,7 +88,7 @@ class Known:
         """Bring rows that have changed, or are new, with their sums, into what is known."""
         new: list[NDArray[np.float32]] = []
         for row, sums in changed:
-            if row.fingerprint != self.fingerprint or not sums.size:
+            if row.fingerprint != self.fingerprint or sums.size != self.dimension:
                 self.foreign.add(row.key)
             elif (place := self.places.get(row.key)) is not None:
                 self.ignored[place] = row.ignored
@@ -102,35 +120,26 @@ def beside(groups: Groups, more: Groups) -> Groups:
     )
 
 
-def current(known: Known | None, connection: sa.Connection, fingerprint: str) -> Known:
+def current(known: Known | None, connection: sa.Connection, fingerprint: str, dimension: int) -> Known:
     """Return what there is now, of which only that is read which has changed since it was looked at last.
 
     known: what was returned last, which is brought up to date; None: nothing.
+    fingerprint, dimension: of the vectors that count.
     """
-    revision = rows.revision_of(connection)
-    if known is not None and known.fingerprint == fingerprint:
+    about = gallery_of(connection), fingerprint, dimension
+    revision, number = rows.state_of(connection)
+    if known is not None and (known.gallery, known.fingerprint, known.dimension) == about:
         if known.revision != revision:
             known.take(_changed(connection, known.revision))
             known.revision = revision
-        count = sa.select(sa.func.count()).select_from(unknowns).where(rows.inside(connection))
-        if connection.execute(count).scalar_one() == len(known.keys) + len(known.foreign):
+        if number == len(known.keys) + len(known.foreign):
             return known
-    anew = Known(fingerprint, revision=revision)
+    anew = Known(*about, revision=revision)
     anew.take(_changed(connection, -1))
     return anew
 
 
 def _changed(connection: sa.Connection, since: int) -> list[tuple[Any, NDArray[np.float32]]]:
     """Read those that have changed since a revision, each with the sums of its directions."""
-    columns = (
-        unknowns.c.key,
-        unknowns.c.unknown_id,
-        unknowns.c.fingerprint,
-        unknowns.c.sums,
-        unknowns.c.typicality,
-        unknowns.c.size,
-        unknowns.c.ignored,
-    )
-    query = sa.select(*columns).where(rows.inside(connection), unknowns.c.revision > since)
-    found = connection.execute(query.order_by(unknowns.c.key)).all()
+    found = connection.execute(_CHANGED, {"gallery_key": gallery_of(connection), "since": since}).all()
     return [(row, rows.opened(connection, row.sums, row.unknown_id, row.fingerprint)) for row in found]

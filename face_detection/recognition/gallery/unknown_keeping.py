@@ -30,6 +30,16 @@ from serving.model import Model
 
 log = logging.getLogger(__name__)
 
+# Put together once, as in unknown_rows.py.
+_THERE = (
+    sa.select(unknown_faces.c.mark, unknowns.c.unknown_id)
+    .join_from(unknown_faces, unknowns)
+    .where(
+        unknown_faces.c.gallery == sa.bindparam("gallery_key"),
+        unknown_faces.c.mark.in_(sa.bindparam("marks", expanding=True)),
+    )
+)
+
 AT_ONCE = 200  # unknown people in a transaction of the upkeep
 PATIENCE_MS = (
     250  # others that write are waited for so long: an answer must not wait for what it can do without
@@ -68,7 +78,9 @@ def keep(
         return _kept(gallery, seen, vectors, fingerprint, model, kept_for)
     except Failure as e:
         log.warning("%s: unknown faces are not kept: %s", e.code, e.detail)
-        return [None] * len(seen)
+    except Exception:  # whatever it is, who is known must be told
+        log.exception("unknown faces are not kept")
+    return [None] * len(seen)
 
 
 def _kept(
@@ -90,7 +102,8 @@ def _kept(
             if mark not in ids
         }
         if new:
-            known = unknown_groups.current(gallery.unknowns.get(gallery.name), connection, fingerprint)
+            known = gallery.unknowns.get(gallery.name)
+            known = unknown_groups.current(known, connection, fingerprint, vectors.shape[1])
             known.least = least_likeness(model, backgrounds.shipped(fingerprint))
             gallery.unknowns[gallery.name] = known
             ids |= _join(connection, begin, known, list(new.values()))
@@ -99,9 +112,9 @@ def _kept(
 
 def _there(connection: sa.Connection, marks: Sequence[bytes]) -> list[tuple[bytes, str]]:
     """Return the marks of those faces that are kept already, and the ids of their groups."""
-    query = sa.select(unknown_faces.c.mark, unknowns.c.unknown_id).join_from(unknown_faces, unknowns)
-    query = query.where(unknown_faces.c.gallery == gallery_of(connection), unknown_faces.c.mark.in_(marks))
-    return [(mark, unknown_id) for mark, unknown_id in connection.execute(query)]
+    here = gallery_of(connection)
+    found = [connection.execute(_THERE, {"gallery_key": here, "marks": some}) for some in portions(marks)]
+    return [(mark, unknown_id) for some in found for mark, unknown_id in some]
 
 
 def _join(
@@ -220,11 +233,11 @@ def _erased_by(current: State, moment: datetime) -> datetime:
 def _put_together(gallery: Gallery, known: Known) -> bool:
     """Put groups together that are one person's, as far as can be told now. Returns whether any were."""
     with gallery.reading() as (connection, _):
-        if rows.revision_of(connection) == known.settled:
+        if rows.state_of(connection)[0] == known.settled:
             return False
     with gallery.writing() as (connection, begin):
         least = known.least
-        known = unknown_groups.current(gallery.unknowns.get(gallery.name), connection, known.fingerprint)
+        known = unknown_groups.current(known, connection, known.fingerprint, known.dimension)
         known.least, known.settled = least, known.revision
         gallery.unknowns[gallery.name] = known
         owners = joined(known.groups(range(len(known.keys))), least, settled=np.array(known.ignored, bool))

@@ -34,11 +34,42 @@ MAX_PICTURES = 10  # of one unknown person: the best and most varied faces have 
 MAX_GROUPS = 2000  # in a gallery, beside those that are ignored
 GROUPS_AT_ONCE = 100  # that go when there are more: those with the fewest faces, longest unseen
 
+# Put together once: that takes as long as to execute them, and each is executed for every face.
 _REVISED = (
     galleries.update()
     .where(galleries.c.key == sa.bindparam("gallery_key"))
     .values(unknowns_revision=galleries.c.unknowns_revision + 1)
     .returning(galleries.c.unknowns_revision)
+)
+_STATE = sa.select(
+    galleries.c.unknowns_revision,
+    sa.select(sa.func.count()).where(unknowns.c.gallery == galleries.c.key).scalar_subquery(),
+).where(galleries.c.key == sa.bindparam("gallery_key"))
+_WHOSE = sa.select(unknowns).where(unknowns.c.key == sa.bindparam("unknown_key"))
+_FACES = (
+    sa.select(
+        unknown_faces.c.key,
+        unknown_faces.c.face_id,
+        unknown_faces.c.vector,
+        unknown_faces.c.quality,
+        unknown_faces.c.face.is_not(None),
+        unknown_faces.c.seen,
+        unknown_faces.c.expires_at,
+    )
+    .where(unknown_faces.c.unknown == sa.bindparam("unknown_key"))
+    .order_by(unknown_faces.c.key)
+)
+_STORED = unknown_faces.insert()
+_MADE = unknowns.insert().returning(unknowns.c.key)
+_SETTLED = (
+    unknowns.update()
+    .where(unknowns.c.key == sa.bindparam("unknown_key"))
+    .values(
+        {
+            name: sa.bindparam(f"new_{name}")
+            for name in ("size", "sums", "typicality", "since", "until", "expires_at", "revision")
+        }
+    )
 )
 
 
@@ -63,11 +94,10 @@ def next_revision(connection: sa.Connection) -> int:
     return revision
 
 
-def revision_of(connection: sa.Connection) -> int:
-    """Return it as it is."""
-    own = sa.select(galleries.c.unknowns_revision).where(galleries.c.key == gallery_of(connection))
-    revision: int = connection.execute(own).scalar_one()
-    return revision
+def state_of(connection: sa.Connection) -> tuple[int, int]:
+    """Return it as it is, and how many unknown people there are."""
+    revision, number = connection.execute(_STATE, {"gallery_key": gallery_of(connection)}).one()
+    return revision, number
 
 
 def marked(connection: sa.Connection, mark: bytes) -> bytes:
@@ -95,7 +125,8 @@ def opened(connection: sa.Connection, stored: Any, whose: str, kind: str) -> NDA
         except GalleryUnavailable:
             data = b""
     whole = len(data) % LITTLE_ENDIAN_FLOAT32.itemsize == 0
-    return np.frombuffer(data if whole else b"", LITTLE_ENDIAN_FLOAT32).astype(np.float32)
+    vector = np.frombuffer(data if whole else b"", LITTLE_ENDIAN_FLOAT32).astype(np.float32)
+    return vector if np.isfinite(vector).all() else vector[:0]
 
 
 def picture_of(connection: sa.Connection, row: Any) -> KeptFace | None:
@@ -146,23 +177,17 @@ class Row(NamedTuple):
     expires_at: datetime
 
 
-def faces_of(connection: sa.Connection, unknown: int, fingerprint: str) -> list[Row]:
-    """Read the faces of an unknown person, but for those with damaged vectors, which go with the rest."""
-    columns = (
-        unknown_faces.c.key,
-        unknown_faces.c.face_id,
-        unknown_faces.c.vector,
-        unknown_faces.c.quality,
-        unknown_faces.c.face.is_not(None).label("pictured"),
-        unknown_faces.c.seen,
-        unknown_faces.c.expires_at,
-    )
-    query = sa.select(*columns).where(unknown_faces.c.unknown == unknown).order_by(unknown_faces.c.key)
+def faces_of(connection: sa.Connection, whose: Any) -> list[Row]:
+    """Read the faces of an unknown person, but for those with damaged vectors, which go with the rest.
+
+    whose: their row of `unknowns`.
+    """
+    dimension = opened(connection, whose.sums, whose.unknown_id, whose.fingerprint).size
     read = [
-        Row(key, face_id, opened(connection, vector, face_id, fingerprint), *rest)
-        for key, face_id, vector, *rest in connection.execute(query)
+        Row(key, face_id, opened(connection, vector, face_id, whose.fingerprint), *rest)
+        for key, face_id, vector, *rest in connection.execute(_FACES, {"unknown_key": whose.key})
     ]
-    return [each for each in read if each.vector.size]
+    return [each for each in read if each.vector.size == dimension]
 
 
 def make(connection: sa.Connection, fingerprint: str, new: NewFace) -> tuple[int, str]:
@@ -180,7 +205,7 @@ def make(connection: sa.Connection, fingerprint: str, new: NewFace) -> tuple[int
         "until": new.seen,
         "revision": 0,
     }
-    key: int = connection.execute(unknowns.insert().values(**row).returning(unknowns.c.key)).scalar_one()
+    key: int = connection.execute(_MADE, row).scalar_one()
     return key, unknown_id
 
 
@@ -195,17 +220,16 @@ def settle(connection: sa.Connection, key: int, revision: int, new: Sequence[New
         revision: what `next_revision` has returned in this transaction.
         new: the faces.
     """
-    own = unknowns.c.key == key
-    whose = connection.execute(sa.select(unknowns).where(own)).first()
+    whose = connection.execute(_WHOSE, {"unknown_key": key}).first()
     if whose is None:
         return
-    faces = faces_of(connection, key, whose.fingerprint)
+    faces = faces_of(connection, whose)
     faces += [
         Row(-place, str(uuid.uuid4()), *each[1:3], each.face is not None, each.seen, each.expires_at)
         for place, each in enumerate(new, 1)
     ]
     if not faces:
-        connection.execute(unknowns.delete().where(own))
+        connection.execute(unknowns.delete().where(unknowns.c.key == key))
         return
     # Of equally good ones the later.
     faces = sorted(faces, key=lambda face: (face.quality, face.seen), reverse=True)
@@ -219,7 +243,7 @@ def settle(connection: sa.Connection, key: int, revision: int, new: Sequence[New
         if face.key < 0
     ]
     if values:
-        connection.execute(unknown_faces.insert(), values)
+        connection.execute(_STORED, values)
     group = group_of(np.stack([face.vector for face in stay]), whose.fingerprint)
     told = {
         "size": len(stay),
@@ -230,7 +254,9 @@ def settle(connection: sa.Connection, key: int, revision: int, new: Sequence[New
         "expires_at": max(face.expires_at for face in stay),
         "revision": revision,
     }
-    connection.execute(unknowns.update().where(own).values(**told))
+    connection.execute(
+        _SETTLED, {"unknown_key": key, **{f"new_{name}": value for name, value in told.items()}}
+    )
 
 
 def group_of(vectors: NDArray[np.float32], fingerprint: str) -> Groups:
@@ -295,12 +321,13 @@ def remove(connection: sa.Connection, keys: Collection[int]) -> None:
         connection.execute(unknowns.delete().where(unknowns.c.key.in_(some)))
 
 
-def clear(connection: sa.Connection, *, keep_ignored: bool = False) -> int:
-    """Remove all unknown people of the gallery. Returns how many there were."""
+def clear(connection: sa.Connection, *, keep_ignored: bool = False) -> list[str]:
+    """Remove all unknown people of the gallery. Returns their ids."""
     which = inside(connection)
     if keep_ignored:
         which = sa.and_(which, unknowns.c.ignored.is_(False))
-    return connection.execute(unknowns.delete().where(which)).rowcount
+    removed = unknowns.delete().where(which).returning(unknowns.c.unknown_id)
+    return list(connection.execute(removed).scalars())
 
 
 def ids_of(connection: sa.Connection, keys: Iterable[int]) -> list[str]:

@@ -121,10 +121,17 @@ def picture(gallery: Gallery, unknown_id: str, face_id: str) -> KeptFace:
     return kept
 
 
-def act(gallery: Gallery, unknown_id: str, deed: Deed, *, kept_for: timedelta | None = None) -> Named | None:
+def act(
+    gallery: Gallery,
+    unknown_id: str,
+    deed: Deed,
+    *,
+    keep_faces: bool = True,
+    kept_for: timedelta | None = None,
+) -> Named | None:
     """Do something with an unknown person.
 
-    kept_for: how long samples are kept that faces become; None: for ever.
+    keep_faces, kept_for: of the samples that faces become, as `name` takes them.
 
     Returns:
         Who that is now, if they were named.
@@ -133,7 +140,7 @@ def act(gallery: Gallery, unknown_id: str, deed: Deed, *, kept_for: timedelta | 
         what `name`, `merge`, `ignore` and `forget` raise.
     """
     if deed.action == "name":
-        return name(gallery, unknown_id, deed.name, deed.person, kept_for=kept_for)
+        return name(gallery, unknown_id, deed.name, deed.person, keep_faces=keep_faces, kept_for=kept_for)
     if deed.action == "merge":
         merge(gallery, unknown_id, deed.into or "")
     elif deed.action == "ignore":
@@ -149,6 +156,7 @@ def name(
     name: str | None = None,
     person: str | None = None,
     *,
+    keep_faces: bool = True,
     kept_for: timedelta | None = None,
 ) -> Named:
     """Say who an unknown person is: the best and most varied faces become samples, the others are removed.
@@ -158,6 +166,7 @@ def name(
         unknown_id: who is meant.
         name: the samples are of the one person of this name, who is made if need be.
         person: or of the person with this id.
+        keep_faces: whether the samples have the pictures.
         kept_for: how long the samples are kept; None: for ever.
 
     Raises:
@@ -171,13 +180,13 @@ def name(
     now = gallery.now()
     with gallery.writing() as (connection, begin):
         row = _row(connection, unknown_id, gallery.moment())
-        faces = rows.faces_of(connection, row.key, row.fingerprint)
+        faces = rows.faces_of(connection, row)
         if not faces:
             raise InvalidRequest("No face is kept of this unknown person, who is ignored.")
         faces = [face for face in faces if face.pictured] or faces  # with pictures, another model can follow
         vectors = np.stack([face.vector for face in faces])
         best = varied(vectors, np.array([face.quality for face in faces]), MAX_SAMPLES)
-        pictures = _pictures(connection, [faces[place].key for place in best])
+        pictures = _pictures(connection, [faces[place].key for place in best]) if keep_faces else {}
         new = [
             Sample(
                 str(uuid.uuid4()),
@@ -267,11 +276,11 @@ def forget_all(gallery: Gallery, *, keep_ignored: bool = False) -> int:
         NotFound, GalleryUnavailable, AuditUnavailable.
     """
     with gallery.writing() as (connection, begin):
-        count = rows.clear(connection, keep_ignored=keep_ignored)
+        ids = rows.clear(connection, keep_ignored=keep_ignored)
         rows.next_revision(connection)
-        begin("forget_unknowns", count)
+        begin("forget_unknowns", [], unknowns=ids)
     empty_log(gallery.engine)
-    return count
+    return len(ids)
 
 
 def _row(connection: sa.Connection, unknown_id: str, hidden_by: datetime) -> Any:

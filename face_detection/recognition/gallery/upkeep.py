@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -9,6 +10,8 @@ from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.gallery.galleries import names
 from recognition.gallery.store import Gallery
 from serving.errors import NotFound
+
+log = logging.getLogger(__name__)
 
 EVERY_S = 60.0
 
@@ -26,12 +29,14 @@ def keep_up(
         also: is called with each gallery.
     """
     while not wait(EVERY_S):
-        with suppress(
-            GalleryUnavailable, AuditUnavailable
-        ):  # requests tell of it; the next time may go better
+        try:
             gallery.load()
             also(gallery)
             for name in (gallery.searched() | set(names(gallery))) - {gallery.name}:
                 with suppress(NotFound):
                     gallery.of(name).refresh()
                     also(gallery.of(name))
+        except (GalleryUnavailable, AuditUnavailable):  # requests tell of it; the next time may go better
+            continue
+        except Exception:  # else nothing would expire any more, and nobody would hear of it
+            log.exception("the upkeep of the gallery failed; it is tried again")

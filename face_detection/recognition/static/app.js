@@ -6,6 +6,7 @@ import * as compare from "./compare.js";
 import { know } from "./deciding.js";
 import { byId, el } from "./elements.js";
 import * as enrol from "./enrol.js";
+import * as events from "./events.js";
 import { explain, isDown, isOutage } from "./errors.js";
 import * as gallery from "./gallery.js";
 import * as people from "./people.js";
@@ -13,7 +14,7 @@ import * as person from "./person.js";
 import * as recognise from "./recognise.js";
 import * as unknowns from "./unknowns.js";
 
-const VIEWS = { recognise, enrol, people, person, unknowns, check, gallery, compare };
+const VIEWS = { recognise, enrol, people, person, unknowns, check, events, gallery, compare };
 const UNDER = { person: "people", unknowns: "people", check: "people" }; // views that others lead to, by their links
 const alert = byId("alert");
 

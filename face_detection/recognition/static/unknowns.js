@@ -1,6 +1,6 @@
 // The view of people whom nobody has named: in groups, those with the most faces first, each with its best faces.
 
-import { avatar } from "./avatar.js";
+import { head } from "./avatar.js";
 import { byId, confirmed, count, el } from "./elements.js";
 import { complain, explain } from "./errors.js";
 import { pager, range } from "./pages.js";
@@ -56,7 +56,7 @@ function draw(page, first) {
 function item(unknown, place) {
   const { id, best, faces, last_seen: seen, cameras, looks_like: like } = unknown;
   const number = `unknown person ${place + 1}`;
-  const pictures = best.length ? best.map((face) => avatar(face, () => faceOfUnknown(id, face))) : [avatar(null)];
+  const pictures = best.length ? best.map((face) => head(() => faceOfUnknown(id, face))) : [head(null)];
   const refused = el("p", { class: "message", role: "alert" });
   const where = cameras.length ? ` · ${cameras.join(", ")}` : "";
   const perhaps = like && el(

@@ -50,8 +50,14 @@ def act_on_unknown(parts: Parts, unknown_id: str) -> ResponseReturnValue:
     """
     unknown_id = wire_unknowns.parse_unknown_id(unknown_id)
     asked = wire.parse_small(wire_unknowns.UnknownAction, bodies.json())
-    kept_for = parts.service.enroller.kept_for
-    named = unknowns.act(parts.gallery, unknown_id, asked.deed(), kept_for=kept_for)
+    enroller = parts.service.enroller
+    named = unknowns.act(
+        parts.gallery,
+        unknown_id,
+        asked.deed(),
+        keep_faces=enroller.keep_faces,
+        kept_for=enroller.kept_for,
+    )
     return jsonify(render_unknowns.acted_answer(unknown_id, named))
 
 

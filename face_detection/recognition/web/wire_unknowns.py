@@ -9,9 +9,10 @@ from pydantic.type_adapter import TypeAdapter
 
 from recognition.bounds import Id, Name
 from recognition.strangers import Deed
-from recognition.web.wire import MAX_PAGE, InGallery, Strict
+from recognition.web.wire import InGallery, Strict
 from serving.errors import NotFound
 
+MAX_PAGE = 100  # unknown people, of each of whom up to 100 faces are read
 MAX_CURSOR = 1000  # characters of `next`: a number and an id, in base64
 
 UnknownId = Annotated[
