@@ -182,7 +182,7 @@ def store(index: Index, before: Faces, after: Faces) -> Faces:
         for one, other in zip(before.groups, after.groups, strict=True)
         if one > 0 and one != other
     }
-    new = np.unique(after.groups[after.groups < 0])
+    new = np.unique(after.groups[after.groups < 0])[::-1]
     if not merged and not len(new) and (before.groups == after.groups).all():
         return after
     with index.writing() as connection:
