@@ -94,15 +94,23 @@ class Broker:
         if self._up.is_set():
             self._client.publish(topic, payload, qos=1, retain=True)
 
+    def wait_connected(self) -> None:
+        """Return when there is a connection.
+
+        Raises:
+            Failed: `close` was called.
+        """
+        while not self._up.wait(1.0):
+            if self._closed.is_set():
+                raise Failed("it is not connected")
+
     def deliver(self, topic: str, payload: str) -> None:
         """Hand over a message to the broker for good, however long that takes.
 
         Raises:
             Failed: the broker has forgotten us meanwhile, or refuses; or `close` was called.
         """
-        while not self._up.wait(1.0):
-            if self._closed.is_set():
-                raise Failed("it is not connected")
+        self.wait_connected()
         client = self._client
         sent = client.publish(topic, payload, qos=2)
         if sent.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:

@@ -82,6 +82,7 @@ class Mqtt:
         except (ValueError, LookupError, TypeError) as e:
             raise Refused("it was written by another version of this program") from e
         if self._shows:
+            self._broker.wait_connected()
             with self._lock:
                 self._show_last(event, waiting.picture)
         self._broker.deliver(self._topics.events, waiting.body)
