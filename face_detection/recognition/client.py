@@ -30,6 +30,7 @@ from serving.credentials import without_credentials
 Picture = str | Path | bytes  # where a picture is, or its bytes
 Json = Any
 
+RETRIES = 4  # of a request that a busy service refuses
 PAGE = 1000  # samples in one answer, the most there may be
 WITHOUT_GALLERY = {"detect", "verify", "health", "galleries"}  # first parts of paths that take none
 CHUNK_BYTES = 1 << 16  # of an export; its last line is far shorter
@@ -65,7 +66,7 @@ class Client:
         key: str | None = None,
         gallery: str | None = None,
         timeout_s: float = 120,
-        retries: int = 4,
+        retries: int = RETRIES,
     ) -> None:
         """Open nothing yet.
 
@@ -173,6 +174,24 @@ class Client:
             files={"image1": _bytes(picture1), "image2": _bytes(picture2)},
             data=_fields({"min_distance": min_distance, "small_faces": small_faces}),
         )
+
+    def embeddings(
+        self,
+        picture: Picture,
+        *,
+        warnings: list[str] | None = None,
+        limit: int | None = None,
+        small_faces: bool | None = None,
+    ) -> Json:
+        """Return the faces of a picture with their vectors, and what made them, as POST /embeddings does."""
+        return self._faces("/embeddings", picture, warnings, {"limit": limit, "small_faces": small_faces})
+
+    def record(self, visit: Json) -> Json:
+        """Tell of a visit to a camera, as POST /events takes it; returns the event that it is.
+
+        The same `id` again replaces it.
+        """
+        return self._json("POST", "/events", json=visit)
 
     def samples(
         self, *, name: str | None = None, person: str | None = None, after: str | None = None

@@ -38,6 +38,7 @@ ROOMS = {
     "archive": {"seeing", "enrolling", "gallery"},  # of the gallery how a file is opened and encrypted
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "takeover": {"gallery", "enrolling"},
+    "cameras": {"pictures"},
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
     "web": {"service", "gallery"},
     "probing": {"seeing", "enrolling", "admission", "gallery"},
@@ -89,6 +90,7 @@ ONLY = {
     "cryptography": {"gallery"},
     "click": {"cli", "gallery"},
     "rich": {"cli"},
+    "setproctitle": {"cli"},
     "requests": {"client", "cli", "events"},
     "paho": {"events"},
     "urllib3": {"embedder", "client", "takeover"},
@@ -98,10 +100,10 @@ ONLY = {
     "pillow_heif": {"serving"},
     "imagecodecs": {"serving"},
     "logging": {"gallery", "audit", "compreface", "cli", "serving"},
-    "os": {"config", "audit", "archive", "cli", "events", "serving", "deepface_models", "detector"},
-    "subprocess": {"cli", "serving", "takeover"},
+    "os": {"config", "audit", "archive", "cli", "cameras", "events", "serving", "deepface_models", "detector"},
+    "subprocess": {"cameras", "cli", "serving", "takeover"},
     "tensorflow": {"deepface_models"},
-    "deepface": {"serving", "deepface_models", "detector"},
+    "deepface": {"cameras", "serving", "deepface_models", "detector"},
     "onnx": set(),
     "tf_keras": set(),
     "mtcnn": set(),
@@ -119,6 +121,10 @@ PURE = {
     "similarity",
     "plugins",
     "head_pose",
+    "motion",
+    "tracking",
+    "sources",
+    "protocol",
     "address",
     "homeassistant",
 }
@@ -269,7 +275,7 @@ LAZY: dict[str, set[str]] = {
     f"{CLI}serve.py": {"embedding", "recognition", "serving.models"},
     f"{CLI}session.py": {"recognition"},
     f"{CLI}service.py": {"recognition.cli.local"},
-    f"{CLI}watch.py": {"cv2"},
+    f"{CLI}watch.py": {"recognition.cli"},
 }
 
 
