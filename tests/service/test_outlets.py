@@ -195,7 +195,8 @@ def test_nothing_is_lost_and_all_comes_in_order(hook: Hook, tmp_path: Path, said
             out.send(an_event(number), None)
     assert list(dict.fromkeys(hook.ids())) == [an_event(number).id for number in range(20)]
     assert len(hook.ids()) == 24
-    assert [("tried again" in message) for message in said] == [True, False, True, False]
+    assert "tried again" in said[0]
+    assert "takes events again" in said[1]
 
 
 def test_what_was_not_taken_comes_after_a_restart(hook: Hook, tmp_path: Path, said: list[str]) -> None:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC
@@ -24,6 +25,7 @@ from serving.version import VERSION
 TIMEOUT_S = 15.0  # Standard Webhooks, "Timeout": 15 to 30 seconds
 SECRET_PREFIX = "whsec_"
 LEAST_SECRET_BYTES = 16  # of a text; Standard Webhooks: 24 to 64 random bytes
+UNDER_WAY = "under-way"
 PASSING: Final = (408, 429)  # the refusals that a later try may not get
 
 
@@ -73,7 +75,7 @@ class Webhook:
         """
         body = waiting.body.encode()
         headers = {"Content-Type": "application/json", "User-Agent": f"face-recognition-service/{VERSION}"}
-        headers |= signed(waiting.id, body, self._key, int(self._clock()))
+        headers |= signed(_message_id(waiting), body, self._key, int(self._clock()))
         try:
             with self._session.post(
                 self._url,
@@ -132,16 +134,22 @@ def key_of(secret: str) -> bytes:
     return key
 
 
-def signed(event_id: str, body: bytes, key: bytes | None, at: int) -> dict[str, str]:
-    """Return the headers that say which event it is, when it was sent, and that we have sent it.
+def signed(message_id: str, body: bytes, key: bytes | None, at: int) -> dict[str, str]:
+    """Return the headers that say which message it is, when it was sent, and that we have sent it.
 
     at: seconds since 1970. key: None leaves the signature out.
     """
-    headers = {"webhook-id": event_id, "webhook-timestamp": str(at)}
+    headers = {"webhook-id": message_id, "webhook-timestamp": str(at)}
     if key is not None:
-        code = hmac.new(key, f"{event_id}.{at}.".encode() + body, hashlib.sha256).digest()
+        code = hmac.new(key, f"{message_id}.{at}.".encode() + body, hashlib.sha256).digest()
         headers["webhook-signature"] = f"v1,{base64.b64encode(code).decode('ascii')}"
     return headers
+
+
+def _message_id(waiting: Waiting) -> str:
+    """Return what a receiver tells repetitions by: a visit under way is another message than its end."""
+    over = json.loads(waiting.body)["until"] is not None
+    return waiting.id if over else f"{waiting.id}-{UNDER_WAY}"
 
 
 def _seconds(retry_after: str | None, now: float) -> float | None:
