@@ -129,7 +129,9 @@ def test_a_secret_of_a_file_may_end_its_line() -> None:
     assert key_of("a secret of some length\n") == b"a secret of some length"
 
 
-@pytest.mark.parametrize("url", ["", "x", "ftp://host/", "http://", "http:///path", "http://host:0/"])
+@pytest.mark.parametrize(
+    "url", ["", "x", "ftp://host/", "http://", "http:///path", "http://host:0/", "http://host/a b"]
+)
 def test_a_webhook_is_a_url(url: str) -> None:
     with pytest.raises(ValueError, match="webhook"):
         check_url(url)

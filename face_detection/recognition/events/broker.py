@@ -189,7 +189,8 @@ class Broker:
             _: Properties | None,
         ) -> None:
             if self._up.is_set() and not self._closed.is_set():
-                self._trouble(str(reason))
+                broke = reason == "Unspecified error"  # so paho calls it
+                self._trouble("the connection broke" if broke else str(reason))
             self._up.clear()
             self._down.set()
 

@@ -297,5 +297,6 @@ def check_url(url: str) -> None:
         ValueError: it is not. The text does not quote it.
     """
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    plain = url.isprintable() and " " not in url
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
         raise ValueError("Frigate's address is a URL, http://HOST:5000.")

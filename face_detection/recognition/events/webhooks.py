@@ -110,7 +110,8 @@ def check_url(url: str) -> None:
         ValueError: it is not. The text does not quote it.
     """
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+    plain = url.isprintable() and " " not in url
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not plain:
         raise ValueError("A webhook is a URL, http://HOST/PATH or https://HOST/PATH.")
 
 
