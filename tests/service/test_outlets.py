@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from recognition.events.outlets import Outlets
 from recognition.events.spool import Spool
 from recognition.events.webhooks import Webhook
 from recognition.visits import as_json
+from running import ROOT
 
 KEY = b"a key of some length"
 NOW = 1_800_000_000.0
@@ -68,6 +70,22 @@ def test_a_request_is_signed_and_says_which_event_it_is(hook: Hook) -> None:
     content = f"{headers['webhook-id']}.{int(NOW)}.".encode() + body
     code = base64.b64encode(hmac.new(KEY, content, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{code}"
+
+
+def test_the_documentation_tells_how_to_check_a_signature(hook: Hook) -> None:
+    page = (ROOT / "docs" / "events.md").read_text("utf-8")
+    (block,) = re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    is_ours = names["is_ours"]
+    Webhook(hook.url, KEY).deliver(waiting())
+    Webhook(hook.url, KEY, clock=lambda: NOW).deliver(waiting())  # of another day
+    (headers, body), (old, _) = hook.received
+    assert is_ours(headers, body, KEY)
+    assert not is_ours(headers, body + b" ", KEY)
+    assert not is_ours({**headers, "webhook-id": "another"}, body, KEY)
+    assert not is_ours(headers, body, KEY + b"x")
+    assert not is_ours(old, body, KEY)
 
 
 @pytest.mark.parametrize(
