@@ -112,3 +112,28 @@ def refused(answer: TestResponse, status: int, code: str) -> str:
     body: Any = answer.json
     assert (answer.status_code, body["code"]) == (status, code), body
     return str(body["detail"])
+
+
+class EmbedderOfAngles:
+    """Whose vectors are 10 long, as real ones are, and turn by half a right angle from black to white.
+
+    Greys of 0 and 255 have a distance of 7.7; vectors the other way round are strangers' (see `angle`).
+    """
+
+    def model(self, name: str | None = None) -> Model:
+        return Model("a model", 4, 8, 9.0, (0.0, 20.0), "fingerprint")
+
+    def embed(self, crops: np.ndarray, model: Model) -> np.ndarray:
+        return np.stack([angle(float(crop[0, 0, 0]) / 255 * np.pi / 4) for crop in crops])
+
+
+def angle(turn: float) -> NDArray[np.float32]:
+    """A vector 10 long, float32 (4,), turned by an angle in radians."""
+    return np.array([10 * np.cos(turn), 10 * np.sin(turn), 0, 0], np.float32)
+
+
+def app_of_angles(gallery: Gallery, faces: int = 1, **settings: str) -> Flask:
+    """The service over a gallery, whose pictures have so many faces, each as grey as the first pixel."""
+    read_settings = read({"MIN_QUALITY": "0"} | settings)
+    embedder = EmbedderOfAngles()
+    return create_app(read_settings, detector=lambda _: [FACE] * faces, embedder=embedder, gallery=gallery)

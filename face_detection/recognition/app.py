@@ -24,7 +24,7 @@ from recognition.embedder import EmbeddingClient
 from recognition.enrolling import Enroller
 from recognition.errors import AuditUnavailable, GalleryUnavailable
 from recognition.fonts import Fonts
-from recognition.gallery import Gallery, keep_up, open_gallery, services
+from recognition.gallery import Gallery, events, keep_up, open_gallery, services
 from recognition.seeing import Decode, Detector, Embedder, Sight
 from recognition.service import Service
 from recognition.web import examples, metrics
@@ -69,6 +69,8 @@ def create_service(
         admission=admission,
         changer=changer or Changer(sight.decode, embedder),
         max_false_match=settings.max_false_match,
+        keep_unknown=settings.keep_unknown,
+        events_kept_for=settings.events_kept_for,
         audit=audit,
         read=audit.read,
         write=Fonts(fonts.find()).write,
@@ -289,9 +291,14 @@ def load_embedder(settings: Settings) -> EmbeddingClient:
     )
 
 
-def start_upkeep(gallery: Gallery, changer: Changer) -> None:
+def start_upkeep(gallery: Gallery, changer: Changer, settings: Settings) -> None:
     """Keep a gallery up, in a thread that ends with the process, and go on with changes of its model."""
-    arguments = gallery, Event().wait, changer.look_after
+
+    def also(gallery: Gallery) -> None:
+        events.remove_expired(gallery, settings.events_kept_for)
+        changer.look_after(gallery)
+
+    arguments = gallery, Event().wait, also
     Thread(target=keep_up, args=arguments, daemon=True, name="gallery upkeep").start()
 
 
@@ -304,7 +311,7 @@ def production_app(settings: Settings, notices: Notices) -> Flask:
     decode = load_decoder(settings) or decoding_here(settings)
     embedder = load_embedder(settings)
     changer = Changer(decode, embedder)
-    start_upkeep(gallery, changer)
+    start_upkeep(gallery, changer, settings)
     return create_app(
         with_stored_services(settings, gallery),
         decode=decode,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
@@ -15,6 +16,7 @@ from serving.keys import GALLERY
 DOTS = (".", "..")
 CALLS = ("/merge", "/unmerge", "/export")
 MAX_NAME = 1000
+MAX_CAMERA = 100
 MAX_METADATA_BYTES = 64 * 1024  # as compact JSON in UTF-8
 MAX_METADATA_DEPTH = 32
 
@@ -44,11 +46,25 @@ def _name(text: str) -> str:
     return name
 
 
+def _camera(text: str) -> str:
+    camera = names.normalised(text)
+    if len(camera) > MAX_CAMERA:
+        raise ValueError(f"more than {MAX_CAMERA} characters in NFC")
+    return camera
+
+
 def _reachable(sample_id: str) -> str:
     # Clients take `.` and `..` out of a path (RFC 3986, 5.2.4), percent-encoded, too (WHATWG's URL, 4.4).
     if sample_id in DOTS:
         raise ValueError("no client could ask for it: paths lose a part that is . or ..")
     return sample_id
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError("not a UUID, such as 0b4cba0e-6f37-4f0c-9b5a-7a2f6d1e8c11") from None
 
 
 def _without_a_calls_name(person_id: str) -> str:
@@ -83,6 +99,10 @@ Id = Annotated[str, Field(min_length=1, max_length=500, pattern=NO_NUL)]
 NewId = Annotated[Id, AfterValidator(_reachable)]
 NewPersonId = Annotated[NewId, AfterValidator(_without_a_calls_name)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NO_NUL), AfterValidator(_name)]
+CameraName = Annotated[
+    str, Field(min_length=1, max_length=MAX_CAMERA, pattern=NO_NUL), AfterValidator(_camera)
+]
+EventId = Annotated[str, AfterValidator(_uuid)]  # in the form of RFC 9562, section 4
 # Of what was stored when any text was a name; NFC is at most three times as long, says UAX #15, section 12.
 StoredName = Annotated[str, Field(min_length=1, max_length=3 * MAX_NAME, pattern=NO_NUL)]
 Action = Annotated[str, Field(max_length=1000, pattern=NO_NUL)]

@@ -126,6 +126,8 @@ class Settings(Common):
     min_quality: Annotated[float, Field(ge=0, le=1)] = 0.25
     small_faces: bool = False
     keep_faces: bool = True
+    keep_unknown: bool = False
+    events_expire_days: Annotated[int, Field(ge=1, le=36_500)] = 30
 
     @model_validator(mode="after")
     def _one_list_of_keys(self) -> Settings:
@@ -143,6 +145,11 @@ class Settings(Common):
     def kept_for(self) -> timedelta | None:
         """How long what is enrolled without an `expires_at` is kept; None: for ever."""
         return None if self.default_expires_days is None else timedelta(days=self.default_expires_days)
+
+    @property
+    def events_kept_for(self) -> timedelta:
+        """How long what cameras saw is kept."""
+        return timedelta(days=self.events_expire_days)
 
 
 __all__ = ["Settings", "SettingsError", "from_environment", "read", "stop"]

@@ -19,7 +19,7 @@ def announce(master: Any) -> None:
         master.log.warning(
             "no keys are set: anyone who can reach %s can enrol, recognise, list and delete samples and "
             "people; only this machine and private networks can clear, export and import, make and delete "
-            "galleries, and see kept faces; API_KEYS closes it",
+            "galleries, and see kept faces and events; API_KEYS closes it",
             ", ".join(master.cfg.bind),
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognition.faces import Box, Face, Match, Person, Quality, Sample
+from recognition.visits import Event
 from serving.attributes import Attributes
 from serving.errors import Failure
 from serving.model import Model
@@ -201,6 +202,36 @@ class PersonPage:
 
 
 @dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events, the newest first.
+
+    total: how many there are on all pages.
+    next: what tells where the next page starts; None on the last one.
+    cameras: the names of all that have events, in the order of code points.
+    """
+
+    events: list[Event]
+    total: int
+    next: str | None
+    cameras: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The faces of a picture, and their vectors.
+
+    model: of the vectors.
+    fingerprint: of the vectors, as the gallery has it.
+    vectors: float32 (n, d), row i for face i.
+    """
+
+    model: Model
+    fingerprint: str
+    faces: Largest[Detection]
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Merged:
     """Two people who are one now, and what takes that back.
 
@@ -259,6 +290,7 @@ class Erasure:
     database: of which kind, `sqlite` or `postgresql`.
     log_emptied: the database's own log is without them, too; else later.
     audited: there is an audit log, which has the ids.
+    events: how many visits to cameras went with them.
     """
 
     person: str
@@ -268,6 +300,7 @@ class Erasure:
     database: str
     log_emptied: bool
     audited: bool
+    events: int = 0
 
 
 @dataclass(frozen=True, slots=True)

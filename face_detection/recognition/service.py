@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -112,6 +113,8 @@ class Service:
     max_false_match: decides where a search says nothing; None: the model's threshold does.
     admission: bounds how many requests work and wait; the use cases below raise Overloaded beyond it. What
         reads a large request holds its turn already.
+    keep_unknown: whether a picture is kept of faces that are nobody's.
+    events_kept_for: how long what cameras saw is kept.
     audit: records who was recognised, before the answer; the gallery itself records its changes.
     read: records which samples are shown, before the answer, where that is wanted.
     write: draws names on pictures, where OpenCV's own fonts do not do.
@@ -127,6 +130,8 @@ class Service:
     admission: Admission
     changer: Changer
     max_false_match: float | None = None
+    keep_unknown: bool = False
+    events_kept_for: timedelta = timedelta(days=30)
     audit: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     read: Callable[[str, Sequence[str]], None] = lambda what, ids: None
     write: drawing.Write = drawing.no_fonts

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from typing_extensions import TypedDict
 
-from recognition.faces import Box, bbox, box_of
+from recognition.faces import Box, Encoded, bbox, box_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +26,7 @@ class Visit:
     box: of the face in its best frame, in pixels of the upright frame.
     quality: of the face in its best frame, in [0, 1].
     vectors: float32 (n, d), of its n best frames, n in 1 to 32, all of one model.
-    picture: the face with a margin, a JPEG; None: there is none.
+    picture: the face with a margin, a picture in any format, or in base64; None: there is none.
     """
 
     id: str
@@ -35,7 +37,7 @@ class Visit:
     box: Box
     quality: float
     vectors: NDArray[np.float32]
-    picture: bytes | None = field(default=None, repr=False)
+    picture: Encoded | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +70,42 @@ class Event:
 
 
 class EventJson(TypedDict):
-    """An event as HTTP, webhooks, MQTT and JSON lines have it."""
+    """An event as HTTP, webhooks, MQTT and JSON lines have it; times in ISO 8601, UTC."""
 
-    id: str
-    camera: str
-    since: str
-    until: str | None
-    frames: int
-    name: str | None
-    person: str | None
-    sample: str | None
-    distance: float | None
-    false_match: float | None
-    bbox: str
-    quality: float
-    unknown: str | None
-    picture: bool
+    id: Annotated[str, Field(description="The UUID that the caller gave the visit.")]
+    camera: Annotated[str, Field(description="The camera's name.")]
+    since: Annotated[str, Field(description="When the face came, by the camera's clock: ISO 8601, UTC.")]
+    until: Annotated[str | None, Field(description="When it went: ISO 8601, UTC; null: it is still there.")]
+    frames: Annotated[int, Field(ge=1, description="In how many frames it was seen.")]
+    name: Annotated[str | None, Field(description="Whose face it was; null: somebody unknown.")]
+    person: Annotated[str | None, Field(description="The id of whose face it was; null: somebody unknown.")]
+    sample: Annotated[
+        str | None, Field(description="The id of the nearest sample; null: of somebody unknown, or gone.")
+    ]
+    distance: Annotated[
+        float | None, Field(description="Of the mean vector to the nearest sample; null: there was none.")
+    ]
+    false_match: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="The share of strangers that would come as near to somebody here, an estimate; null "
+            "where it cannot be told.",
+        ),
+    ]
+    bbox: Annotated[
+        str,
+        Field(
+            pattern=r"^\d+, \d+, \d+, \d+$",
+            description='In the best frame: "x, y, w, h" in pixels of the upright picture.',
+        ),
+    ]
+    quality: Annotated[float, Field(ge=0, le=1, description="Of the face in its best frame.")]
+    unknown: Annotated[
+        str | None, Field(description="The id of its group of unknown faces; null: it is in none.")
+    ]
+    picture: Annotated[bool, Field(description="Whether `GET /events/<id>/picture` has a picture of it.")]
 
 
 def as_json(event: Event) -> EventJson:

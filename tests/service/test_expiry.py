@@ -216,7 +216,8 @@ def test_the_upkeep_survives_a_database_that_is_gone_for_a_while() -> None:
 
 def test_the_service_keeps_its_gallery_up(tmp_path: Path) -> None:
     settings = read({"MIN_QUALITY": "0", "DATABASE_URL": f"sqlite:///{tmp_path / 'gallery.sqlite3'}"})
-    start_upkeep(load_gallery(settings), Changer(decoding_here(settings), load_embedder(settings)))
+    changer = Changer(decoding_here(settings), load_embedder(settings))
+    start_upkeep(load_gallery(settings), changer, settings)
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "gallery upkeep"]
     assert thread.daemon
 

@@ -50,7 +50,7 @@ def test_room_for_second_vectors_touches_no_sample(url: str) -> None:
         else:
             files = "SELECT name, rootpage FROM sqlite_master WHERE tbl_name = 'samples' ORDER BY 1"
         before = connection.exec_driver_sql(files).all()
-        newer = ("services", "applications", "sessions", "administrators")
+        newer = ("events", "services", "applications", "sessions", "administrators")
         for table in (*newer, "second_vectors", "changes"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         for column in ("model", "second", "other_model", "other_fingerprint", "other_indexed"):

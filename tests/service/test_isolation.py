@@ -86,7 +86,9 @@ class Side:
 
     def others(self) -> list[bytes]:
         """All that there is in the others."""
-        return [self.ok("root", "GET", f"/export?gallery={name}") for name in OTHERS if name in self.filled]
+        paths = ("/export", "/events", f"/events/{EVENT}/picture", f"/events/{THEIR_EVENT}/picture")
+        filled = [name for name in OTHERS if name in self.filled]
+        return [self.ok("root", "GET", f"{path}?gallery={name}") for name in filled for path in paths]
 
     @property
     def filled(self) -> set[str]:
@@ -133,6 +135,8 @@ def fill_the_others(side: Side) -> None:
             text = {"metadata": MARK, "action": MARK}
             side.enrol("root", f"/update-samples{query}", f"{MARK}/{number}", name=f"{MARK} {number}", **text)
         side.enrol("root", f"/update-samples{query}", "same", person="shared", metadata=MARK, action=MARK)
+        for event_id in (EVENT, THEIR_EVENT):
+            side.ok("root", "POST", f"/events{query}", json=visit(event_id, MARK))
         # Two of one name, so that it is ambiguous there, and there alone.
         for person_id in (f"{MARK}-1", f"{MARK}-2"):
             side.ok("root", "POST", f"/persons{query}", json={"id": person_id, "name": "Robin"})
@@ -145,10 +149,30 @@ def begin_anew(side: Side) -> None:
         side.ok("b", "POST", "/persons", json={"id": person_id, "name": name})
     side.enrol("b", "/update-samples", "same", person="shared")
     side.enrol("b", "/update-samples", "b/1", person="own")
+    side.ok("b", "POST", "/events", json=visit(EVENT))
 
 
 THEIRS = f"{MARK}%2F1"
 IMAGE = {"image": PICTURE}
+EVENT, THEIR_EVENT = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
+
+
+def visit(event_id: str, camera: str = "door", **more: Any) -> dict[str, Any]:
+    return {
+        "id": event_id,
+        "camera": camera,
+        "since": "2026-01-01T00:00:00+00:00",
+        "frames": 1,
+        "bbox": "0, 0, 5, 5",
+        "quality": 1,
+        "fingerprint": "fingerprint-1",
+        "embeddings": [[1, 1, 1, 1]],
+        "picture": PICTURE,
+        "min_distance": 1.5,
+        **more,
+    }
+
+
 EMPTIED = {"name": "Kim", "created": "2026-01-01T00:00:00+00:00", "by_hand": True, "revision": 3}
 WRONG_PLACES = ("a", "default", "nowhere")
 
@@ -178,6 +202,21 @@ PROBES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         for options in ({}, {"max_false_match": 0.5})
     ],
     "post_detect": [("/detect", {"json": IMAGE})],
+    "post_embeddings": [("/embeddings", {"json": IMAGE})],
+    "post_events": [
+        ("/events", {"json": visit(EVENT)}),  # one that there is in each gallery
+        ("/events", {"json": visit("00000000-0000-4000-8000-000000000009", max_false_match=0.5)}),
+    ],
+    "get_events": [
+        ("/events", {}),
+        ("/events?limit=1", {}),
+        (f"/events?camera={MARK}", {}),
+        (f"/events?person={MARK}-person", {}),
+        ("/events?person=shared", {}),
+    ],
+    "get_events_event_id_picture": [(f"/events/{each}/picture", {}) for each in (EVENT, THEIR_EVENT)],
+    "delete_events_event_id": [(f"/events/{each}", {}) for each in (EVENT, THEIR_EVENT)],
+    "delete_events": [(f"/events?camera={MARK}", {}), ("/events?person=shared", {}), ("/events", {})],
     "post_verify": [("/verify", {"json": {"image1": PICTURE, "image2": PICTURE}})],
     "post_update_samples": [
         ("/update-samples", sample("same", name="Kim")),
@@ -277,7 +316,7 @@ def test_a_key_for_one_gallery_sees_and_changes_no_other(
     caplog.set_level(logging.DEBUG)
     file = full.ok("root", "GET", "/export?gallery=a")
     before = full.others()
-    assert len(before) == 2 and empty.filled <= {"b"}
+    assert len(before) == 8 and empty.filled <= {"b"}
     for side in sides:
         begin_anew(side)
         side.audit.write_bytes(b"")
@@ -313,7 +352,9 @@ def test_places_in_lists_of_others_lead_nowhere_else(sides: tuple[Side, Side]) -
     full, empty = sides
     for side in sides:
         begin_anew(side)
-    for kind in ("samples", "persons"):
+    for side, who in ((full, "a"), (full, "b"), (empty, "b")):  # so that there is a second page
+        side.ok(who, "POST", "/events", json=visit("00000000-0000-4000-8000-000000000007", "gate"))
+    for kind in ("samples", "persons", "events"):
         theirs = json.loads(full.ok("a", "GET", f"/{kind}?limit=1"))["next"]
         own = json.loads(full.ok("b", "GET", f"/{kind}?limit=1"))["next"]
         assert own == json.loads(empty.ok("b", "GET", f"/{kind}?limit=1"))["next"]

@@ -215,11 +215,13 @@ def send_every_example(client: FlaskClient, document: dict[str, Any]) -> None:
     for person_id in ("eileen", "another"):
         client.post("/persons", json={"id": person_id, "name": person_id})
     early = ("/update-samples", "/corrections")  # while one person has the name of the examples
+    early += ("/events/{event_id}",)  # while it is there
     calls.sort(key=lambda each: (order.index(each[0]), each[1] not in early, each[1] == "/samples"))
     for method, path, operation in calls:
         url = path.replace("{sample_id}", "astronaut%2F1").replace("{name}", "start.js")
         url = url.replace("{filename}", "app.js").replace("{person_id}/merge", "another/merge")
         url = url.replace("{person_id}", "eileen").replace("{gallery}", "lobby")
+        url = url.replace("{event_id}", "0b4cba0e-6f37-4f0c-9b5a-7a2f6d1e8c11")
         for body in bodies(operation):
             answer = client.open(url, method=method.upper(), buffered=True, **body)
             assert answer.status_code == 200, (method, path, answer.text)

@@ -25,7 +25,7 @@ from recognition import config
 from recognition.app import create_app
 from recognition.faces import Box, Face
 from recognition.gallery import Gallery, open_gallery
-from recognition.web import routes
+from recognition.web import examples, routes
 from serving import documentation, health
 from serving.attributes import SIDE, AgeRange, Attributes, Gender
 from serving.keys import OPEN
@@ -33,7 +33,7 @@ from serving.model import Model
 from serving.routes import Route
 from serving.validation import NAME_SHOWN
 
-MODEL = Model("a model", 4, 8, 9.0, (0.0, 20.0), "fingerprint")
+MODEL = Model("a model", 4, 8, 9.0, (0.0, 20.0), "fingerprint-of-the-model")
 ATTRIBUTES = Attributes(30.0, AgeRange(25, 35, 0.5), Gender("female", 0.9))
 BOTH = (*health.ROUTES, *documentation.ROUTES)
 TABLES = {"recognition": (*routes.ROUTES, *BOTH), "embedding": (*embedding_routes.ROUTES, *BOTH)}
@@ -44,6 +44,7 @@ PARTS = {
     "name": "start.js",
     "filename": "app.js",
     "gallery": "other",
+    "event_id": examples.EVENT["id"],
 }
 SHOWN = 300  # characters of a detail, however much was sent
 ODD_NAMES = [
@@ -96,6 +97,8 @@ def clients(gallery: Gallery) -> dict[str, FlaskClient]:
     assert (enrolled.json["success"], enrolled.json["fail"], enrolled.json["errors"]) == (["there"], [], {})
     for person_id in ("anybody", "eileen"):
         assert recognition.post("/persons", json={"id": person_id, "name": person_id}).status_code == 200
+    visit = json.loads(json.dumps(examples.VISIT).replace(examples.PICTURE, base64_png()))
+    assert recognition.post("/events", json=visit).status_code == 200
     assert recognition.post("/galleries", json={"name": "other"}).status_code == 200
     return {"recognition": recognition, "embedding": embedding.test_client()}
 

@@ -78,6 +78,7 @@ PARTS = {
     "name": "start.js",
     "filename": "app.js",
     "gallery": "other",
+    "event_id": "0b4cba0e-6f37-4f0c-9b5a-7a2f6d1e8c11",
 }
 TABLE = (*routes.ROUTES, *health.ROUTES, *documentation.ROUTES)
 
@@ -102,7 +103,7 @@ def test_every_route_says_what_it_asks_for() -> None:
 def test_pictures_and_the_check_of_a_gallery_wait_in_the_queue() -> None:
     queued = {route.path for route in TABLE if route.queued}
     assert queued == {
-        *("/face-recognition", "/draw", "/detect", "/verify"),
+        *("/face-recognition", "/draw", "/detect", "/verify", "/embeddings", "/events"),
         *("/update-samples", "/samples", "/corrections", "/doctor"),
     }
 
@@ -236,7 +237,9 @@ def test_without_keys_strangers_may_call_all_but_what_the_administrators_may_and
 
 
 def test_what_strangers_may_not_call_without_keys() -> None:
-    """What destroys or reveals a whole gallery, or gives away what a face can be recognised by."""
+    """What destroys or reveals a whole gallery, or gives away what a face can be recognised by, or who
+    was where.
+    """
     assert {(route.method, route.path) for route in TABLE if route.scope == keys.ADMIN or route.near} == {
         ("GET", "/clear-samples"),
         ("POST", "/clear-samples"),
@@ -248,6 +251,9 @@ def test_what_strangers_may_not_call_without_keys() -> None:
         *((method, "/model-change") for method in ("GET", "POST", "DELETE")),
         ("GET", "/persons/<path:person_id>/export"),
         ("GET", "/samples/<path:sample_id>/face"),
+        ("GET", "/events"),
+        ("GET", "/events/<event_id>/picture"),
+        ("DELETE", "/events"),
     }
 
 

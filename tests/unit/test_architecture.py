@@ -39,7 +39,8 @@ ROOMS = {
     "takeover": {"gallery", "enrolling"},
     "cameras": {"pictures"},
     "service": {"seeing", "enrolling", "changing", "pictures", "matching", "admission"},
-    "web": {"service", "gallery"},
+    "visiting": {"service", "seeing", "enrolling", "pictures", "matching", "gallery"},
+    "web": {"service", "visiting", "gallery"},
     "probing": {"seeing", "enrolling", "admission", "gallery"},
     "compreface": {"service", "probing", "gallery"},
 }

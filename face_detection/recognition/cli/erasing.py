@@ -68,6 +68,7 @@ def _told(name: str, outcome: Replay, *, dry_run: bool, strange: int) -> list[st
     return [
         f"{where}{len(outcome.samples)} samples and {len(outcome.persons)} people {done}.",
         *([f"{outcome.faces} kept faces {done}."] if outcome.faces else []),
+        *([f"{len(outcome.events)} events {done}."] if outcome.events else []),
         *([f"{len(outcome.stay)} samples stay: they were enrolled anew."] if outcome.stay else []),
         *(f"  {sample_id}: stays, though it may have to go; {UNCLEAR}" for sample_id in outcome.unclear),
         *([f"{strange} lines could not be read."] if strange and not where else []),

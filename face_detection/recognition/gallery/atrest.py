@@ -1,5 +1,5 @@
-"""What lies encrypted in the tables where the connection has a cipher: kept faces, in SQLite also vectors and
-digests of pictures.
+"""What lies encrypted in the tables where the connection has a cipher: kept faces, pictures of events, and in
+SQLite vectors and digests of pictures.
 
 PostgreSQL compares vectors itself, so there they are plain in any case.
 
@@ -21,7 +21,7 @@ from recognition.errors import GalleryUnavailable
 from recognition.faces import Sample
 from recognition.gallery.database import transaction
 from recognition.gallery.rows import enter
-from recognition.gallery.tables import DEFAULT_KEY, DEFAULT_NAME, faces, gallery_of, samples, state
+from recognition.gallery.tables import DEFAULT_KEY, DEFAULT_NAME, events, faces, gallery_of, samples, state
 from recognition.gallery.vector_rows import NO_MODEL, Vectors, searched
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def begin(engine: sa.Engine) -> None:
 
 def _any_plain(connection: sa.Connection) -> bool:
     """Tell whether a database without a key has anything that its key would have encrypted."""
-    if connection.dialect.name == "postgresql":
-        return connection.execute(sa.select(faces.c.sample).limit(1)).first() is not None
-    return connection.execute(sa.select(samples.c.key).limit(1)).first() is not None
+    sealed = faces.c.sample if connection.dialect.name == "postgresql" else samples.c.key
+    pictures = sa.select(events.c.key).where(events.c.picture.is_not(None))
+    return any(connection.execute(each.limit(1)).first() for each in (sa.select(sealed), pictures))
 
 
 def check(connection: sa.Connection, key_check: bytes | None) -> None:

@@ -19,7 +19,7 @@ from recognition.gallery.tables import DEFAULT_NAME
 
 ENROLLING = "enrol"
 CLEARING = ("clear", "delete_gallery")
-ERASING = ("delete", "expire", *CLEARING)
+ERASING = ("delete", "delete_events", "expire", *CLEARING)
 PARTING = ("make", "unmerge")  # of those who were merged, and are somebody of their own again
 FORGETTING = "forget"  # all kept faces
 RENAMING = ("merge", *PARTING)
@@ -29,12 +29,13 @@ RENAMING = ("merge", *PARTING)
 class Erasures:
     """When things were erased last, in UTC.
 
-    samples, persons: by their ids.
+    samples, persons, events: by their ids.
     cleared: everything; None: never.
     """
 
     samples: dict[str, datetime] = field(default_factory=dict)
     persons: dict[str, datetime] = field(default_factory=dict)
+    events: dict[str, datetime] = field(default_factory=dict)
     cleared: datetime | None = None
 
 
@@ -71,11 +72,12 @@ class _Line(BaseModel):
     person: Id | None = None
     into: Id | None = None
     persons: tuple[Id, ...] = ()
+    events: tuple[Id, ...] = ()
     gallery: str = DEFAULT_NAME  # which lines do not name
 
     def change(self) -> tuple[Any, ...]:
         """Return what the two lines of a change have alike."""
-        whose = (self.ids, self.samples, self.person, self.into, self.persons)
+        whose = (self.ids, self.samples, self.person, self.into, self.persons, self.events)
         return (self.request_id, self.who, self.what, self.gallery, *whose)
 
 
@@ -165,6 +167,7 @@ def _erase(erasures: Erasures, lines: Sequence[_Line], since: datetime | None) -
             if line.what in CLEARING:
                 erasures.cleared = line.time
             erasures.samples |= dict.fromkeys(line.ids, line.time)
+            erasures.events |= dict.fromkeys(line.events, line.time)
             for person in (*line.persons, *((line.person,) if line.person else ())):
                 erasures.persons |= dict.fromkeys({person} | merged.get(person, set()), line.time)
 

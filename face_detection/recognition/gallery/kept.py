@@ -44,7 +44,7 @@ def unpacked(data: bytes) -> KeptFace:
         ValueError: they cannot be those of one.
     """
     jpeg = data[HEAD_BYTES:]
-    _check(jpeg)
+    check_jpeg(jpeg)
     confidence, *box = (head := np.frombuffer(data, FLOAT32, NUMBERS))[:5].tolist()
     if not np.isfinite(head[:5]).all():
         raise ValueError("a kept face without a place")
@@ -73,13 +73,17 @@ def parsed(line: FaceLine) -> KeptFace:
         ValueError: it has no JPEG.
     """
     jpeg = base64.b64decode(line.jpeg, validate=True)
-    _check(jpeg)
+    check_jpeg(jpeg)
     landmarks = [(np.nan, np.nan) if place is None else place for place in line.landmarks]
     return _face(jpeg, line.confidence, Box(*line.bbox), np.array(landmarks, np.float32))
 
 
-def _check(jpeg: bytes) -> None:
-    """Make sure that bytes look like a JPEG that is whole; nothing decodes them here."""
+def check_jpeg(jpeg: bytes) -> None:
+    """Make sure that bytes look like a JPEG that is whole; nothing decodes them here.
+
+    Raises:
+        ValueError: they do not, or are more than MAX_JPEG_BYTES.
+    """
     if len(jpeg) > MAX_JPEG_BYTES or not (jpeg.startswith(START) and jpeg.endswith(END)):
         raise ValueError("no JPEG of a face")
 

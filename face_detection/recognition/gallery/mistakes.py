@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from recognition.audit import Begin
 from recognition.errors import ChangedMeanwhile
 from recognition.faces import Mistaken
+from recognition.gallery import event_rows, rows
 from recognition.gallery import persons as rows_of_people
-from recognition.gallery import rows
 from recognition.gallery.tables import naive_utc, persons, samples
 from serving.errors import NotFound
 
@@ -41,5 +41,6 @@ def put_right(connection: sa.Connection, begin: Begin, mistaken: Mistaken, owner
     values = {"person": owner.key, "spelling": None, "modified": naive_utc(now)}
     values["revision"] = rows.next_revision(connection)
     connection.execute(samples.update().where(samples.c.key == row.key).values(**values))
+    event_rows.follow(connection, [row.key], owner.key)
     rows_of_people.remove_emptied(connection, [row.person])
     begin("move", [mistaken.sample], person=owner.person_id)

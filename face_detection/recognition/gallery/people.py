@@ -18,8 +18,8 @@ from pydantic import Field, TypeAdapter
 
 from recognition.bounds import NO_NUL, Id, Moment
 from recognition.faces import Expiry, Person, Sample, moment_of
+from recognition.gallery import event_rows, rows
 from recognition.gallery import persons as rows_of_people
-from recognition.gallery import rows
 from recognition.gallery.database import empty_log, portions
 from recognition.gallery.persons import PERSON_COLUMNS, named, owners, person_of, row_of
 from recognition.gallery.store import Gallery
@@ -181,6 +181,7 @@ def merge(gallery: Gallery, person_id: str, into: str) -> Merged:
         revision = rows.next_revision(connection)
         values = {"person": kept.key, "modified": now, "revision": revision}
         connection.execute(samples.update().where(theirs).values(**values))
+        event_rows.merge(connection, emptied.key, kept.key)
         connection.execute(persons.update().where(persons.c.key == kept.key).values(modified=now))
         connection.execute(persons.delete().where(persons.c.key == emptied.key))
         (person,) = _people_of(connection, [row_of(connection, into)])
@@ -199,13 +200,15 @@ def delete(gallery: Gallery, person_id: str) -> Erasure:
     """
     with gallery.writing() as (connection, begin):
         key = row_of(connection, person_id).key
+        seen = event_rows.count_of(connection, key)  # the events go with the person
         ids = rows.remove(connection, samples.c.person == key)
         connection.execute(persons.delete().where(persons.c.key == key))  # those made by hand are there still
         erased_at = gallery.now()  # nobody else can write yet: what is enrolled later is not erased
         begin("delete", ids, person=person_id)
     emptied = empty_log(gallery.engine)
     database = gallery.engine.dialect.name
-    return Erasure(person_id, ids, erased_at, gallery.name, database, emptied, gallery.audit.path is not None)
+    audited = gallery.audit.path is not None
+    return Erasure(person_id, ids, erased_at, gallery.name, database, emptied, audited, seen)
 
 
 def next_by_id(
@@ -287,6 +290,8 @@ def change_sample(gallery: Gallery, sample_id: str, changes: Mapping[str, Any]) 
             values |= {"person": owner.key, "spelling": None if spelling == owner.name else spelling}
         values["revision"] = rows.next_revision(connection)
         connection.execute(samples.update().where(samples.c.key == row.key).values(**values))
+        if owner is not None:
+            event_rows.follow(connection, [row.key], owner.key)
         rows_of_people.remove_emptied(connection, [row.person])
         changed = sample_of(connection.execute(SAMPLES.where(samples.c.key == row.key)).one())
         begin("change" if owner is None else "move", [sample_id], **_about(owner))

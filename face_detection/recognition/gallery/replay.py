@@ -13,8 +13,9 @@ from recognition.gallery import persons as people
 from recognition.gallery import rows
 from recognition.gallery.database import empty_log, portions
 from recognition.gallery.erasures import Erasures, Journal
+from recognition.gallery.event_rows import inside as inside_events
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import faces, naive_utc, persons, samples
+from recognition.gallery.tables import events, faces, naive_utc, persons, samples
 
 LOGGED_TO = timedelta(milliseconds=1)  # what the audit log cuts its times off to
 
@@ -30,6 +31,7 @@ class Replay:
     stay: were enrolled anew after their erasure.
     unclear: it cannot be told whether they were, or whether their erasure was ever done; they stay.
     faces: how many kept faces are deleted again, as all were once.
+    events: the ids of visits to cameras that are erased again, beside those that go with their people.
     """
 
     samples: list[str] = field(default_factory=list)
@@ -37,6 +39,7 @@ class Replay:
     stay: list[str] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
     faces: int = 0
+    events: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -46,6 +49,7 @@ class _Plan:
     samples: list[int]
     persons: list[int]
     faces: list[int]
+    events: list[int]
     told: Replay
 
 
@@ -77,8 +81,12 @@ def replay(gallery: Gallery, journal: Journal, *, dry_run: bool = False) -> Repl
             people.remove(connection, persons.c.key.in_(some))
         for some in portions(plan.faces):
             connection.execute(faces.delete().where(faces.c.sample.in_(some)))
+        for some in portions(plan.events):
+            connection.execute(events.delete().where(events.c.key.in_(some)))
         if plan.samples or plan.persons:
             begin("delete", plan.told.samples, persons=plan.told.persons)
+        if plan.events:
+            begin("delete_events", [], events=plan.told.events)
         if plan.faces:
             begin("forget", len(plan.faces))
     empty_log(gallery.engine)
@@ -102,8 +110,11 @@ def _plan(connection: sa.Connection, journal: Journal) -> _Plan:
                 gone.pop(row.person, None)
     erased = [key for key in verdicts if verdicts[key] == ERASED]
     kept = _faces_there(connection, journal.forgotten, without=set(erased))
-    outcome = Replay(told[ERASED], sorted(gone.values()), told[STAYS], told[UNCLEAR], len(kept))
-    return _Plan(erased, list(gone), kept, outcome)
+    seen = _events_there(connection, journal.done)
+    outcome = Replay(
+        told[ERASED], sorted(gone.values()), told[STAYS], told[UNCLEAR], len(kept), sorted(seen.values())
+    )
+    return _Plan(erased, list(gone), kept, list(seen), outcome)
 
 
 def _faces_there(connection: sa.Connection, forgotten: datetime | None, without: set[int]) -> list[int]:
@@ -113,6 +124,23 @@ def _faces_there(connection: sa.Connection, forgotten: datetime | None, without:
     query = sa.select(faces.c.sample).join(samples, samples.c.key == faces.c.sample)
     older = query.where(rows.inside(connection), samples.c.modified < _end_of(forgotten))
     return [key for key in connection.execute(older).scalars() if key not in without]
+
+
+def _events_there(connection: sa.Connection, erasures: Erasures) -> dict[int, str]:
+    """Return the ids, by key, of the events that are there of those that were erased.
+
+    One that was sent again since is another visit to whoever has erased it, and stays.
+    """
+    query = sa.select(events.c.key, events.c.event_id, events.c.recorded).where(inside_events(connection))
+    found: dict[int, str] = {}
+    if erasures.cleared is not None:
+        for row in connection.execute(query.where(events.c.recorded < _end_of(erasures.cleared))):
+            found[row.key] = row.event_id
+    for some in portions(list(erasures.events)):
+        for row in connection.execute(query.where(events.c.event_id.in_(some))):
+            if row.recorded < _end_of(erasures.events[row.event_id]):
+                found[row.key] = row.event_id
+    return found
 
 
 def _verdict(row: Any, erased: datetime, journal: Journal) -> int:

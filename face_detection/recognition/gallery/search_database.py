@@ -21,6 +21,7 @@ from recognition.gallery.tables import (
     DEFAULT_KEY,
     Key,
     State,
+    events,
     expired,
     galleries,
     gallery_of,
@@ -115,14 +116,14 @@ class DatabaseSearch:
         for vectors in (FIRST, SECOND):
             connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name_of(gallery_of(connection), vectors)}")
         connection.execute(this_gallery(connection).values(indexed=None, other_indexed=None))
-        _remove_all(connection, samples, "samples, faces, second_vectors")
+        _remove_all(connection, samples, "samples, faces, second_vectors, events")
         connection.execute(tombstones.delete().where(tombstones.c.gallery == gallery_of(connection)))
         if gallery_of(connection) == DEFAULT_KEY and 0 < (dimension or 0) <= INDEXED_DIMENSIONS:
             _index(connection, FIRST, dimension or 0)
 
     def clear_people(self, connection: sa.Connection) -> None:
         """Remove every person; TRUNCATE takes along the empty tables that refer to this one."""
-        _remove_all(connection, persons, "persons, samples, faces, second_vectors")
+        _remove_all(connection, persons, "persons, samples, faces, second_vectors, events")
 
     def nearest(
         self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
@@ -201,11 +202,15 @@ def index_beside(engine: sa.Engine, gallery: int, vectors: Vectors, dimension: i
 
 
 def _remove_all(connection: sa.Connection, table: sa.Table, truncated: str) -> None:
-    """Remove the gallery's rows of a table: if no other gallery has any, by truncating these tables."""
+    """Remove the gallery's rows of a table: by truncating these tables, if that takes nothing else along.
+
+    Nothing else is there if no other gallery has such rows, and no gallery has events, which refer to them.
+    """
     others = sa.select(galleries.c.key).where(
         galleries.c.key != gallery_of(connection), sa.exists().where(table.c.gallery == galleries.c.key)
     )
-    if connection.execute(others.limit(1)).first() is None:
+    left = others.limit(1), sa.select(events.c.key).limit(1)
+    if not any(connection.execute(each).first() for each in left):
         connection.exec_driver_sql(f"TRUNCATE {truncated}")
     else:
         connection.execute(table.delete().where(table.c.gallery == gallery_of(connection)))

@@ -21,6 +21,7 @@ from recognition.errors import AuditUnavailable, GalleryModelMismatch, GalleryUn
 from recognition.faces import Around, Match, Mistaken, Sample, Stored
 from recognition.gallery import (
     atrest,
+    event_rows,
     face_rows,
     mistakes,
     persons,
@@ -187,6 +188,7 @@ class Gallery(Transactions):
             before = [known[each.id].key for each in new if each.id in known]
             vector_rows.store(connection, encoded.items(), before, fingerprint)
             face_rows.store(connection, new, before)
+            event_rows.let_go(connection, before)
             search.stored(connection, vectors.shape[1])
             spellings = {row["person"]: row["spelling"] for row in reversed(values) if row["spelling"]}
             persons.spell_anew(connection, revision, spellings)
@@ -215,7 +217,7 @@ class Gallery(Transactions):
         return len(self._remove(lambda connection: persons.of_name(connection, name)))
 
     def clear(self) -> None:
-        """Remove every sample and every person.
+        """Remove every sample, every person and every event.
 
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
@@ -225,8 +227,9 @@ class Gallery(Transactions):
         empty_log(self.engine)
 
     def emptied(self, connection: sa.Connection) -> int:
-        """Remove every sample and every person in a transaction that writes. Returns how many samples."""
+        """Remove samples, people and events in a transaction that writes. Returns how many samples."""
         number = rows.count(connection)
+        event_rows.clear(connection)
         self._clear(connection, rows.next_revision(connection), None, None)
         self._search().clear_people(connection)
         return number

@@ -13,7 +13,7 @@ from pgvector.sqlalchemy import VECTOR
 from recognition.faces import Sample
 from recognition.gallery.clock import Trust
 
-VERSION = "0012"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0013"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -174,6 +174,35 @@ changes = sa.Table(
     sa.Column("unattended", sa.Boolean, nullable=False),  # any service may go on with it
     sa.Column("beat", sa.DateTime, nullable=False),  # when the worker last said that it is alive; UTC
     sa.Column("trouble", sa.Text),  # the code of what stopped or holds it up; null: nothing
+)
+
+# Visits that cameras saw, and who it was. They go with their person, and stay when their sample goes.
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("key", Key, primary_key=True, autoincrement=True),
+    sa.Column("gallery", Key, sa.ForeignKey(galleries.c.key), nullable=False),
+    sa.Column("event_id", Id, nullable=False),
+    sa.Column("camera", Id, nullable=False),
+    sa.Column("since", sa.DateTime, nullable=False),  # UTC, by the camera's clock
+    sa.Column("until", sa.DateTime),  # likewise; null: still there
+    sa.Column("frames", sa.Integer, nullable=False),
+    sa.Column("person", Key, sa.ForeignKey(persons.c.key, ondelete="CASCADE")),  # null: somebody unknown
+    sa.Column("sample", Key, sa.ForeignKey(samples.c.key, ondelete="SET NULL")),  # the nearest one
+    sa.Column("unknown", Id),  # the id of the group of unknown faces that it is in; null: in none
+    sa.Column("distance", sa.Double),
+    sa.Column("false_match", sa.Double),
+    sa.Column("box", sa.Text, nullable=False),  # as `bbox` renders it
+    sa.Column("quality", sa.Double, nullable=False),
+    sa.Column("picture", sa.LargeBinary),  # a JPEG, maybe encrypted; null: none is kept
+    sa.Column("recorded", sa.DateTime, nullable=False),  # UTC, when it was sent last, by this clock
+    sa.Index("events_by_id", "gallery", "event_id", unique=True),
+    sa.Index("events_by_time", "gallery", "since", "event_id"),
+    sa.Index("events_by_camera", "gallery", "camera", "since", "event_id"),
+    sa.Index("events_by_person", "person", "since", "event_id"),
+    sa.Index("events_by_sample", "sample"),
+    sa.Index("events_by_age", "gallery", "recorded"),
+    sqlite_autoincrement=True,
 )
 
 # What keys of CompreFace's clients open, and who may make such keys by its admin calls. Only digests are kept

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from recognition.errors import AmbiguousName, DamagedGallery, GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import KeptFace, Person
-from recognition.gallery import face_rows, models, people, portable
+from recognition.gallery import event_rows, face_rows, models, people, portable
 from recognition.gallery.atrest import dimension_of, picture_of, vector_of
 from recognition.gallery.galleries import names
 from recognition.gallery.persons import has_samples, of_person, row_of
@@ -348,6 +348,8 @@ def _faults_of(gallery: Gallery) -> Iterator[str]:
         yield from _faults_of_vectors(connection, other(connection), current.other_fingerprint)
         for sample_id, damage in face_rows.faults(connection):
             yield f"sample {sample_id!r}: {damage}"
+        for event_id, damage in event_rows.faults(connection):
+            yield f"event {event_id}: {damage}"
 
 
 def _faults_of_vectors(connection: sa.Connection, vectors: Vectors, fingerprint: str | None) -> Iterator[str]:

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from recognition.errors import ChangedMeanwhile
 from recognition.faces import Person
+from recognition.gallery import event_rows, rows
 from recognition.gallery import persons as rows_of_people
-from recognition.gallery import rows
 from recognition.gallery.database import empty_log
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import naive_utc, samples
@@ -43,8 +43,9 @@ def unmerge(gallery: Gallery, into: str, emptied: Person, revision: int) -> Unme
         kept = rows_of_people.row_of(connection, into)
         rows_of_people.check_new(connection, emptied.id)
         moved = sa.and_(samples.c.person == kept.key, samples.c.revision == revision)
-        found = connection.execute(sa.select(samples.c.sample_id).where(moved).order_by(samples.c.key))
-        ids = list(found.scalars())
+        columns = samples.c.key, samples.c.sample_id
+        found = connection.execute(sa.select(*columns).where(moved).order_by(samples.c.key)).all()
+        ids = [sample.sample_id for sample in found]
         if not ids and not emptied.by_hand:
             raise ChangedMeanwhile("None of the samples is as the merge has left it.")
         (row,) = rows_of_people.add(connection, [replace(emptied, modified=now)])
@@ -54,6 +55,7 @@ def unmerge(gallery: Gallery, into: str, emptied: Person, revision: int) -> Unme
             "revision": rows.next_revision(connection),
         }
         connection.execute(samples.update().where(moved).values(**values))
+        event_rows.follow(connection, [sample.key for sample in found], row.key)
         rows_of_people.remove_emptied(connection, [kept.key])
         begin("unmerge", ids, person=emptied.id, into=into)
     empty_log(gallery.engine)

@@ -22,6 +22,7 @@ MAX_SIDE_PX = 256  # of which FaceNet's crop then has 159, and needs 160
 # Of the JPEG, with colours at full resolution: the smallest at which the distances from other pictures change
 # by less than 0.1, but for one pair in thousands; see benchmarks/FACES.md.
 QUALITY = 98
+SHOWN_QUALITY = 90  # of one that is only looked at: a quarter of the bytes
 
 
 def keep_face(picture: NDArray[np.uint8], face: Face) -> KeptFace:
@@ -34,6 +35,18 @@ def keep_face(picture: NDArray[np.uint8], face: Face) -> KeptFace:
     part, face = cut(picture, face)
     jpeg: bytes = simplejpeg.encode_jpeg(part, quality=QUALITY, colorspace="RGB", colorsubsampling="444")
     return KeptFace(jpeg, face)
+
+
+def small_jpeg(picture: NDArray[np.uint8]) -> bytes:
+    """Make a picture of a face that somebody else has cut out small enough to be kept, as a JPEG.
+
+    picture: uint8 (H, W, 3), RGB.
+    """
+    height, width = picture.shape[:2]
+    shrink = min(1.0, MAX_SIDE_PX / max(height, width))
+    small = _resized(picture, (max(1, round(shrink * width)), max(1, round(shrink * height))))
+    jpeg: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(small), quality=SHOWN_QUALITY, colorspace="RGB")
+    return jpeg
 
 
 def cut(

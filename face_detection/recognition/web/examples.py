@@ -52,6 +52,39 @@ MODEL_CHANGE = {
     "resumes": True,
     "trouble": None,
 }
+VISIT = {
+    "id": "0b4cba0e-6f37-4f0c-9b5a-7a2f6d1e8c11",
+    "camera": "front door",
+    "since": "2026-11-24T08:30:00+00:00",
+    "until": "2026-11-24T08:30:12.500000+00:00",
+    "frames": 31,
+    "bbox": BOX,
+    "quality": 0.93,
+    "fingerprint": "fingerprint-of-the-model-1",
+    "embeddings": [[5, 5, 5, 5], [5, 5, 5, 4.5]],
+    "picture": PICTURE,
+}
+EVENT = {
+    **{name: VISIT[name] for name in ("id", "camera", "since", "until", "frames", "bbox", "quality")},
+    "name": "Eileen Collins",
+    "person": "eileen",
+    "sample": "astronaut/1",
+    "distance": 3.1,
+    "false_match": 2e-9,
+    "unknown": None,
+    "picture": True,
+}
+EVENTS = {
+    "events": [EVENT],
+    "total": 92,
+    "next": "WyIyMDI2LTExLTI0VDA4OjMwOjAwKzAwOjAwIiwiMGI0Y2JhMGUtNmYzNy00ZjBjLTliNWEtN2EyZjZkMWU4YzExIl0=",
+    "cameras": ["back door", "front door"],
+}
+DESCRIBED = {
+    "model": "Facenet",
+    "fingerprint": "fingerprint-of-the-model-1",
+    "faces": [{**DETECTED, "embedding": [5.0, 5.0, 5.0, 5.0]}],
+}
 PERSON = {"id": "eileen", **NEW_PERSON, "samples": 3, "sample": "astronaut/1", **TIMES}
 MERGED = {
     "id": "another",

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from recognition.faces import Encoded
 from recognition.gallery import Gallery, faces, transfer
 from recognition.service import Service
-from recognition.web import answers, render, wire
+from recognition.web import answers, render, wire, wire_events
 from serving import bodies
 from serving.metrics import Metrics
 from serving.notices import Notice, Notices
@@ -30,7 +30,7 @@ FACE = "/face"  # ends the path of a sample's face
 PRIVATE = {"Cache-Control": "private, no-store"}
 AS_FILE = {"Content-Disposition": 'attachment; filename="gallery.jsonl"'}
 
-WithPicture = TypeVar("WithPicture", wire.RecogniseRequest, wire.DetectRequest)
+WithPicture = TypeVar("WithPicture", wire.RecogniseRequest, wire.DetectRequest, wire_events.DescribeRequest)
 Options = TypeVar("Options", bound=wire.DetectOptions)
 
 
@@ -95,31 +95,31 @@ def face_recognition(parts: Parts) -> ResponseReturnValue:
     """
     if wire.parse_text(wire.DrawQuery, query()).draw or _prefers_jpeg():
         return draw(parts)
-    data = _file_or_json()
+    data = file_or_json()
     with parts.service.admission():
-        picture, options = _picture_and_options(data, wire.RecogniseRequest, wire.RecogniseOptions)
+        picture, options = picture_and_options(data, wire.RecogniseRequest, wire.RecogniseOptions)
         recognised = parts.service.recognise(picture, options.search())
     answer = jsonify(render.recognition_answer(recognised.faces, options))
-    return _all_told(answer, recognised.left_out, recognised.remarks)
+    return all_told(answer, recognised.left_out, recognised.remarks)
 
 
 def draw(parts: Parts) -> ResponseReturnValue:
     """Recognise, and answer with the picture itself, boxes and names drawn on it."""
-    data = _file_or_json()
+    data = file_or_json()
     with parts.service.admission():
-        picture, options = _picture_and_options(data, wire.RecogniseRequest, wire.RecogniseOptions)
+        picture, options = picture_and_options(data, wire.RecogniseRequest, wire.RecogniseOptions)
         drawing = parts.service.draw(picture, options.search(), unknown=options.include_unknown)
-    return _all_told(Response(drawing.jpeg, mimetype=JPEG), drawing.left_out, drawing.remarks)
+    return all_told(Response(drawing.jpeg, mimetype=JPEG), drawing.left_out, drawing.remarks)
 
 
 def detect(parts: Parts) -> ResponseReturnValue:
     """Find the faces of a picture, largest first."""
-    data = _file_or_json()
+    data = file_or_json()
     with parts.service.admission():
-        picture, options = _picture_and_options(data, wire.DetectRequest, wire.DetectOptions)
+        picture, options = picture_and_options(data, wire.DetectRequest, wire.DetectOptions)
         detected = parts.service.detect(picture, small_faces=options.small_faces)
     answer = jsonify(render.detection_answer(detected.faces))
-    return _all_told(answer, detected.left_out, detected.remarks)
+    return all_told(answer, detected.left_out, detected.remarks)
 
 
 def verify(parts: Parts) -> ResponseReturnValue:
@@ -138,7 +138,7 @@ def verify(parts: Parts) -> ResponseReturnValue:
         verification = parts.service.verify(
             first, second, max_distance=options.min_distance, small_faces=options.small_faces
         )
-    return _all_told(jsonify(render.verification_answer(verification)), 0, verification.remarks)
+    return all_told(jsonify(render.verification_answer(verification)), 0, verification.remarks)
 
 
 def clear_samples(parts: Parts) -> ResponseReturnValue:
@@ -214,21 +214,22 @@ def import_samples(parts: Parts) -> ResponseReturnValue:
     return jsonify(render.import_answer(*outcome))
 
 
-def _file_or_json() -> bytes:
+def file_or_json() -> bytes:
     """Receive the body; whoever parses it waits for a turn first."""
     return bodies.files("file")[0] if bodies.is_form() else bodies.json()
 
 
-def _picture_and_options(
+def picture_and_options(
     data: bytes, body: type[WithPicture], form: type[Options]
 ) -> tuple[Encoded, WithPicture | Options]:
+    """Parse what `file_or_json` has received."""
     if bodies.is_form():
         return data, wire.parse_text(form, request.form)
     asked = wire.parse_json(body, data)
     return asked.image, asked
 
 
-def _all_told(response: Response, left_out: int, remarks: Sequence[Remark]) -> Response:
+def all_told(response: Response, left_out: int, remarks: Sequence[Remark]) -> Response:
     """Say in headers, because the answers are arrays, how many faces were left out, and what was remarked."""
     if left_out:
         response.headers[LEFT_OUT] = str(left_out)

@@ -54,6 +54,6 @@ def make_gallery(parts: Parts) -> ResponseReturnValue:
 
 
 def delete_gallery(parts: Parts, gallery: str) -> ResponseReturnValue:
-    """Remove a gallery with all samples and people in it; `default` cannot be removed."""
+    """Remove a gallery with all samples, people and events in it; `default` cannot be removed."""
     galleries.delete(parts.gallery.of(gallery))
     return jsonify(answers.Deleted(success=[gallery]))

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from recognition.errors import AmbiguousName, Doubtful, LowQuality
 from recognition.faces import Face, Mistaken, Person, Quality, Sample, bbox
 from recognition.results import (
+    Described,
     Detection,
     EnrolledPicture,
     EnrolmentReport,
+    EventPage,
     GallerySummary,
     Merged,
     PersonPage,
@@ -20,7 +22,8 @@ from recognition.results import (
     Unmerged,
     Verification,
 )
-from recognition.web import answers
+from recognition.visits import as_json
+from recognition.web import answers, answers_events
 from recognition.web.answers import (
     DetectedFace,
     Enrolled,
@@ -226,6 +229,26 @@ def persons_answer(page: PersonPage) -> answers.Persons:
         "persons": [person_answer(person) for person in page.persons],
         "total": page.total,
         "next": page.next,
+    }
+
+
+def description_answer(described: Described) -> answers_events.Described:
+    """Render the answer of /embeddings."""
+    faces = zip(detection_answer(described.faces.faces), described.vectors.tolist(), strict=True)
+    return {
+        "model": described.model.name,
+        "fingerprint": described.fingerprint,
+        "faces": [{**face, "embedding": vector} for face, vector in faces],
+    }
+
+
+def events_answer(page: EventPage) -> answers_events.Events:
+    """Render one page of events."""
+    return {
+        "events": [as_json(event) for event in page.events],
+        "total": page.total,
+        "next": page.next,
+        "cameras": page.cameras,
     }
 
 

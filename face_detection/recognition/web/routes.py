@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recognition import errors
-from recognition.web import answers, examples, handlers, wire
+from recognition.web import (
+    answers,
+    answers_events,
+    examples,
+    handlers,
+    handlers_events,
+    wire,
+    wire_events,
+)
+from recognition.web.routes_events import EVENTS
 from recognition.web.routes_galleries import GALLERIES
 from recognition.web.routes_models import MODELS
 from recognition.web.routes_people import PEOPLE
@@ -175,6 +184,20 @@ ROUTES = (
     ),
     Route(
         "POST",
+        "/embeddings",
+        handlers_events.describe,
+        RECOGNISE,
+        (answers_events.Described, examples.DESCRIBED),
+        headers=LEFT_OUT | WARNINGS,
+        queued=True,
+        json=(wire_events.DescribeRequest, {"image": examples.PICTURE}),
+        files={"file": IMAGE_FILE},
+        form=wire_events.DescribeOptions,
+        query=wire.InGallery,
+        raises=(*PICTURE, errors.EmbeddingUnavailable, errors.ModelUnknown, *SAMPLES),
+    ),
+    Route(
+        "POST",
         "/verify",
         handlers.verify,
         RECOGNISE,
@@ -257,6 +280,7 @@ ROUTES = (
         raises=QUERY,
     ),
     *PEOPLE,
+    *EVENTS,
     *GALLERIES,
     *MODELS,
     CLEAR_BY_GET,
