@@ -10,6 +10,7 @@ from typing import IO
 import click
 
 from recognition.cameras.sources import Source, WrongSource, sources_of
+from recognition.cli.outlets import OutletOptions, outlet_options
 from recognition.cli.recognise import MAX_FALSE_MATCH, MIN_DISTANCE, SMALL_FACES, check_rule
 from recognition.cli.service import service_command
 from recognition.cli.session import check_processor
@@ -57,6 +58,7 @@ MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"])
 @click.option("--at-once", is_flag=True, help="Tell of visits when they begin, too: `until` is empty then.")
 @click.option("--began", metavar="TIME", type=MOMENT, help="When a recording began, as 2026-11-24T08:00:00Z.")
 @click.option("--frames", is_flag=True, help="Tell of each face in each frame instead of visits.")
+@outlet_options
 @MIN_DISTANCE
 @MAX_FALSE_MATCH
 @SMALL_FACES
@@ -77,6 +79,7 @@ def watch(
     min_distance: float | None,
     max_false_match: float | None,
     small_faces: bool | None,
+    outlets: OutletOptions,
 ) -> bool:
     """Say who comes before cameras or into videos, a line for each visit when it ends.
 
@@ -84,12 +87,16 @@ def watch(
     NAME is what its visits are told under. Streams and cameras that are lost are tried again, for ever, until
     Ctrl-C; the visits under way then end. Times in files count from their beginning.
 
-    Lines are CSV, or with --json the events as GET /events has them.
+    Lines are CSV, or with --json the events as GET /events has them. Events also go to files, webhooks and
+    MQTT brokers, where they wait on disk for whoever is away. With --frigate, what Frigate's cameras see gets
+    names, too.
 
     Exit status 1: a file cannot be read, or with --fail a source is lost.
     """
     check_rule(min_distance, max_false_match)
-    sources = _sources(texts, file)
+    if frames and outlets.any:
+        raise click.UsageError("--frames: faces of frames are no events, and go to standard output alone.")
+    sources = _sources(texts, file, needed=outlets.frigate is None)
     check_processor()
     from recognition.cli import (
         watching,
@@ -109,13 +116,13 @@ def watch(
         small_faces=small_faces,
         as_json=as_json,
     )
-    return watching.watch(service, sources, wishes)
+    return watching.watch(service, sources, wishes, outlets)
 
 
-def _sources(texts: Sequence[str], file: IO[str] | None) -> list[Source]:
+def _sources(texts: Sequence[str], file: IO[str] | None, *, needed: bool) -> list[Source]:
     lines = [line.strip() for line in file or ()]
     every = [*texts, *(line for line in lines if line and not line.startswith("#"))]
-    if not every:
+    if needed and not every:
         raise click.UsageError("Name a source.")
     try:
         return sources_of(every, is_file=[text for text in every if "=" in text and Path(text).is_file()])

@@ -21,8 +21,10 @@ from recognition.cameras.feeds import Look, ProcessFeed, SourceLost, looks
 from recognition.cameras.sources import Source
 from recognition.cameras.watching import Reach, Watcher
 from recognition.cli.asking import Asked, asked
+from recognition.cli.outlets import OutletOptions, naming_frigates_events, opened_outlets
 from recognition.cli.session import cell, printable
 from recognition.client import Client
+from recognition.events.outlets import Outlets
 from recognition.visits import Event, as_json
 
 COLUMNS = ("camera", "since", "until", "name", "person", "distance", "false_match", "frames")
@@ -53,6 +55,7 @@ class Wishes:
 class Run:
     """All sources together.
 
+    outlets: where events go beside standard output; None: nowhere.
     stopping: it is time to stop.
     failure: what ends the program: the first of what the threads have raised.
     complete: whether every file could be read.
@@ -61,6 +64,7 @@ class Run:
     service: Client
     wishes: Wishes
     reach: Reach
+    outlets: Outlets | None
     stopping: threading.Event = field(default_factory=threading.Event)
     printing: threading.Lock = field(default_factory=threading.Lock)
     failure: BaseException | None = None
@@ -82,17 +86,30 @@ class Run:
             sys.stdout.flush()
 
 
-def watch(service: Client, sources: Sequence[Source], wishes: Wishes) -> bool:
+def watch(service: Client, sources: Sequence[Source], wishes: Wishes, outlets: OutletOptions) -> bool:
     """Watch sources until all of them have ended, or somebody stops it; returns whether all went well.
+
+    outlets: where events go beside standard output, and whether Frigate's come in, which has no end.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; ServiceError: the service refuses what it is asked.
     """
-    if any(source.live for source in sources):
+    if any(source.live for source in sources) or outlets.any or outlets.frigate:
         # The list of processes shows arguments, and addresses have passwords.
         setproctitle(f"recognition watch {' '.join(source.name for source in sources)}")
-    run = Run(service, wishes, Reach(time.monotonic, lambda text: click.echo(printable(text), err=True)))
-    if not wishes.as_json:
+    rule = {"min_distance": wishes.min_distance, "max_false_match": wishes.max_false_match}
+    with (
+        opened_outlets(outlets, [source.name for source in sources], service) as opened,
+        naming_frigates_events(outlets, service, {**rule, "small_faces": wishes.small_faces}),
+    ):
+        reach = Reach(time.monotonic, lambda text: click.echo(printable(text), err=True))
+        run = Run(service, wishes, reach, opened)
+        return _watch(run, sources, endless=outlets.frigate is not None)
+
+
+def _watch(run: Run, sources: Sequence[Source], *, endless: bool) -> bool:
+    wishes = run.wishes
+    if sources and not wishes.as_json:
         columns = (*OF_FRAMES, "camera")[: len(OF_FRAMES) + (len(sources) > 1)] if wishes.frames else COLUMNS
         run.write(None, columns)
     watch_one = _frames if wishes.frames else _visits
@@ -104,8 +121,9 @@ def watch(service: Client, sources: Sequence[Source], wishes: Wishes) -> bool:
         for thread in threads:
             thread.start()
         try:
-            while any(thread.is_alive() for thread in threads):
-                time.sleep(CHECK_S)
+            while any(thread.is_alive() for thread in threads) or endless:
+                if run.stopping.wait(CHECK_S):
+                    break
         finally:
             run.stopping.set()
             until = time.monotonic() + ENDING_S
@@ -168,12 +186,18 @@ def _visits(run: Run, source: Source, several: bool) -> None:
     def emit(event: Event, picture: bytes | None) -> None:
         if (event.until is None and not wishes.at_once) or (event.name is None and not wishes.unknown):
             return
+        if run.outlets is not None:
+            run.outlets.send(event, picture)
         times: list[Any] = [_time(event.since, beginning), _time(event.until, beginning)]
         value: Mapping[str, Any] = as_json(event)
         if beginning is not None:
             value = {**value, "since_s": times[0], "until_s": times[1]}
         who = event.name or "", event.person or "", event.distance, event.false_match
         run.write(value, (event.camera, *times, *who, event.frames))
+
+    def present(events: Sequence[Event]) -> None:
+        if run.outlets is not None:
+            run.outlets.present(source.name, [event for event in events if event.name or wishes.unknown])
 
     service = Asked(run.service, wishes.min_distance, wishes.max_false_match, wishes.small_faces)
     watcher = Watcher(
@@ -186,6 +210,7 @@ def _visits(run: Run, source: Source, several: bool) -> None:
         utc=utc,
         tell=lambda text: run.say(f"{source.name}: {text}"),
         emit=emit,
+        present=present,
     )
     with closing(_looks(run, source, watcher.busy)) as moments:
         watcher.watch(moments)
