@@ -30,7 +30,7 @@ NEAR_COUNTS = 0.5  # for how much likeness a face counts that is exactly where i
 NEAR_S = 2.0  # so long it is known where a face should be
 PACE = 3.0  # widths of a face a second that one may move otherwise than expected
 LEAST = 0.25  # quality of a face that says anything of whose it is
-ENOUGH = 1.2  # sum of the qualities of a visit's faces from which on it is one
+ENOUGH = 0.9  # sum of the qualities of a visit's faces from which on it is one
 UNSURE_S = 3.0  # after which a face is forgotten that is no visit yet
 BEST = 12  # faces of which the vectors are kept, of at most 32 that an event may have
 MOST = 256  # visits at the same time; the one that was seen the longest ago is ended for another
@@ -100,11 +100,7 @@ class Tracker:
 
     def see(self, faces: Sequence[Seen], at: float) -> list[Track]:
         """Follow the faces of a frame, which is not before the last one: returns the track of each."""
-        pairs = sorted(self._pairs(faces, at), key=lambda pair: -pair[0])
-        taken: dict[int, Track] = {}
-        for _, number, track in pairs:
-            if number not in taken and track not in taken.values():
-                taken[number] = track
+        taken = assigned(self._pairs(faces, at))
         for number, face in enumerate(faces):
             if number not in taken:
                 taken[number] = Track(at, at, face.box)
@@ -175,6 +171,15 @@ class Tracker:
                 _absorb(older, newer)
                 return older
         return track
+
+
+def assigned(pairs: Sequence[tuple[float, int, Track]]) -> dict[int, Track]:
+    """Choose among pairs of faces and tracks, and how well they fit, so that each is in one: the best first."""
+    taken: dict[int, Track] = {}
+    for _, number, track in sorted(pairs, key=lambda pair: -pair[0]):
+        if number not in taken and track not in taken.values():
+            taken[number] = track
+    return taken
 
 
 def _add(track: Track, face: Seen, at: float) -> None:
