@@ -194,6 +194,30 @@ def test_events_of_people_who_were_erased_are_not_sent(hook: Hook, tmp_path: Pat
     assert an_event(2).id in hook.ids()
 
 
+def test_who_was_erased_while_nobody_ran_gets_nothing_sent(
+    hook: Hook, tmp_path: Path, said: list[str]
+) -> None:
+    hook.answers = [status(500)] * 1000
+    with outlets(tmp_path, said, Webhook(hook.url, KEY), within_s=0) as out:
+        out.send(an_event(0), None)
+        out.send(an_event(1, person="ben"), None)
+        hook.wait(1)
+    hook.answers.clear()
+    before = len(hook.received)
+    with outlets(tmp_path, said, Webhook(hook.url, KEY), name_of={"ben": "Ben"}.get):
+        pass
+    assert hook.ids()[before:] == [an_event(1).id]
+
+
+def test_events_go_where_it_cannot_be_told_who_is_there(hook: Hook, tmp_path: Path, said: list[str]) -> None:
+    def name_of(_: str) -> str | None:
+        raise OSError("not now")
+
+    with outlets(tmp_path, said, Webhook(hook.url, KEY), name_of=name_of) as out:
+        out.send(an_event(0), None)
+    assert hook.ids() == [an_event(0).id]
+
+
 def test_outlets_of_before_are_named(hook: Hook, tmp_path: Path, said: list[str]) -> None:
     with outlets(tmp_path, said, Webhook("http://127.0.0.1:9/", KEY), within_s=0) as out:
         out.send(an_event(), None)
