@@ -91,6 +91,7 @@ class Line:
 
     def __init__(self, broker: Mosquitto, only_old: bool = False) -> None:
         self.broker, self.only_old = broker, only_old
+        self.breaks_at_pubcomp = False  # once: the broker has delivered then, and the sender does not know
         self.port = free_port()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self.sockets: list[socket.socket] = []
@@ -118,6 +119,9 @@ class Line:
             while data := source.recv(1 << 16):
                 if self.only_old and b"\x00\x04MQTT\x05" in data:  # version 5, in a CONNECT
                     source.sendall(b"\x20\x02\x00\x01")  # CONNACK: unacceptable protocol version
+                    break
+                if self.breaks_at_pubcomp and data[:1] == b"\x70":
+                    self.close()
                     break
                 sink.sendall(data)
         self.hang_up(source, sink)

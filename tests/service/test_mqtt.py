@@ -29,6 +29,7 @@ from brokers import (
     subscribed,
 )
 from recognition.events.address import address_of
+from recognition.events.delivery import Pace
 from recognition.events.mqtt import Mqtt
 from recognition.events.outlets import Outlets
 from recognition.events.spool import Spool
@@ -170,6 +171,34 @@ def test_each_arrives_once_over_a_line_that_is_cut_again_and_again(
         assert set(home.ids().values()) == {1}
 
 
+def test_it_arrives_once_if_only_its_acknowledgement_is_lost(
+    broker: Mosquitto, tmp_path: Path, said: Said
+) -> None:
+    """And the broker is then away for several tries: paho alone would send it again."""
+    tries = []
+
+    class Counting(Pace):
+        def delay_s(self, failures: int, after_s: float | None = None) -> float:
+            tries.append(failures)
+            return 0.01
+
+    with subscribed(broker) as home, cuttable(broker) as line:
+        spool = Spool(tmp_path / "events.sqlite3", said)
+        live = Mqtt(address_of(line.url, "recognition"), "recognition-x", ["door"], said, pace=Counting())
+        out = Outlets(spool, [live], said, live=live, pace=AT_ONCE)
+        eventually(lambda: home.kept.get("recognition/status") == b"online")
+        line.breaks_at_pubcomp = True
+        out.send(an_event(0), None)
+        home.wait(lambda home: home.ids())
+        eventually(lambda: len(tries) > 4)
+        line.breaks_at_pubcomp = False
+        line.open()
+        out.send(an_event(1), None)
+        home.wait(lambda home: len(home.ids()) == 2)
+        out.close(LIMIT_S)
+        assert set(home.ids().values()) == {1}
+
+
 def test_a_broker_that_only_has_mqtt_3_gets_each_once_too(
     broker: Mosquitto, tmp_path: Path, said: Said
 ) -> None:
@@ -214,6 +243,7 @@ import sys
 from pathlib import Path
 from brokers import AT_ONCE, an_event
 from recognition.events.address import address_of
+from recognition.events.delivery import Pace
 from recognition.events.mqtt import Mqtt
 from recognition.events.outlets import Outlets
 from recognition.events.spool import Spool

@@ -85,6 +85,11 @@ def test_the_oldest_are_dropped_beyond_the_limit_which_is_said(spool: Spool, sai
     assert [message.partition(" ")[0] for message in said] == ["1", "10"]
 
 
+def test_a_camera_may_be_called_by_any_bytes(spool: Spool) -> None:
+    spool.put(an_event(camera=os.fsdecode(b"\xff")), None, A)
+    assert ids(spool, "a") == [an_event().id]
+
+
 def test_a_huge_picture_is_left_out(spool: Spool) -> None:
     spool.put(an_event(), bytes(MAX_PICTURE_BYTES + 1), A)
     waiting = spool.next("a")

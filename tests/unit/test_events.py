@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recognition.events.address import address_of
-from recognition.events.delivery import LONGEST_RETRY_AFTER_S, Pace
+from recognition.events.delivery import LONGEST_RETRY_AFTER_S, Pace, line_of
 from recognition.events.frigate import sighting_of
 from recognition.events.homeassistant import (
     LONGEST_STATE,
@@ -63,6 +64,13 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 def test_topics_are_safe_and_each_its_own(one: str, other: str) -> None:
     assert re.fullmatch(r"[a-zA-Z0-9_-]{0,49}", safe(one))
     assert (safe(one) == safe(other)) == (one == other)
+
+
+def test_a_name_may_be_of_any_bytes() -> None:
+    name = os.fsdecode(b"door \xff")
+    entities = camera_entities(Topics("p", "d"), name, "1")
+    assert all(payload.encode() for payload in entities.values())
+    assert json.loads(line_of({"camera": name})) == {"camera": name}
 
 
 def test_names_that_need_no_change_stay_readable() -> None:

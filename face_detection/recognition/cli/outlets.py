@@ -297,6 +297,8 @@ def _asking(service: Client) -> Callable[[str], str | None]:
         nonlocal said
         try:
             return str(service.person(person)["name"])
+        except (LookupError, TypeError) as e:
+            raise OSError("The service says something else.") from e
         except ServiceError as e:
             if e.code == "not_found":
                 return None

@@ -7,6 +7,7 @@ that Home Assistant has. Only what talks to a broker imports this file.
 from __future__ import annotations
 
 import queue
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
@@ -234,11 +235,14 @@ class Broker:
             session.SessionExpiryInterval = SESSION_S
             more = {"clean_start": False, "properties": session}
         try:
+            # Before each try, also in vain, paho sets back what is half delivered; after two it sends anew
+            # what the broker may have delivered already. So it is spared those in vain.
+            socket.create_connection((self._address.host, self._address.port), CONNECT_TIMEOUT_S).close()
             code = self._client.connect(self._address.host, self._address.port, KEEPALIVE_S, **more)
         except ssl.SSLCertVerificationError as e:
             self._trouble(f"its certificate is not trusted: {e.verify_message}")
-        except OSError as e:
-            self._trouble(e.strerror or str(e) or type(e).__name__)
+        except (OSError, UnicodeError) as e:  # the second one for a host that is no name
+            self._trouble(getattr(e, "strerror", None) or str(e) or type(e).__name__)
         else:
             return code == MQTTErrorCode.MQTT_ERR_SUCCESS
         return False

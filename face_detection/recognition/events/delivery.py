@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +43,11 @@ class Waiting:
     person: str | None
     body: str
     picture: bytes | None
+
+
+def line_of(value: object) -> str:
+    """Render a value as JSON in one line that UTF-8 can have, whatever bytes a camera was called by."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class Outlet(Protocol):

@@ -147,7 +147,7 @@ class Api:
             answer = self._session.request(
                 method, self._url + path, timeout=self._timeout_s, allow_redirects=False, **more
             )
-        except requests.RequestException as e:
+        except (requests.RequestException, UnicodeError) as e:  # the second one for a host that is no name
             raise Failed("it does not answer") from e
         if answer.ok and not answer.is_redirect:
             return answer

@@ -6,11 +6,12 @@ https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from recognition.events.delivery import line_of
 
 LONGEST_STATE = 255  # characters; longer states are refused
 LONGEST_ID = 40
@@ -58,7 +59,7 @@ def safe(text: str) -> str:
     plain = UNSAFE.sub("_", text)[:LONGEST_ID]
     if plain == text:
         return plain
-    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{plain}-{hashlib.sha256(text.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"
 
 
 def state_of(names: list[str | None]) -> str:
@@ -176,5 +177,5 @@ def _configs(
     for key, (component, entity) in entities.items():
         unique = f"{node}-{key}"
         config = {**entity, "unique_id": unique, **shared}
-        configs[f"{topics.discovery}/{component}/{unique}/config"] = json.dumps(config, ensure_ascii=False)
+        configs[f"{topics.discovery}/{component}/{unique}/config"] = line_of(config)
     return configs

@@ -10,7 +10,7 @@ from typing import Any
 
 from recognition.events.address import Address
 from recognition.events.broker import PACE, Broker
-from recognition.events.delivery import Pace, Refused, Say, Waiting
+from recognition.events.delivery import Pace, Refused, Say, Waiting, line_of
 from recognition.events.homeassistant import Topics, camera_entities, person_entities, state_of
 from recognition.visits import Event, as_json, from_json
 from serving.version import VERSION
@@ -130,12 +130,12 @@ class Mqtt:
         events = self._present[camera]
         names = [event.name for event in events]
         value = {"camera": camera, "state": state_of(names), "present": [as_json(event) for event in events]}
-        self._broker.publish(self._topics.camera(camera, "present"), _text(value))
+        self._broker.publish(self._topics.camera(camera, "present"), line_of(value))
 
     def _show_last(self, event: Event, picture: bytes | None) -> None:
         value = {**as_json(event), "state": state_of([event.name])}
         self._last[event.camera] = event.person
-        self._broker.publish(self._topics.camera(event.camera, "last"), _text(value))
+        self._broker.publish(self._topics.camera(event.camera, "last"), line_of(value))
         # A stranger's face is shown only where the service keeps it, as it is told to.
         shown = picture if picture and (event.person or event.picture) else b""
         self._broker.publish(self._topics.camera(event.camera, "picture"), shown)
@@ -166,7 +166,7 @@ class Mqtt:
     def _publish_person(self, person: str) -> None:
         value = self._people[person]
         self._publish(person_entities(self._topics, person, value["name"], VERSION))
-        self._broker.publish(self._topics.person(person), _text(value))
+        self._broker.publish(self._topics.person(person), line_of(value))
 
     def _forget(self, person: str) -> None:
         """Take back all that is shown of somebody."""
@@ -220,7 +220,3 @@ class Mqtt:
     def _publish(self, messages: dict[str, str]) -> None:
         for topic, payload in messages.items():
             self._broker.publish(topic, payload)
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -148,8 +148,10 @@ class Outlets:
 
     def _keep_looking(self) -> None:
         while True:
-            self.look_after_people()
-            self._looked.set()
+            try:
+                self.look_after_people()
+            finally:
+                self._looked.set()
             with self._changed:
                 if self._changed.wait_for(lambda: self._closing, LOOK_AFTER_S):
                     return

@@ -6,7 +6,6 @@ neither a bound that drops the oldest, nor several receivers, nor do they overwr
 
 from __future__ import annotations
 
-import json
 import math
 import sqlite3
 import threading
@@ -15,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from recognition.events.delivery import Say, Waiting
+from recognition.events.delivery import Say, Waiting, line_of
 from recognition.visits import Event, as_json
 
 LIMIT = 10_000  # events for each outlet: at 100 visits a day, three months
@@ -96,7 +96,7 @@ class Spool:
 
         outlets: by name, whether each wants the picture; one of more than MAX_PICTURE_BYTES goes without.
         """
-        body = json.dumps(as_json(event), ensure_ascii=False)
+        body = line_of(as_json(event))
         if picture is not None and len(picture) > MAX_PICTURE_BYTES:
             picture = None
         with self._lock:
@@ -139,7 +139,7 @@ class Spool:
     def count(self) -> dict[str, int]:
         """Count what waits, by outlet, also of outlets that nobody serves now."""
         with self._lock:
-            counts = dict(self._connection.execute("SELECT outlet, count(*) FROM events GROUP BY outlet"))
+            counts = dict(self._rows("SELECT outlet, count(*) FROM events GROUP BY outlet"))
             for each in self._held:
                 counts[each.outlet] = counts.get(each.outlet, 0) + 1
             return counts
@@ -147,7 +147,7 @@ class Spool:
     def people(self) -> set[str]:
         """Return the ids of the people whose events wait."""
         with self._lock:
-            rows = self._connection.execute("SELECT DISTINCT person FROM events WHERE person IS NOT NULL")
+            rows = self._rows("SELECT DISTINCT person FROM events WHERE person IS NOT NULL")
             return {person for (person,) in rows} | {each.person for each in self._held if each.person}
 
     def forget(self, person: str) -> None:
@@ -228,6 +228,12 @@ class Spool:
         self._dropped[outlet] = before + number
         if int(math.log10(before or 0.1)) != int(math.log10(before + number)) or not before:
             self._say(f"{before + number} events for {outlet} are dropped, the oldest: too many wait.")
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Read rows; none where the disk fails."""
+        with suppress(sqlite3.Error):
+            return self._connection.execute(query).fetchall()
+        return []
 
     def _delete(self, statement: str, values: tuple[str | int, ...]) -> None:
         with suppress(sqlite3.Error), self._transaction():

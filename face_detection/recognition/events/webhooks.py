@@ -90,7 +90,7 @@ class Webhook:
             raise Failed("there was no answer in time") from e
         except requests.exceptions.SSLError as e:
             raise Failed("its certificate is not trusted, or its TLS is another one") from e
-        except requests.RequestException as e:
+        except (requests.RequestException, UnicodeError) as e:  # the second one for a host that is no name
             raise Failed("it cannot be reached, or broke the connection off") from e
         if 200 <= status < 300:
             return
