@@ -14,7 +14,7 @@ from recognition.cameras.watching import FaceSeen, ServiceAway, Sight, VisitRefu
 from recognition.cli.recognise import ONE_PICTURES_FAULT
 from recognition.client import Client, ServiceError
 from recognition.errors import ModelChanged
-from recognition.faces import Face, bbox, box_of
+from recognition.faces import Encoded, Face, bbox, box_of
 from recognition.visits import Event, Visit, from_json
 
 # What passes by itself, or when somebody repairs the service; everything else would be the same for each
@@ -76,7 +76,7 @@ class Asked:
             "quality": visit.quality,
             "fingerprint": fingerprint,
             "embeddings": visit.vectors.tolist(),
-            "picture": base64.b64encode(visit.picture).decode("ascii") if visit.picture else None,
+            "picture": _text(visit.picture),
             "min_distance": self.min_distance,
             "max_false_match": self.max_false_match,
         }
@@ -104,6 +104,10 @@ def asked(question: Callable[[], Answer]) -> Answer:
 
 def _translated(error: ServiceError) -> Exception:
     return ServiceAway(error.detail) if error.code in PASSING else error
+
+
+def _text(picture: Encoded | None) -> str | None:
+    return base64.b64encode(picture).decode("ascii") if isinstance(picture, bytes) else picture
 
 
 def _cosine(ready: Mapping[str, Any]) -> float:
