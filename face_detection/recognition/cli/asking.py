@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from recognition.cameras.watching import FaceSeen, ServiceAway, Sight, VisitRefu
 from recognition.cli.recognise import ONE_PICTURES_FAULT
 from recognition.client import Client, ServiceError
 from recognition.errors import ModelChanged
-from recognition.faces import Encoded, Face, bbox, box_of
+from recognition.faces import Face, bbox, box_of
 from recognition.visits import Event, Visit, from_json
 
 # What passes by itself, or when somebody repairs the service; everything else would be the same for each
@@ -66,6 +65,7 @@ class Asked:
 
     def record(self, visit: Visit, fingerprint: str) -> Event:
         """Say who a visitor was."""
+        picture = visit.picture if isinstance(visit.picture, bytes) else None
         body = {
             "id": visit.id,
             "camera": visit.camera,
@@ -76,12 +76,11 @@ class Asked:
             "quality": visit.quality,
             "fingerprint": fingerprint,
             "embeddings": visit.vectors.tolist(),
-            "picture": _text(visit.picture),
             "min_distance": self.min_distance,
             "max_false_match": self.max_false_match,
         }
         try:
-            return from_json(self.client.record(body))
+            return from_json(self.client.record(body, picture))
         except ServiceError as e:
             if e.code == ModelChanged.code:
                 raise ModelChanged(e.detail) from e
@@ -104,10 +103,6 @@ def asked(question: Callable[[], Answer]) -> Answer:
 
 def _translated(error: ServiceError) -> Exception:
     return ServiceAway(error.detail) if error.code in PASSING else error
-
-
-def _text(picture: Encoded | None) -> str | None:
-    return base64.b64encode(picture).decode("ascii") if isinstance(picture, bytes) else picture
 
 
 def _cosine(ready: Mapping[str, Any]) -> float:
