@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from recognition.events.outlets import Outlets
 from recognition.events.spool import Spool
 from recognition.events.webhooks import Webhook
 from recognition.visits import as_json
+from running import ROOT
 
 KEY = b"a key of some length"
 NOW = 1_800_000_000.0
@@ -68,6 +70,22 @@ def test_a_request_is_signed_and_says_which_event_it_is(hook: Hook) -> None:
     content = f"{headers['webhook-id']}.{int(NOW)}.".encode() + body
     code = base64.b64encode(hmac.new(KEY, content, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{code}"
+
+
+def test_the_documentation_tells_how_to_check_a_signature(hook: Hook) -> None:
+    page = (ROOT / "docs" / "events.md").read_text("utf-8")
+    (block,) = re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    is_ours = names["is_ours"]
+    Webhook(hook.url, KEY).deliver(waiting())
+    Webhook(hook.url, KEY, clock=lambda: NOW).deliver(waiting())  # of another day
+    (headers, body), (old, _) = hook.received
+    assert is_ours(headers, body, KEY)
+    assert not is_ours(headers, body + b" ", KEY)
+    assert not is_ours({**headers, "webhook-id": "another"}, body, KEY)
+    assert not is_ours(headers, body, KEY + b"x")
+    assert not is_ours(old, body, KEY)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +192,30 @@ def test_events_of_people_who_were_erased_are_not_sent(hook: Hook, tmp_path: Pat
         hook.answers.clear()
     assert set(hook.ids()) <= {an_event(0).id, an_event(2).id}
     assert an_event(2).id in hook.ids()
+
+
+def test_who_was_erased_while_nobody_ran_gets_nothing_sent(
+    hook: Hook, tmp_path: Path, said: list[str]
+) -> None:
+    hook.answers = [status(500)] * 1000
+    with outlets(tmp_path, said, Webhook(hook.url, KEY), within_s=0) as out:
+        out.send(an_event(0), None)
+        out.send(an_event(1, person="ben"), None)
+        hook.wait(1)
+    hook.answers.clear()
+    before = len(hook.received)
+    with outlets(tmp_path, said, Webhook(hook.url, KEY), name_of={"ben": "Ben"}.get):
+        pass
+    assert hook.ids()[before:] == [an_event(1).id]
+
+
+def test_events_go_where_it_cannot_be_told_who_is_there(hook: Hook, tmp_path: Path, said: list[str]) -> None:
+    def name_of(_: str) -> str | None:
+        raise OSError("not now")
+
+    with outlets(tmp_path, said, Webhook(hook.url, KEY), name_of=name_of) as out:
+        out.send(an_event(0), None)
+    assert hook.ids() == [an_event(0).id]
 
 
 def test_outlets_of_before_are_named(hook: Hook, tmp_path: Path, said: list[str]) -> None:

@@ -163,6 +163,7 @@ def run(*arguments: object, **environment: str) -> Result:
     "options",
     [
         ("--home-assistant",),
+        ("--mqtt", "mqtt://broker", "--home-assistant", "--discovery-prefix", "a/#"),
         ("--mqtt", "http://me:s3cret@broker"),
         ("--mqtt", "mqtt://me:s3cret@broker:port"),
         ("--webhook", "mqtt://me:s3cret@broker"),

@@ -163,12 +163,12 @@ def _checked(
             frigates.check_url(frigate_url)
         secret = secret_file.read_text("utf-8") if secret_file else os.environ.get("WEBHOOK_SECRET")
         return OutletOptions(
-            files,
+            tuple(dict.fromkeys(file.absolute() for file in files)),
             tuple(dict.fromkeys(webhooks)),
             posts.key_of(secret) if webhooks and secret else None,
             address.address_of(mqtt, "recognition", *way_in) if mqtt else None,
             ca_file,
-            discovery_prefix.strip("/") if home_assistant else None,
+            address.prefix_of(discovery_prefix) if home_assistant else None,
             queue,
             address.address_of(frigate, frigates.PREFIX, *way_in) if frigate else None,
             frigate_url,
@@ -201,7 +201,7 @@ def opened_outlets(
         spool = Spool(options.queue or read_settings().data_folder / FILE, say)
     except SpoolUnavailable as e:
         fail(UNAVAILABLE, {"code": "queue_unavailable", "detail": str(e)})
-    outlets: list[Outlet] = [Lines(file.absolute()) for file in options.files]
+    outlets: list[Outlet] = [Lines(file) for file in options.files]
     shown: dict[str, int] = {}
     for url in options.webhooks:
         webhook = Webhook(url, options.key)

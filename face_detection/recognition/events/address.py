@@ -52,19 +52,26 @@ def address_of(url: str, prefix: str, user: str | None = None, password: str | N
         port = 0
     if not parts.hostname or not port:
         raise ValueError("The address of the broker has no host, or a port that is none.")
-    prefix = unquote(parts.path).strip("/") or prefix
-    if len(prefix) > LONGEST_PREFIX or not all(_is_level(level) for level in prefix.split("/")):
-        raise ValueError(
-            "A prefix of topics has letters, digits and the like between its slashes, no +, # or $."
-        )
     return Address(
         parts.hostname,
         port,
         parts.scheme == "mqtts",
         unquote(parts.username) if parts.username else user,
         unquote(parts.password) if parts.password else password,
-        prefix,
+        prefix_of(unquote(parts.path).strip("/") or prefix),
     )
+
+
+def prefix_of(text: str) -> str:
+    """Return what topics begin with, without slashes at its ends.
+
+    Raises:
+        ValueError: topics cannot begin so.
+    """
+    prefix = text.strip("/")
+    if len(prefix) > LONGEST_PREFIX or not all(map(_is_level, prefix.split("/"))):
+        raise ValueError("A prefix of topics has levels between slashes, and no +, # or $ in them.")
+    return prefix
 
 
 def _is_level(level: str) -> bool:

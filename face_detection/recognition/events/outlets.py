@@ -50,6 +50,7 @@ class Outlets:
         self._wants_picture = {outlet.name: outlet.with_pictures for outlet in outlets}
         self._changed = threading.Condition()
         self._closing = self._closed = False
+        self._looked = threading.Event()  # who was erased while nobody ran this, gets nothing sent
         for outlet, number in spool.count().items():
             if outlet not in self._wants_picture:
                 say(f"{number} events wait for {outlet}, which is not among the outlets now.")
@@ -57,6 +58,8 @@ class Outlets:
         self._threads = [threading.Thread(target=work, args=args, daemon=True) for work, args in works]
         if name_of is not None:
             self._threads.append(threading.Thread(target=self._keep_looking, daemon=True))
+        else:
+            self._looked.set()
         for thread in self._threads:
             thread.start()
 
@@ -103,6 +106,7 @@ class Outlets:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self._looked.set()
         for outlet in self._outlets:
             outlet.close()
         for outlet_name, number in self._spool.count().items():
@@ -111,6 +115,7 @@ class Outlets:
         self._spool.close()
 
     def _deliver(self, outlet: Outlet) -> None:
+        self._looked.wait()
         failures = 0
         while not self._closed:
             with self._changed:
@@ -143,7 +148,8 @@ class Outlets:
 
     def _keep_looking(self) -> None:
         while True:
+            self.look_after_people()
+            self._looked.set()
             with self._changed:
                 if self._changed.wait_for(lambda: self._closing, LOOK_AFTER_S):
                     return
-            self.look_after_people()
