@@ -6,9 +6,11 @@ import base64
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +29,7 @@ LIMIT_MS = 60_000
 TIMEOUT_S = 60
 WIDE = {"width": 1280, "height": 800}
 NARROW = {"width": 360, "height": 740}
+MORNING = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
 NO_FACE = "/face"  # of a sample; that none is kept is an ordinary answer
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 
@@ -136,6 +139,32 @@ def enrol(pair: Pair, samples: dict[str, Path], names: dict[str, str] | None = N
     ]
     answer = requests.post(f"{pair.url}/update-samples", json=body, timeout=TIMEOUT_S)
     assert answer.json()["fail"] == []
+
+
+def vectors(url: str, path: Path) -> dict[str, Any]:
+    """What a camera makes of the largest face of a photograph."""
+    picture = {"file": path.read_bytes()}
+    answer = requests.post(f"{url}/embeddings", files=picture, timeout=TIMEOUT_S).json()
+    return {"fingerprint": answer["fingerprint"], "embeddings": [answer["faces"][0]["embedding"]]}
+
+
+def see(pair: Pair, made: dict[str, Any], minute: int, picture: Path | None = None, **more: Any) -> str:
+    """Record a visit to a camera, so many minutes after MORNING; returns its id."""
+    visit = {
+        "id": str(uuid.uuid4()),
+        "camera": "Front door",
+        "since": (MORNING + timedelta(minutes=minute)).isoformat(),
+        "until": (MORNING + timedelta(minutes=minute, seconds=12)).isoformat(),
+        "frames": 9,
+        "bbox": "10, 20, 80, 90",
+        "quality": 0.9,
+        "picture": picture and base64.b64encode(picture.read_bytes()).decode(),
+        **made,
+        **more,
+    }
+    answer = requests.post(f"{pair.url}/events", json=visit, timeout=TIMEOUT_S)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
 
 
 def samples(pair: Pair) -> list[dict[str, Any]]:

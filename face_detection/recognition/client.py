@@ -15,6 +15,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
@@ -183,15 +184,65 @@ class Client:
         limit: int | None = None,
         small_faces: bool | None = None,
     ) -> Json:
-        """Return the faces of a picture with their vectors, and what made them, as POST /embeddings does."""
+        """Return the faces of a picture with their vectors, largest first, and what made these.
+
+        warnings: as in `recognise`; limit: look only at so many faces.
+
+        Returns:
+            `faces`, as `detect` returns them, each with its `embedding`; `model` and `fingerprint`.
+        """
         return self._faces("/embeddings", picture, warnings, {"limit": limit, "small_faces": small_faces})
 
-    def record(self, visit: Json) -> Json:
-        """Tell of a visit to a camera, as POST /events takes it; returns the event that it is.
+    def record(self, visit: Mapping[str, Json], picture: Picture | None = None) -> Json:
+        """Tell who a visit to a camera was of, and store it as an event; returns that.
 
-        The same `id` again replaces it.
+        The code is `model_changed` where the vectors are of another model than the gallery's by now.
+
+        visit: what /events takes: `id`, a UUID, under which it may be sent again; `camera`, `since`, `until`,
+            `frames`, `bbox`, `quality`, `fingerprint`, `embeddings`, ...
+        picture: of the face, with a margin.
         """
-        return self._json("POST", "/events", json=visit)
+        sent = {} if picture is None else {"picture": base64.b64encode(_bytes(picture)).decode("ascii")}
+        return self._json("POST", "/events", json={**visit, **sent})
+
+    def events(
+        self,
+        *,
+        camera: str | None = None,
+        person: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Json]:
+        """Yield visits to cameras, the newest first: of all, or of a camera, of a person's id, of a time.
+
+        since, until: they began then or later, and before then: ISO 8601 with an offset from UTC.
+        limit: so many at most.
+        """
+        query = {"camera": camera, "person": person, "since": since, "until": until}
+        if limit is not None and limit < PAGE:
+            return iter(self._json("GET", "/events", params={"limit": limit, **query})["events"])
+        return islice(self._pages("/events", "events", query, None), limit)
+
+    def event_picture(self, event_id: str) -> bytes:
+        """Return the picture that is kept of an event, a JPEG; the code is `not_found` where none is."""
+        return self._answer("GET", f"/events/{quote(event_id, safe='')}/picture").content
+
+    def delete_event(self, event_id: str) -> None:
+        """Remove one event; the code is `not_found` where there is none."""
+        self._json("DELETE", f"/events/{quote(event_id, safe='')}")
+
+    def delete_events(
+        self,
+        *,
+        camera: str | None = None,
+        person: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> int:
+        """Remove all events, or those of a camera, of a person, of a time; returns how many there were."""
+        query = {"camera": camera, "person": person, "since": since, "until": until}
+        return int(self._json("DELETE", "/events", params=query)["deleted"])
 
     def samples(
         self, *, name: str | None = None, person: str | None = None, after: str | None = None

@@ -30,6 +30,7 @@ imported_once = (
     "recognition.changing",
     "recognition.web.render",
     "recognition.web.wire_people",
+    "recognition.web.wire_events",
 )
 globals().update(
     server.configuration(

@@ -99,7 +99,7 @@ def record(service: Service, gallery: Gallery, visit: Visit, fingerprint: str, s
             return service.identified([seen], probe[None], service.decided(search, model), own, model)[0]
 
         recognition = with_its_model(service.gallery, service.sight.model, recognised)
-        return events.record(
+        event = events.record(
             gallery,
             visit,
             recognition.matches[0] if recognition.matches else None,
@@ -108,6 +108,9 @@ def record(service: Service, gallery: Gallery, visit: Visit, fingerprint: str, s
             keep_known=service.enroller.keep_faces,
             keep_unknown=service.keep_unknown,
         )
+        # The upkeep of a service does so, too, but not every process that watches cameras is one.
+        events.remove_expired(gallery, service.events_kept_for)
+        return event
 
 
 def _mean(vectors: NDArray[np.float32], model: Model) -> NDArray[np.float32]:

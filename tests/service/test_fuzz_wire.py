@@ -88,7 +88,40 @@ options = {
     "limit": numbers,
 }
 samples = almost({"id": texts, "name": texts, "image": images, "metadata": anything, "action": texts})
+VISIT = {
+    "id": "00000000-0000-4000-8000-000000000001",
+    "camera": "door",
+    "since": "2026-01-01T00:00:00+00:00",
+    "until": "2026-01-01T00:00:09+00:00",
+    "frames": 1,
+    "bbox": "0, 0, 5, 5",
+    "quality": 1,
+    "fingerprint": "fingerprint-1",
+    "embeddings": [[1, 1, 1, 1]],
+}
+vectors = st.lists(st.lists(numbers, min_size=3, max_size=5) | st.just([1, 1, 1, 1]), max_size=34)
+visits = almost({name: st.just(value) for name, value in VISIT.items()}) | st.builds(
+    lambda changes: {**VISIT, **changes},
+    almost(
+        {
+            "id": texts,
+            "camera": texts,
+            "since": texts | numbers,
+            "until": texts | st.sampled_from(["2026-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"]),
+            "frames": numbers,
+            "bbox": texts | st.from_regex(r"^-?\d{1,8}(, -?\d{1,8}){3}$"),
+            "quality": numbers,
+            "fingerprint": texts,
+            "embeddings": vectors,
+            "picture": images,
+            "min_distance": numbers,
+            "max_false_match": numbers,
+        }
+    ),
+)
 bodies = {
+    "/embeddings": almost({"image": images, "limit": numbers}) | anything,
+    "/events": visits | anything,
     "/update-samples": st.lists(samples, max_size=3) | anything,
     "/face-recognition": almost({"image": images, **options}) | anything,
     "/detect": almost({"image": images}) | anything,
@@ -199,7 +232,9 @@ def test_arrays(embedding: FlaskClient, body: bytes, place: int, damage: bytes) 
 
 
 parameters = st.dictionaries(
-    st.sampled_from(["limit", "after", "name"]) | texts, texts | numbers.map(str), max_size=3
+    st.sampled_from(["limit", "after", "name", "camera", "person", "since", "until"]) | texts,
+    texts | numbers.map(str),
+    max_size=3,
 )
 
 
@@ -209,7 +244,7 @@ def encodable(text: str) -> str:
 
 @fuzzed
 @given(query=parameters, method=st.sampled_from(["GET", "DELETE"]))
-@pytest.mark.parametrize("path", ["/samples", "/samples/count"])
+@pytest.mark.parametrize("path", ["/samples", "/samples/count", "/events"])
 def test_queries(recognition: FlaskClient, path: str, query: dict[str, str], method: str) -> None:
     sane = {encodable(name): encodable(value) for name, value in query.items()}
     check(recognition.open(path, method=method, query_string=sane))
@@ -225,7 +260,10 @@ def test_raw_queries_and_paths(
 ) -> None:
     text = raw.decode("latin-1").replace("\n", "").replace("\r", "")
     for client in (recognition, embedding):
-        for path in ("/samples", "/samples/x", "/embeddings", f"/samples/{text}", f"/{text}"):
+        for path in (
+            *("/samples", "/samples/x", "/embeddings", f"/samples/{text}", f"/{text}"),
+            *("/events", f"/events/{text}", f"/events/{text}/picture"),
+        ):
             places = {"PATH_INFO": path, "QUERY_STRING": text}
             answer = client.open(path="/", method=method, environ_overrides=places, buffered=True)
             if method == "HEAD":
@@ -261,5 +299,8 @@ def test_the_good_ones_are_among_them(recognition: FlaskClient, embedding: Flask
         "/face-recognition", data=form, content_type="multipart/form-data; boundary=limit"
     )
     assert answer.status_code == 200
+    visit = {**VISIT, "picture": image}
+    assert recognition.post("/events", json=visit).status_code == 200
+    assert recognition.post("/embeddings", json={"image": image}).status_code == 200
     array = npy(np.zeros((2, SIDE, SIDE, 3), np.uint8))
     assert embedding.post("/embeddings", data=array, content_type="application/x-npy").status_code == 200

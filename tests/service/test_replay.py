@@ -415,6 +415,7 @@ def test_a_backup_is_restored_and_erasures_follow(home: World, tmp_path: Path) -
         "stay": [],
         "unclear": [],
         "faces": 0,
+        "events": [],
         "unread_lines": 0,
     }
     assert outcome == {"dry_run": True, "samples": ["a", "b"], **empty}

@@ -8,8 +8,10 @@ import json
 import pkgutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -137,6 +139,34 @@ def test_every_call_of_face_detection(
         ),
     ):
         assert api.call("post_verify", body=body, x_request_id="door-7").verified
+
+    # what a camera sees
+    for body in (
+        models.DescribeRequest(image=as_base64(other)),
+        models.PostEmbeddingsFilesBody(file=api.file(other.read_bytes()), limit=1),
+    ):
+        described = api.call("post_embeddings", body=body)
+        assert (described.model, len(described.faces[0].embedding)) == ("Facenet", 128)
+    visit = models.NewVisit(
+        id=str(uuid.uuid4()),
+        camera="door",
+        since=datetime(2026, 11, 24, 8, 30, tzinfo=UTC),
+        frames=31,
+        bbox=described.faces[0].bbox,
+        quality=described.faces[0].quality,
+        fingerprint=described.fingerprint,
+        embeddings=[described.faces[0].embedding],
+        picture=as_base64(other),
+    )
+    event = api.call("post_events", body=visit)
+    assert (event.name, event.sample, event.until, event.picture) == ("Madonna", "m/1", None, True)
+    since = datetime(2026, 11, 24, tzinfo=UTC)
+    listed = api.call("get_events", camera="door", since=since)
+    assert (listed.events, listed.total, listed.next_) == ([event], 1, None)
+    shown = api.call("get_events_event_id_picture", event_id=event.id).payload.read()
+    assert shown.startswith(JPEG)
+    assert api.call("delete_events_event_id", event_id=event.id).success == [event.id]
+    assert api.call("delete_events", camera="door").deleted == 0
 
     # samples
     page = api.call("get_samples", limit=5, name="Madonna")

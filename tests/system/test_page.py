@@ -456,7 +456,7 @@ def test_everything_by_keyboard(visit: Visit) -> None:
     page = visit.view("recognise")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
-    for name in ("Recognise", "Enrol", "People", "Gallery"):
+    for name in ("Recognise", "Enrol", "People", "Events", "Gallery"):
         page.keyboard.press("Tab")
         expect(page.get_by_role("link", name=name)).to_be_focused()
     page.keyboard.press("Enter")

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import requests
 from playwright.sync_api import Browser, expect
 
-from browsing import NARROW, SCREENSHOTS, WIDE, Visit, visiting
+from browsing import NARROW, SCREENSHOTS, TIMEOUT_S, WIDE, Visit, see, vectors, visiting
 from running import Pair
 
 Photographs = dict[str, list[Path]]
@@ -81,6 +82,15 @@ def test_every_view(
         expect(page.locator("#person-faces > li")).to_have_count(2)
         page.get_by_role("button", name="Move ben_afflek/0.jpg", exact=True).click()
         check(visit, f"person-{kind}")
+        page = visit.view("events")
+        long = "A camera with a long name " * 2 + "and_a_word_without_any_room_to_break"
+        for minute, (person, camera) in enumerate([("ben_afflek", "Door"), ("mindy_kaling", long)]):
+            picture = photographs[person][0]
+            see(pair, vectors(pair.url, picture), minute, picture, camera=camera)
+        page.get_by_role("button", name="Show the newest").click()
+        expect(page.locator("#events-list li")).to_have_count(2)
+        check(visit, f"events-{kind}")
+        requests.delete(f"{pair.url}/events", timeout=TIMEOUT_S)
         page = visit.view("gallery")
         expect(page.locator("#gallery-list li")).to_have_count(6)
         check(visit, f"gallery-{kind}")

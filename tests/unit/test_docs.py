@@ -69,7 +69,7 @@ def test_every_setting_is_documented(config: ModuleType) -> None:
 
 def routes_of(app: Flask) -> list[tuple[str, str]]:
     return [
-        (method, re.sub(r"<(?:\w+:)?(?:sample_|person_)?(\w+)>", r"<\1>", rule.rule))
+        (method, re.sub(r"<(?:\w+:)?(?:sample_|person_|event_)?(\w+)>", r"<\1>", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     ]

@@ -63,8 +63,18 @@ def test_lamps_that_go_on_are_part_of_the_room_soon(random: np.random.Generator)
     lit = scene.copy()
     lit[:, :30] += 50
     assert motion.moves(taken(lit, random), 10.0)
-    share(motion, [taken(lit, random) for _ in range(40 * RATE)], 10.2)
-    assert share(motion, [taken(lit, random) for _ in range(100)], 50.4) < 0.02
+    share(motion, [taken(lit, random) for _ in range(300 * RATE)], 10.2)
+    assert share(motion, [taken(lit, random) for _ in range(100)], 310.4) < 0.02
+
+
+def test_whoever_has_stopped_for_a_while_leaves_nothing_behind(random: np.random.Generator) -> None:
+    scene = room(random)
+    motion = Motion()
+    share(motion, [taken(scene, random) for _ in range(50)])
+    there = scene.copy()
+    there[12:28, 20:34] = 128
+    share(motion, [taken(there, random) for _ in range(5 * RATE)], 10.0)
+    assert share(motion, [taken(scene, random) for _ in range(50)], 18.0) < 0.1
 
 
 @pytest.mark.parametrize("noise", [0.5, 2.0])

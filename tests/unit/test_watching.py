@@ -202,7 +202,7 @@ def test_visits_that_wait_are_bounded() -> None:
     world = World(always())
     watcher = world.watcher(gap_s=0.5)
     count = WAITING + 20
-    world.there = lambda now: [(f"p{int(now)}", 100, 0.9)] if now % 1 < 0.45 else []
+    world.there = lambda now: [(f"p{int(now)}", 100, 0.9)] if now < count and now % 1 < 0.45 else []
     record, world.record = world.record, _away  # type: ignore[method-assign]
     watcher.watch(world.run(count))
     assert world.told.count(f"a visit is given up: {WAITING} wait already") == 20

@@ -174,7 +174,7 @@ class Tracker:
 
 
 def assigned(pairs: Sequence[tuple[float, int, Track]]) -> dict[int, Track]:
-    """Choose among pairs of faces and tracks, and how well they fit, so that each is in one: the best first."""
+    """Choose among pairs of faces and tracks, each in one at most, those that fit best first."""
     taken: dict[int, Track] = {}
     for _, number, track in sorted(pairs, key=lambda pair: -pair[0]):
         if number not in taken and track not in taken.values():

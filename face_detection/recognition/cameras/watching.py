@@ -270,7 +270,7 @@ class Watcher:
             if told is not None:
                 self._ended.popleft()
                 for event in told:
-                    self._emit(event, visit.picture)
+                    self._emit(event, _picture(visit))
             elif not last:
                 return
             elif self._live or self._stopping.wait(self._reach.wait_s("record")):
@@ -292,7 +292,7 @@ class Watcher:
             track.told, known.asked = True, track.evidence
             for event in told:
                 known.event = event
-                self._emit(event, visit.picture)
+                self._emit(event, _picture(visit))
 
     def _recorded(self, visit: Visit, fingerprint: str) -> list[Event]:
         """Tell the service of a visit: one event, or none, if it cannot be made one."""
@@ -300,7 +300,7 @@ class Watcher:
             try:
                 return [self._service.record(visit, fingerprint)]
             except ModelChanged:
-                sight = self._service.see(visit.picture or b"")
+                sight = self._service.see(_picture(visit) or b"")
                 if not sight.faces:
                     raise VisitRefused("its face cannot be found again for another model") from None
                 vectors = sight.faces[0].vector[None]
@@ -319,6 +319,11 @@ class Watcher:
         if shown != self._shown:
             self._shown = shown
             self._present(events)
+
+
+def _picture(visit: Visit) -> bytes | None:
+    """Return the picture of a visit that was made here: a JPEG."""
+    return visit.picture if isinstance(visit.picture, bytes) else None
 
 
 def _decoded(jpeg: bytes) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -66,6 +65,7 @@ class Asked:
 
     def record(self, visit: Visit, fingerprint: str) -> Event:
         """Say who a visitor was."""
+        picture = visit.picture if isinstance(visit.picture, bytes) else None
         body = {
             "id": visit.id,
             "camera": visit.camera,
@@ -76,12 +76,11 @@ class Asked:
             "quality": visit.quality,
             "fingerprint": fingerprint,
             "embeddings": visit.vectors.tolist(),
-            "picture": base64.b64encode(visit.picture).decode("ascii") if visit.picture else None,
             "min_distance": self.min_distance,
             "max_false_match": self.max_false_match,
         }
         try:
-            return from_json(self.client.record(body))
+            return from_json(self.client.record(body, picture))
         except ServiceError as e:
             if e.code == ModelChanged.code:
                 raise ModelChanged(e.detail) from e

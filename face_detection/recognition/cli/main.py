@@ -11,6 +11,7 @@ from recognition.cli.archive import find, index
 from recognition.cli.compreface import compreface
 from recognition.cli.doctor import doctor
 from recognition.cli.enrol import enrol
+from recognition.cli.events import events
 from recognition.cli.galleries import galleries
 from recognition.cli.gallery import gallery
 from recognition.cli.keys import keys
@@ -35,6 +36,7 @@ COMMANDS = (
     verify,
     detect,
     watch,
+    events,
     people,
     samples,
     galleries,

@@ -152,13 +152,18 @@ def delete(service: Client, as_json: bool, person_id: str, file: Path | None) ->
         if stream is not None:
             stream.write(json.dumps(receipt).encode() + b"\n")
     lines = [
-        f"{receipt['person']} was erased at {receipt['erased_at']}, with {len(receipt['samples'])} samples.",
+        f"{receipt['person']} was erased at {receipt['erased_at']}, with {_what_went(receipt)}.",
         *(f"  {each['place']}: {each['state']}" for each in receipt["places"]),
         *(f"  What remains: {what}" for what in receipt["remains"]),
         f"  {receipt['after_restoring']}",
     ]
     show(as_json, receipt, lines)
     return True
+
+
+def _what_went(receipt: dict[str, Any]) -> str:
+    events = receipt.get("events")  # of an older service: none
+    return f"{len(receipt['samples'])} samples" + (f" and {events} events" if events else "")
 
 
 @contextmanager

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
-import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
@@ -27,7 +25,7 @@ from recognition.cli import archives
 from recognition.cli.archives import Options, Workshop
 from recognition.cli.local import Parts, parts_of
 from recognition.cli.pace import paced
-from recognition.cli.session import cell, error_of, opened_for_owner, printable, show
+from recognition.cli.session import cell, error_of, opened_as_text, printable, show
 from recognition.client import Client, ServiceError
 from recognition.enrolling import ahead
 from recognition.faces import Search
@@ -266,7 +264,7 @@ def _writer(
     with ExitStack() as stack:
         writes: list[Callable[[Value], object]] = []
         if wishes.csv_file is not None:
-            table = csv.writer(stack.enter_context(_text(wishes.csv_file)), lineterminator="\n")
+            table = csv.writer(stack.enter_context(opened_as_text(wishes.csv_file)), lineterminator="\n")
             table.writerow(COLUMNS)
             writes.append(lambda value: table.writerows(_rows(value)))
         if wishes.json_file is not None:
@@ -282,20 +280,10 @@ def _writer(
 
 
 @contextmanager
-def _text(file: Path) -> Iterator[IO[str]]:
-    """Open a file for writing, which is there once all is written, or the standard output for `-`."""
-    if str(file) == "-":
-        yield sys.stdout
-        return
-    with opened_for_owner(file) as stream, io.TextIOWrapper(stream, "utf-8", newline="") as text:
-        yield text
-
-
-@contextmanager
 def _json(file: Path) -> Iterator[Callable[[Value], None]]:
     """Write an array, or, into a file that ends in `l`, one object on each line."""
     lines = file.suffix == ".jsonl"
-    with _text(file) as text:
+    with opened_as_text(file) as text:
         before = "" if lines else "["
 
         def write(value: Value) -> None:

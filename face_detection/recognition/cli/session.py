@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
 
 import click
 from rich.console import Console
@@ -147,6 +148,16 @@ def opened_for_owner(file: Path) -> Iterator[BinaryIO]:
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def opened_as_text(file: Path) -> Iterator[IO[str]]:
+    """Open a file for writing, which is there once all is written, or the standard output for `-`."""
+    if str(file) == "-":
+        yield sys.stdout
+        return
+    with opened_for_owner(file) as stream, io.TextIOWrapper(stream, "utf-8", newline="") as text:
+        yield text
 
 
 @contextmanager

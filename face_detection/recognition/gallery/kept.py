@@ -56,7 +56,7 @@ def rendered(kept: KeptFace) -> dict[str, Any]:
     face = kept.face
     box = (face.box.x, face.box.y, face.box.w, face.box.h)
     return {
-        "jpeg": base64.b64encode(kept.jpeg).decode("ascii"),
+        "jpeg": rendered_jpeg(kept.jpeg),
         "confidence": face.confidence,
         "bbox": [round(value, DIGITS) for value in box],
         "landmarks": [
@@ -72,10 +72,25 @@ def parsed(line: FaceLine) -> KeptFace:
     Raises:
         ValueError: it has no JPEG.
     """
-    jpeg = base64.b64decode(line.jpeg, validate=True)
-    check_jpeg(jpeg)
+    jpeg = parsed_jpeg(line.jpeg)
     landmarks = [(np.nan, np.nan) if place is None else place for place in line.landmarks]
     return _face(jpeg, line.confidence, Box(*line.bbox), np.array(landmarks, np.float32))
+
+
+def rendered_jpeg(jpeg: bytes) -> str:
+    """Turn a picture into text."""
+    return base64.b64encode(jpeg).decode("ascii")
+
+
+def parsed_jpeg(text: str) -> bytes:
+    """Turn such text back into the picture.
+
+    Raises:
+        ValueError: it is none.
+    """
+    jpeg = base64.b64decode(text, validate=True)
+    check_jpeg(jpeg)
+    return jpeg
 
 
 def check_jpeg(jpeg: bytes) -> None:

@@ -9,6 +9,8 @@ one a sample {"id", "person", "name", "spelling", "metadata", "action", "created
              and if one is kept "face": {"jpeg": base64, "confidence", "bbox": [x, y, w, h], "landmarks": five
              [x, y] or null} in pixels of that picture
 one a person {"person", "name", "metadata", "by_hand", "created", "modified", "expires_at"}: ids ascending
+one an event {"event": as GET /events has it, "picture": a JPEG in base64, null if none is kept}: ids
+             ascending; only in the file of one person, and passed over by whoever takes it in
 last line    {"samples": n, "persons": m, "sha256": "..."}: of all bytes before it
 
 Files of version 1 are read, too: their samples have no "person" and no "spelling", and there are no people.
@@ -30,13 +32,14 @@ from typing import IO, Annotated, Any, Literal, TypeVar
 import numpy as np
 import pydantic_core
 from numpy.typing import NDArray
-from pydantic import Base64Bytes, BaseModel, Field, ValidationError
+from pydantic import Base64Bytes, BaseModel, Field, JsonValue, ValidationError
 
 from recognition import names
 from recognition.bounds import Action, Id, Metadata, Moment, StoredName
 from recognition.errors import DamagedGallery
 from recognition.faces import Person, Sample
 from recognition.gallery import kept
+from recognition.visits import Event, as_json, from_json
 from serving.validation import faults_of
 
 VERSION = 2
@@ -49,9 +52,19 @@ LARGEST = (
 MAX_DIGEST_BYTES = 64
 STEP = 1000  # samples of which `advance` is told at once
 
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An event, and the picture that is kept of it, a JPEG."""
+
+    event: Event
+    picture: bytes | None
+
+
 Record = tuple[Sample, NDArray[np.float32]]
-Entry = Record | Person
-Place = tuple[bool, str]  # of an entry: whether it is a person, and its id; in ascending order in the file
+Entry = Record | Person | Seen
+SAMPLES, PEOPLE, EVENTS = range(3)
+Place = tuple[int, str]  # of an entry: which of these it is among, and its id; in ascending order in the file
 Page = Callable[[Place | None], Sequence[Entry]]
 Advance = Callable[[int], object]  # takes the number of samples of each step
 Resumed = tuple[Any, int, str | None]  # the digest of what is written already, its samples, and the last id
@@ -102,6 +115,11 @@ class _PersonLine(BaseModel):
     by_hand: bool
 
 
+class _EventLine(BaseModel):
+    event: dict[str, JsonValue]
+    picture: str | None
+
+
 class _Last(BaseModel):
     samples: int
     persons: int = 0
@@ -120,14 +138,14 @@ def pieces(header: Header, page: Page, resumed: Resumed | None = None) -> Iterat
         resumed: goes on behind these entries.
     """
     digest, samples, last_id = resumed or (hashlib.sha256(), 0, None)
-    people, after = 0, None if last_id is None else (False, last_id)
+    people, after = 0, None if last_id is None else (SAMPLES, last_id)
     lines = [_line(_first_of(header))] if after is None else []
     while entries := page(after):
         lines += [_line(_rendered(entry)) for entry in entries]
         piece = b"".join(lines)
         digest.update(piece)
         new_people = sum(isinstance(entry, Person) for entry in entries)
-        new_samples = len(entries) - new_people
+        new_samples = sum(isinstance(entry, tuple) for entry in entries)
         yield piece, new_samples
         lines, samples, people, after = [], samples + new_samples, people + new_people, place_of(entries[-1])
     rest = b"".join(lines)
@@ -138,7 +156,9 @@ def pieces(header: Header, page: Page, resumed: Resumed | None = None) -> Iterat
 
 def place_of(entry: Entry) -> Place:
     """Return the place of an entry in the file."""
-    return (True, entry.id) if isinstance(entry, Person) else (False, entry[0].id)
+    if isinstance(entry, Seen):
+        return EVENTS, entry.event.id
+    return (PEOPLE, entry.id) if isinstance(entry, Person) else (SAMPLES, entry[0].id)
 
 
 def write(path: Path, header: Header, page: Page, advance: Advance) -> int:
@@ -181,8 +201,8 @@ def check(file: IO[bytes], advance: Advance = lambda samples: None) -> tuple[Hea
     """
     count = 0
     for entry in read(file):
-        count += not isinstance(entry, Person)
-        if count % STEP == 0 and not isinstance(entry, Person):
+        count += isinstance(entry, tuple)
+        if count % STEP == 0 and isinstance(entry, tuple):
             advance(STEP)
     file.seek(0)
     return _header(_next_line(file)), count
@@ -198,7 +218,7 @@ def read(file: IO[bytes]) -> Iterator[Entry]:
     file.seek(0)
     line = _next_line(file)
     header = _header(line)
-    number, people = 2, 0
+    number, samples, people = 2, 0, 0
     before: Place | None = None
     while True:
         digest.update(line)
@@ -210,10 +230,11 @@ def read(file: IO[bytes]) -> Iterator[Entry]:
         place = place_of(entry)
         if before is not None and place <= before:
             raise DamagedGallery(f"line {number}: ids are not in ascending order")
-        number, people, before = number + 1, people + place[0], place
+        number, before = number + 1, place
+        samples, people = samples + (place[0] == SAMPLES), people + (place[0] == PEOPLE)
         yield entry
     last = _valid(_Last, value, number)
-    counted = (number - 2 - people, people, digest.hexdigest())
+    counted = (samples, people, digest.hexdigest())
     if (last.samples, last.persons, last.sha256) != counted:
         raise DamagedGallery("the checksum is not that of the lines: the file was changed")
     if file.read(1):
@@ -260,6 +281,8 @@ def _first_of(header: Header) -> dict[str, Any]:
 
 
 def _rendered(entry: Entry) -> dict[str, Any]:
+    if isinstance(entry, Seen):
+        return {"event": as_json(entry.event), "picture": entry.picture and kept.rendered_jpeg(entry.picture)}
     if isinstance(entry, Person):
         return {
             "person": entry.id,
@@ -318,12 +341,22 @@ def _header(line: bytes) -> Header:
 
 
 def _entry(value: dict[str, Any], header: Header, number: int) -> Entry:
+    if "event" in value:
+        return _seen(_valid(_EventLine, value, number), number)
     if "vector" not in value and "id" not in value:
         line = _valid(_PersonLine, value, number)
         name = names.stored(line.name, line.person)
         about = (line.person, name, line.metadata, line.created, line.modified, line.expires_at)
         return Person(*about, by_hand=line.by_hand)
     return _sample(_valid(_Line, value, number), header, number)
+
+
+def _seen(line: _EventLine, number: int) -> Seen:
+    try:
+        event = from_json(line.event)
+        return Seen(event, None if line.picture is None else kept.parsed_jpeg(line.picture))
+    except (LookupError, TypeError, ValueError) as e:
+        raise DamagedGallery(f"line {number}: no event, or its picture is not base64 of a JPEG") from e
 
 
 def _sample(line: _Line, header: Header, number: int) -> Record:

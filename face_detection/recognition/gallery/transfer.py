@@ -25,7 +25,7 @@ from recognition.gallery.persons import has_samples, of_person, row_of
 from recognition.gallery.persons import inside as inside_people
 from recognition.gallery.rows import inside, unexpired
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import SAMPLES, faces, persons, sample_of, samples, tombstones
+from recognition.gallery.tables import SAMPLES, events, faces, persons, sample_of, samples, tombstones
 from recognition.gallery.vector_rows import Vectors, joined, other, searched
 from recognition.names import unnamed
 from serving.errors import NotFound
@@ -178,7 +178,7 @@ def import_file(
         begin("import", count)  # each step has its own lines of what is stored
         checked = portable.read(file)
         while some := list(islice(checked, at_once)):
-            records = [entry for entry in some if not isinstance(entry, Person)]
+            records = [entry for entry in some if isinstance(entry, tuple)]
             if not keep_faces:
                 records = [(replace(sample, face=None), vector) for sample, vector in records]
             without_name += sum(sample.name == unnamed(sample.id) for sample, _ in records)
@@ -223,7 +223,7 @@ def entries(
     expired_by: datetime | None = None,
     person: str | None = None,
 ) -> Sequence[portable.Entry]:
-    """Return what comes next in a file: samples, with their vectors, and then people.
+    """Return what comes next in a file: samples, with their vectors, people, and one person's events.
 
     Args:
         gallery, of, expired_by: as for `records`.
@@ -233,10 +233,38 @@ def entries(
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
     """
-    in_people, last = after or (False, None)
-    if not in_people and (page := records(gallery, of, last, expired_by=expired_by, person=person)):
-        return page
-    return people.next_by_id(gallery, last if in_people else None, ROWS_AT_ONCE, expired_by, person)
+    kind, last = after or (portable.SAMPLES, None)
+    found: Sequence[portable.Entry] = ()
+    if kind == portable.SAMPLES:
+        found = records(gallery, of, last, expired_by=expired_by, person=person)
+    if not found and kind <= portable.PEOPLE:
+        known = last if kind == portable.PEOPLE else None
+        found = people.next_by_id(gallery, known, ROWS_AT_ONCE, expired_by, person)
+    if not found and person is not None:
+        found = _seen(gallery, person, last if kind == portable.EVENTS else None)
+    return found
+
+
+def _seen(gallery: Gallery, person: str, after: str | None) -> list[portable.Seen]:
+    """Return the next events of a person by id, after this id."""
+    with gallery.reading() as (connection, current):
+        query = event_rows.with_people(connection, current.expired_by).add_columns(events.c.picture)
+        query = query.where(event_rows.of_person(connection, person)).order_by(events.c.event_id)
+        query = query.limit(face_rows.ROWS_AT_ONCE)
+        if after is not None:
+            query = query.where(events.c.event_id > after)
+        return [
+            portable.Seen(event_rows.event_of(row), _picture_of(connection, row))
+            for row in connection.execute(query)
+        ]
+
+
+def _picture_of(connection: sa.Connection, row: Any) -> bytes | None:
+    try:
+        return event_rows.picture_of(connection, row)
+    except DamagedGallery as e:
+        log.error("event %s is exported without its picture: %s", row.event_id, e.detail)
+        return None
 
 
 def records(

@@ -6,13 +6,14 @@ import * as compare from "./compare.js";
 import { know } from "./deciding.js";
 import { byId, el } from "./elements.js";
 import * as enrol from "./enrol.js";
+import * as events from "./events.js";
 import { explain, isDown, isOutage } from "./errors.js";
 import * as gallery from "./gallery.js";
 import * as people from "./people.js";
 import * as person from "./person.js";
 import * as recognise from "./recognise.js";
 
-const VIEWS = { recognise, enrol, people, person, check, gallery, compare };
+const VIEWS = { recognise, enrol, people, person, check, events, gallery, compare };
 const UNDER = { person: "people", check: "people" }; // views that others lead to, by their links
 const alert = byId("alert");
 

@@ -1,21 +1,24 @@
-// The kept face of a sample, fetched when it comes near to being seen. A key would not travel with <img src="samples/...">.
+// The kept picture of a face, fetched when it comes near to being seen. A key would not travel with <img src="samples/...">.
 
 import { el } from "./elements.js";
 import { faceOf } from "./people-api.js";
 
 const AHEAD = "300px"; // so far below what is shown faces are fetched already
 
-const samples = new WeakMap(); // by place: the id of the sample
+const fetchers = new WeakMap(); // by place: what fetches its picture
 const near = new IntersectionObserver(
   (places) => places.filter(({ isIntersecting }) => isIntersecting).forEach(({ target }) => fill(target)),
   { rootMargin: AHEAD },
 );
 
 /** Make a place for a sample's face, which stays a blank head where there is none, or none is kept. */
-export function avatar(sample) {
+export const avatar = (sample) => head(sample === null ? null : () => faceOf(sample));
+
+/** Make a place for the picture that a function fetches, as a blob; a blank head where that is null, or fails. */
+export function head(fetcher) {
   const place = el("span", { class: "place head", "aria-hidden": "true" });
-  if (sample !== null) {
-    samples.set(place, sample);
+  if (fetcher !== null) {
+    fetchers.set(place, fetcher);
     near.observe(place);
   }
   return place;
@@ -23,7 +26,7 @@ export function avatar(sample) {
 
 async function fill(place) {
   near.unobserve(place);
-  const face = await faceOf(samples.get(place)).catch(() => null);
+  const face = await fetchers.get(place)().catch(() => null);
   if (!face || !place.isConnected) return;
   const address = URL.createObjectURL(face);
   const image = el("img", { src: address, alt: "" });

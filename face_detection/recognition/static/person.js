@@ -82,6 +82,7 @@ function render() {
   title.replaceChildren(el("bdi", {}, shown.name));
   document.title = `${shown.name} · Faces`;
   byId("person-since").textContent = `Enrolled ${new Date(shown.created).toLocaleDateString()} · id ${shown.id}`;
+  byId("person-events").href = `#events/${encodeURIComponent(shown.id)}`;
   details.fill(shown);
   leaveOut(into, shown.id);
   byId("person-shown").hidden = false;

@@ -309,6 +309,7 @@ class Receipt(TypedDict):
 
     person: PersonId
     samples: Annotated[list[str], Field(description="The ids of the samples that were erased.")]
+    events: Annotated[int, Field(ge=0, description="How many visits to cameras were erased.")]
     erased: Annotated[list[str], Field(description="What was stored of the person and of each sample.")]
     erased_at: Time
     gallery: Annotated[str, Field(description="Out of which gallery.")]

@@ -101,6 +101,7 @@ ERASED = {
     "receipt": {
         "person": "eileen",
         "samples": ["astronaut/1"],
+        "events": 2,
         "erased": ["the person's name, metadata and times"],
         "erased_at": "2026-11-24T01:59:21.186000+00:00",
         "gallery": "default",

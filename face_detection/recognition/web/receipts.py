@@ -10,6 +10,7 @@ from recognition.web import answers
 ERASED = (
     "the person's name, metadata and times",
     "of each sample its vector, kept face, metadata, action and times",
+    "of each visit to a camera its picture, camera and times",
 )
 OVERWRITTEN = ("the rows of the database", "overwritten")
 LOG_EMPTIED = ("the database's write-ahead log", "emptied")
@@ -32,6 +33,7 @@ def erasure_answer(erasure: Erasure, *, receipt: bool) -> answers.Erased:
         answer["receipt"] = {
             "person": erasure.person,
             "samples": erasure.samples,
+            "events": erasure.events,
             "erased": list(ERASED),
             "erased_at": erasure.erased_at.isoformat(),
             "gallery": erasure.gallery,

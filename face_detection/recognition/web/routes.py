@@ -75,6 +75,7 @@ PAGE_FILES = Literal[
     "elements.js",
     "enrol.js",
     "errors.js",
+    "events.js",
     "faces.js",
     "file-names.js",
     "gallery.js",
