@@ -182,12 +182,13 @@ def test_what_is_given_up_is_said_and_the_next_one_comes(hook: Hook, tmp_path: P
 
 def test_events_of_people_who_were_erased_are_not_sent(hook: Hook, tmp_path: Path, said: list[str]) -> None:
     hook.answers = [status(500)] * 1000
-    people: dict[str, str] = {"ben": "Ben"}
+    people: dict[str, str] = {"ann": "Ann", "ben": "Ben"}
     with outlets(tmp_path, said, Webhook(hook.url, KEY), name_of=people.get) as out:
         out.send(an_event(0), None)
         hook.wait(1)
         out.send(an_event(1), None)
         out.send(an_event(2, person="ben"), None)
+        del people["ann"]
         out.look_after_people()
         hook.answers.clear()
     assert set(hook.ids()) <= {an_event(0).id, an_event(2).id}
