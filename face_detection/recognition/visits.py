@@ -25,7 +25,8 @@ class Visit:
     frames: in how many it was seen, at least 1.
     box: of the face in its best frame, in pixels of the upright frame.
     quality: of the face in its best frame, in [0, 1].
-    vectors: float32 (n, d), of its n best frames, n in 1 to 32, all of one model.
+    vectors: float32 (n, d), of its n best frames, n in 1 to 32, all of one model; none, (0, 0), of a visit
+        that is recorded already, and only goes on or ends.
     picture: the face with a margin, a picture in any format, or in base64; None: there is none.
     """
 

@@ -229,7 +229,6 @@ def test_vectors_of_another_model_are_refused(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("embeddings", "said"),
     [
-        ([], "embeddings"),
         ([[1.0, 0, 0, 0]] * 33, "embeddings"),
         ([[1.0, 0, 0]], "4 values"),
         ([[1.0, 0, 0, 0], [1.0, 0, 0]], "same length"),
@@ -341,6 +340,46 @@ def test_the_same_id_in_another_gallery_is_another_event(client: FlaskClient) ->
     assert ok(client.delete(f"/events/{ONE}?gallery=lobby")) == {"success": [ONE]}
     assert ids(client) == [ONE]
     assert ids(client, gallery="lobby") == []
+
+
+def test_a_visit_goes_on_and_ends_without_vectors(client: FlaskClient) -> None:
+    enrol(client)
+    begun = post(client, 0.1, id=ONE, until=None, frames=3)
+    picture = client.get(f"/events/{ONE}/picture").data
+    for until, frames in ((None, 40), (at(20), 41)):
+        later = {"embeddings": [], "fingerprint": "another-1", "until": until, "frames": frames}
+        others = {"camera": "elsewhere", "bbox": "0, 0, 9, 9", "quality": 0, "picture": None}
+        event = post(client, id=ONE.upper(), since=at(-1), **later, **others)
+        assert event == {**begun, "since": at(-1), "until": until, "frames": frames}
+        assert ok(client.get(f"/events/{ONE}")) == event
+    assert client.get(f"/events/{ONE}/picture").data == picture
+
+
+def test_only_what_is_there_goes_on(client: FlaskClient, gallery: Gallery, clock: FakeClock) -> None:
+    ok(client.post("/galleries", json={"name": "lobby"}))
+    post(client, id=ONE)
+    going_on = a_visit(id=ONE, embeddings=[])
+    refused(client.post("/events", json={**going_on, "id": TWO}), 404, "not_found")
+    refused(client.post("/events?gallery=lobby", json=going_on), 404, "not_found")
+    ahead = {**going_on, "until": at(2 * 24 * 3600)}
+    refused(client.post("/events", json=ahead), 400, "invalid_request")
+    clock.now += timedelta(days=29)
+    post(client, **{**going_on, "since": at(0), "until": at(1)})
+    clock.now += timedelta(days=29)  # from when the service was told last
+    assert ok(client.get(f"/events/{ONE}"))["until"] == at(1)
+    clock.now += timedelta(days=1)
+    refused(client.post("/events", json=going_on), 404, "not_found")
+
+
+def test_one_event_is_shown(client: FlaskClient, clock: FakeClock) -> None:
+    enrol(client)
+    posted = [post(client, turn, id=each) for each, turn in ((ONE, 0.1), (TWO, STRANGER))]
+    assert [ok(client.get(f"/events/{each}")) for each in (ONE.upper(), TWO)] == posted
+    ok(client.delete(f"/events/{TWO}"))
+    for gone in (TWO, "x", "%00", f"{ONE}x"):
+        refused(client.get(f"/events/{gone}"), 404, "not_found")
+    clock.now += timedelta(days=30)
+    refused(client.get(f"/events/{ONE}"), 404, "not_found")
 
 
 # --- pictures

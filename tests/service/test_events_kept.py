@@ -70,7 +70,13 @@ def see(gallery: Gallery, number: int, sample_id: str | None = None, **changes: 
     """Record a visit; of whoever has the sample, or of a stranger."""
     sample = None if sample_id is None else gallery.get(sample_id)
     assert sample_id is None or sample is not None
-    visit = Visit(
+    visit = a_visit(gallery, number, **changes)
+    match = None if sample is None else Match(sample, 1.0)
+    return events.record(gallery, visit, match, 1.0, None, keep_known=True, keep_unknown=True)
+
+
+def a_visit(gallery: Gallery, number: int, **changes: Any) -> Visit:
+    return Visit(
         **{
             "id": uuid(number),
             "camera": "door",
@@ -84,8 +90,6 @@ def see(gallery: Gallery, number: int, sample_id: str | None = None, **changes: 
             **changes,
         }
     )
-    match = None if sample is None else Match(sample, 1.0)
-    return events.record(gallery, visit, match, 1.0, None, keep_known=True, keep_unknown=True)
 
 
 def seen(gallery: Gallery, kept_for: timedelta = MONTH, **which: Any) -> dict[int, tuple[str | None, ...]]:
@@ -115,6 +119,8 @@ def test_they_expire_by_when_the_service_was_told(gallery: Gallery, clock: FakeC
     for gone in (uuid(1), uuid(9)):
         with pytest.raises(NotFound):
             events.picture(gallery, gone, MONTH)
+        with pytest.raises(NotFound):
+            events.get(gallery, gone, MONTH)
     assert there(gallery) == 3
     events.remove_expired(gallery, MONTH)
     assert there(gallery) == 2
@@ -124,8 +130,11 @@ def test_they_expire_by_when_the_service_was_told(gallery: Gallery, clock: FakeC
 def test_a_clock_that_jumps_hides_them_and_erases_nothing(gallery: Gallery, clock: FakeClock) -> None:
     see(gallery, 1)
     gallery.remove_expired()
+    visit = a_visit(gallery, 1)
     clock.set_ahead = timedelta(days=400)
     assert seen(gallery) == {}
+    with pytest.raises(NotFound):
+        events.go_on(gallery, visit, MONTH)
     gallery.load()
     events.remove_expired(gallery, MONTH)
     assert there(gallery) == 1
@@ -198,6 +207,8 @@ def test_they_are_hidden_with_who_has_expired(gallery: Gallery, clock: FakeClock
     for number in (0, 2):
         with pytest.raises(NotFound):
             events.picture(gallery, uuid(number), MONTH)
+        with pytest.raises(NotFound):
+            events.get(gallery, uuid(number), MONTH)
     assert there(gallery) == 4
     gallery.remove_expired()
     assert there(gallery) == 2
@@ -470,11 +481,13 @@ def test_what_is_shown_has_its_lines_if_that_is_wanted(url: str, tmp_path: Path)
         seen(gallery)
         events.picture(gallery, uuid(1), MONTH)
         events.picture(gallery, uuid(2), MONTH)
+        events.get(gallery, uuid(1), MONTH)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(line["what"], line.get("persons", line.get("person"))) for line in lines] == [
         ("list_events", [whose["a"]]),
         ("show_event", whose["a"]),
         ("show_event", None),
+        ("show_event", whose["a"]),
     ]
 
 

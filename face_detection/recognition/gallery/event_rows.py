@@ -132,20 +132,32 @@ def store(connection: sa.Connection, visit: Visit, whose: dict[str, Any], record
     recorded: the time, UTC.
     """
     values = {
+        **_lasted(visit, recorded),
         "camera": visit.camera,
-        "since": naive_utc(visit.since),
-        "until": visit.until and naive_utc(visit.until),
-        "frames": visit.frames,
         "box": bbox(visit.box),
         "quality": visit.quality,
         "picture": _sealed(connection, visit),
-        "recorded": naive_utc(recorded),
         **whose,
     }
     replaced = events.update().where(of_id(connection, visit.id)).values(**values)
     if not connection.execute(replaced).rowcount:
         own = {"gallery": gallery_of(connection), "event_id": visit.id}
         connection.execute(events.insert().values(**own, **values))
+
+
+def go_on(connection: sa.Connection, visit: Visit, recorded: datetime) -> None:
+    """Store how long a visit that is there has lasted by now; recorded: the time, UTC."""
+    here = of_id(connection, visit.id)
+    connection.execute(events.update().where(here).values(**_lasted(visit, recorded)))
+
+
+def _lasted(visit: Visit, recorded: datetime) -> dict[str, Any]:
+    return {
+        "since": naive_utc(visit.since),
+        "until": visit.until and naive_utc(visit.until),
+        "frames": visit.frames,
+        "recorded": naive_utc(recorded),
+    }
 
 
 def _sealed(connection: sa.Connection, visit: Visit) -> bytes | None:

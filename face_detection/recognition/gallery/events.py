@@ -155,6 +155,41 @@ def page(
     return EventPage(listed, total, last, cameras)
 
 
+def go_on(gallery: Gallery, visit: Visit, kept_for: timedelta) -> Event:
+    """Store how long a visit has lasted by now, and leave whose it is as it was; returns the event.
+
+    visit: of it only when it was and in how many frames; what else is stored stays.
+    kept_for: older events are not there.
+
+    Raises:
+        NotFound: there is no event of this visit.
+        GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log cannot be written.
+    """
+    with gallery.writing() as (connection, _):
+        hidden_by = rows.enter(connection, gallery.name).trust.hides_by(gallery.moment())
+        place = visit.id, _before(hidden_by, kept_for), hidden_by
+        _find(connection, *place)
+        event_rows.go_on(connection, visit, gallery.now())
+        return event_rows.event_of(_find(connection, *place))
+
+
+def get(gallery: Gallery, event_id: str, kept_for: timedelta) -> Event:
+    """Return one event.
+
+    kept_for: older ones are not shown.
+
+    Raises:
+        NotFound: there is none.
+        GalleryUnavailable: the database cannot be reached or is locked.
+        AuditUnavailable: the audit log, which is to have what is shown, cannot be written.
+    """
+    with gallery.reading() as (connection, current):
+        row = _find(connection, event_id, _oldest(gallery, current, kept_for), current.expired_by)
+    gallery.audit.read("show_event", [], **_about(row))
+    return event_rows.event_of(row)
+
+
 def picture(gallery: Gallery, event_id: str, kept_for: timedelta) -> bytes:
     """Return the picture that is kept of an event, a JPEG.
 
@@ -166,13 +201,7 @@ def picture(gallery: Gallery, event_id: str, kept_for: timedelta) -> bytes:
         AuditUnavailable: the audit log, which is to have what is shown, cannot be written.
     """
     with gallery.reading() as (connection, current):
-        query = event_rows.with_people(connection, current.expired_by).add_columns(events.c.picture)
-        query = query.where(event_rows.of_id(connection, event_id))
-        oldest = _oldest(gallery, current, kept_for)
-        query = event_rows.unexpired(connection, query, oldest, current.expired_by)
-        row = connection.execute(query).first()
-        if row is None:
-            raise no_event()
+        row = _find(connection, event_id, _oldest(gallery, current, kept_for), current.expired_by)
         try:
             kept = event_rows.picture_of(connection, row)
         except DamagedGallery as e:
@@ -180,8 +209,26 @@ def picture(gallery: Gallery, event_id: str, kept_for: timedelta) -> bytes:
             raise NotFound("The picture that was kept of this event is damaged.") from e
     if kept is None:
         raise NotFound("No picture is kept of this event.")
-    gallery.audit.read("show_event", [], **({"person": row.person_id} if row.person_id else {}))
+    gallery.audit.read("show_event", [], **_about(row))
     return kept
+
+
+def _find(connection: sa.Connection, event_id: str, oldest: datetime, expired_by: datetime | None) -> Any:
+    """Return the row of an event, with its picture as it is stored; moments as in `event_rows.unexpired`.
+
+    Raises:
+        NotFound: there is none.
+    """
+    query = event_rows.with_people(connection, expired_by).add_columns(events.c.picture)
+    query = query.where(event_rows.of_id(connection, event_id))
+    row = connection.execute(event_rows.unexpired(connection, query, oldest, expired_by)).first()
+    if row is None:
+        raise no_event()
+    return row
+
+
+def _about(row: Any) -> dict[str, str]:
+    return {"person": row.person_id} if row.person_id else {}
 
 
 def delete(gallery: Gallery, event_id: str) -> None:

@@ -54,6 +54,17 @@ EVENTS = (
     ),
     Route(
         "GET",
+        EVENT,
+        handlers_events.show_event,
+        RECOGNISE,  # whoever records a visit is told so, too, and nobody else knows its id
+        (answers_events.Event, examples.EVENT),
+        near=True,
+        query=wire.InGallery,
+        parameter=wire_events.EventPath,
+        raises=GALLERY,
+    ),
+    Route(
+        "GET",
         f"{EVENT}/picture",
         handlers_events.show_picture,
         ENROL,
