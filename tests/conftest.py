@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from galleries import FakeClock, PostgreSQL, database_url, running_postgresql
+from galleries import FakeClock, MilvusServer, PostgreSQL, database_url, milvus_database, running_postgresql
 from recognition.gallery import Gallery, open_gallery
 from running import ROOT, Pair, running_pair
 from serving.runtimes import stop_reports
@@ -76,6 +76,17 @@ def postgresql() -> Iterator[PostgreSQL]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Milvus: MILVUS, or a server of milvus-lite."""
+    if address := os.environ.get("MILVUS"):
+        yield address
+        return
+    server = MilvusServer(tmp_path_factory.mktemp("milvus"))
+    yield server.address
+    server.kill()
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def backend(request: pytest.FixtureRequest) -> str:
     """What runs once for each kind of database."""
@@ -121,16 +132,26 @@ def bare_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> It
 
 
 @pytest.fixture
-def gallery(url: str) -> Iterator[Gallery]:
-    gallery = open_gallery(url, lock_timeout_s=5)
+def index(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Where the index of the gallery is: nowhere, but for tests that are marked `also_in_milvus`."""
+    if getattr(request, "param", None) is None:
+        yield None
+        return
+    with milvus_database(request.getfixturevalue("milvus")) as address:
+        yield address
+
+
+@pytest.fixture
+def gallery(url: str, index: str | None) -> Iterator[Gallery]:
+    gallery = open_gallery(url, lock_timeout_s=5, index=index)
     yield gallery
     gallery.close()
 
 
 @pytest.fixture
-def other(url: str, gallery: Gallery) -> Iterator[Gallery]:
+def other(url: str, gallery: Gallery, index: str | None) -> Iterator[Gallery]:
     """The same gallery as another worker has it."""
-    other = open_gallery(url, lock_timeout_s=5)
+    other = open_gallery(url, lock_timeout_s=5, index=index)
     yield other
     other.close()
 

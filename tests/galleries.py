@@ -7,10 +7,11 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,11 +28,14 @@ import sqlalchemy as sa
 
 from recognition.faces import Box, Face, KeptFace, Sample
 from recognition.gallery import Gallery, open_gallery, people, unmerging
-from running import wait_until
+from running import free_port, wait_until
 
 MODEL = "model-a"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 PROCESSES = multiprocessing.get_context("spawn")
+
+
+also_in_milvus = pytest.mark.parametrize("index", [None, "milvus"], indirect=True)
 
 
 class FakeClock:
@@ -169,9 +173,7 @@ def running_pgbouncer(server: PostgreSQL, connections: int) -> Iterator[Callable
     if program is None:
         pytest.skip("PgBouncer is not installed (Debian's package pgbouncer)")
     folder = str(sa.make_url(server.url()).query["host"])  # of the server's socket
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = {
         "listen_addr": "127.0.0.1",
         "listen_port": port,
@@ -222,12 +224,55 @@ def database_url(
             yield server.url(name)
 
 
+class MilvusServer:
+    """A server of milvus-lite, which can be killed and started again where it was."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "milvus_lite", "server", "--host", "127.0.0.1"]
+        options = ["--data-dir", str(self._folder / "data"), "--port", str(self.port)]
+        log = self._folder / "log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen([*command, *options], stdout=output, stderr=output)
+        wait_until(lambda: _listens(self.port), self._process, log)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def milvus_database(server: str) -> Iterator[str]:
+    """Make an empty database in the Milvus at an address, give its own address, and remove it."""
+    from pymilvus import MilvusClient  # takes a second, of which most tests have no use
+
+    name = f"test_{uuid.uuid4().hex}"
+    with closing(MilvusClient(server, dedicated=True)) as client:
+        client.create_database(name)
+        yield f"{server}/{name}"
+        with closing(MilvusClient(server, db_name=name, dedicated=True)) as inside:
+            for collection in inside.list_collections():
+                inside.drop_collection(collection)
+        client.drop_database(name)
+
+
 class OtherProcess:
     """A gallery in a process of its own: `call` does what `method_of` has for that name here."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, index: str | None = None) -> None:
         self._connection, theirs = PROCESSES.Pipe()
-        self._process = PROCESSES.Process(target=_serve, args=(theirs, url), daemon=True)
+        self._process = PROCESSES.Process(target=_serve, args=(theirs, url, index), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -256,8 +301,8 @@ def method_of(gallery: Gallery, name: str) -> Callable[..., Any]:
     return partial(getattr(modules[module], function), gallery) if module else getattr(gallery, name)
 
 
-def _serve(connection: Connection, url: str) -> None:
-    gallery = open_gallery(url, lock_timeout_s=30)
+def _serve(connection: Connection, url: str, index: str | None) -> None:
+    gallery = open_gallery(url, lock_timeout_s=30, index=index)
     while True:
         try:
             method, args, options = connection.recv()

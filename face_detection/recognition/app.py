@@ -269,6 +269,8 @@ def load_gallery(settings: Settings) -> Gallery:
             settings.gallery_lock_timeout_s,
             settings.gallery_ef_search,
             key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
+            index=settings.gallery_index,
+            index_token=settings.index_token,
             audit=audit,
         )
         gallery.load()
@@ -277,7 +279,8 @@ def load_gallery(settings: Settings) -> Gallery:
         stop(f"AUDIT_LOG: {e} {e.__cause__}")
     except (GalleryUnavailable, OSError) as e:
         cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
-        stop(f"DATABASE_URL: {e} {cause}".rstrip())
+        name = "" if str(e).startswith("GALLERY_INDEX") else "DATABASE_URL: "
+        stop(f"{name}{e} {cause}".rstrip())
 
 
 def load_embedder(settings: Settings) -> EmbeddingClient:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, SecretStr, model_validator
 
 from recognition import client_keys
 from recognition.client_keys import ClientService
@@ -37,6 +37,8 @@ HttpUrl = Annotated[
     Field(pattern=r"^https?://([^@/?#\s]*@)?(\[[0-9A-Fa-f:.]+\]|[^@/?#:\s\[\]]+)(:[0-9]+)?(/[^@?#\s]*)?$"),
 ]
 # As browsers send it; never `*`, which would let every page in.
+# With a database of Milvus as its path, or the file of milvus-lite, which its client tells by its ending.
+MilvusFile = Annotated[str, Field(pattern=r"^[^:?#]+\.db$"), AfterValidator(lambda path: str(HOME / path))]
 Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.\[\]:-]+$")]
 DetectorName = Literal[
     "mtcnn",
@@ -114,6 +116,8 @@ class Settings(Common):
     gallery_lock_timeout_s: Seconds = 10.0
     gallery_key: Annotated[SecretBytes, BeforeValidator(_key_of_32_bytes)] | None = None
     gallery_ef_search: Annotated[int, Field(ge=1, le=1000)] = 120
+    gallery_index: HttpUrl | MilvusFile | None = None
+    gallery_index_token: SecretStr | None = None
     detector: DetectorName = "mtcnn"
     min_face_px: Annotated[int, Field(ge=12)] = 20
     detection_max_side_px: Annotated[int, Field(ge=0)] = 1024
@@ -140,6 +144,27 @@ class Settings(Common):
         if self.audit_reads and self.audit_log is None:
             raise ValueError("AUDIT_READS: set AUDIT_LOG, too")
         return self
+
+    @model_validator(mode="after")
+    def _index_of_its_own(self) -> Settings:
+        if self.gallery_index is None:
+            return self
+        if self.gallery_key is not None and self.database_url.startswith(SQLITE):
+            raise ValueError(
+                "GALLERY_INDEX, GALLERY_KEY: set one of them: Milvus would have the vectors in plain text "
+                "that the key encrypts"
+            )
+        if "://" not in self.gallery_index and self.workers > 1:
+            raise ValueError(
+                "GALLERY_INDEX, WORKERS: a file is for one process alone: set WORKERS=1, or let "
+                "`milvus-lite server` serve the file and set its URL"
+            )
+        return self
+
+    @property
+    def index_token(self) -> str | None:
+        """What opens GALLERY_INDEX, beside what stands in it."""
+        return self.gallery_index_token.get_secret_value() if self.gallery_index_token else None
 
     @property
     def data_folder(self) -> Path:

@@ -12,7 +12,17 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from galleries import MODEL, NOW, a_sample, as_sent, database_url, enrol, nearest_ids, vectors_of
+from galleries import (
+    MODEL,
+    NOW,
+    a_sample,
+    also_in_milvus,
+    as_sent,
+    database_url,
+    enrol,
+    nearest_ids,
+    vectors_of,
+)
 from recognition.errors import GalleryModelMismatch, GalleryUnavailable
 from recognition.faces import Match
 from recognition.gallery import Gallery, open_gallery
@@ -55,6 +65,7 @@ def test_nearest_first_and_no_more_than_k(gallery: Gallery) -> None:
     assert distances == sorted(distances)
 
 
+@also_in_milvus
 def test_sending_an_id_again_replaces_it_and_keeps_created(gallery: Gallery) -> None:
     enrol(gallery, ["a", "b"], [1, 2])
     later = NOW + timedelta(days=1)
@@ -166,6 +177,7 @@ def test_per_person_is_the_best_sample_of_each_name(
         assert shared.nearest(probe[np.newaxis], k, MODEL, max_distance=bound, per_person=True) == [expected]
 
 
+@also_in_milvus
 def test_old_deletions_are_forgotten_and_mislead_no_worker(gallery: Gallery, other: Gallery) -> None:
     enrol(gallery, list("abcd"), range(4))
     assert nearest_ids(other, 0) == ["a"]
@@ -179,6 +191,7 @@ def test_old_deletions_are_forgotten_and_mislead_no_worker(gallery: Gallery, oth
     assert set(nearest_ids(other, 0, k=9)) == {"c", "d"}
 
 
+@also_in_milvus
 def test_another_models_vectors_are_refused(gallery: Gallery, other: Gallery) -> None:
     enrol(gallery, ["a"], [1])
     with pytest.raises(GalleryModelMismatch):
@@ -212,6 +225,7 @@ def test_tables_that_a_newer_version_has_changed_are_neither_read_nor_written(ga
     assert nearest_ids(gallery, 1) == ["a"]
 
 
+@also_in_milvus
 def test_an_emptied_gallery_takes_a_model_of_another_dimension(gallery: Gallery) -> None:
     enrol(gallery, ["a"], [1])
     assert nearest_ids(gallery, 1) == ["a"]
@@ -230,6 +244,7 @@ def test_a_failed_batch_stores_nothing(gallery: Gallery) -> None:
     assert nearest_ids(gallery, 2, k=9) == ["a"]
 
 
+@also_in_milvus
 def test_equally_near_samples_come_in_the_order_of_enrolment(gallery: Gallery) -> None:
     order = [f"{number * 37 % 40:02}" for number in range(40)]
     for sample_id in order:
@@ -247,6 +262,7 @@ def test_distances_are_those_of_float64(gallery: Gallery) -> None:
     assert [match.distance for match in matches] == pytest.approx(expected.tolist(), abs=1e-9)
 
 
+@also_in_milvus
 def test_distances_that_are_equal_in_float32_are_told_apart(gallery: Gallery) -> None:
     random = np.random.default_rng(3)
     stored = (vectors_of(1) + random.uniform(-1e-7, 1e-7, (8, 128))).astype(np.float32)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from galleries import MODEL, NOW, OtherProcess, a_sample, database_url, method_of, vectors_of
+from galleries import MODEL, NOW, OtherProcess, a_sample, database_url, method_of, milvus_database, vectors_of
 from recognition.errors import AmbiguousName, GalleryModelMismatch, PersonExists
 from recognition.faces import Sample, Stored
 from recognition.gallery import Gallery, open_gallery, people, transfer
@@ -39,6 +39,16 @@ def shared_url(
     """One database for all examples."""
     with database_url(backend, tmp_path_factory.mktemp("shared"), request) as url:
         yield url
+
+
+@pytest.fixture(scope="module", params=["without Milvus", "with Milvus"])
+def index(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Where the index of the gallery is, for tests that run with one, too."""
+    if request.param == "without Milvus":
+        yield None
+        return
+    with milvus_database(request.getfixturevalue("milvus")) as address:
+        yield address
 
 
 class Here:
@@ -391,9 +401,9 @@ class AnyHistory(RuleBasedStateMachine):
         return sorted(samples, key=lambda sample: sample.id)
 
 
-def test_any_history_of_two_processes_is_that_of_a_dictionary(shared_url: str) -> None:
-    here = open_gallery(shared_url, lock_timeout_s=30)
-    with closing(here), closing(OtherProcess(shared_url)) as there:
+def test_any_history_of_two_processes_is_that_of_a_dictionary(shared_url: str, index: str | None) -> None:
+    here = open_gallery(shared_url, lock_timeout_s=30, index=index)
+    with closing(here), closing(OtherProcess(shared_url, index)) as there:
 
         class OnThisDatabase(AnyHistory):
             processes = (Here(here), there)
@@ -401,7 +411,7 @@ def test_any_history_of_two_processes_is_that_of_a_dictionary(shared_url: str) -
         run_state_machine_as_test(
             OnThisDatabase,
             settings=settings(
-                max_examples=30,
+                max_examples=30 if index is None else 12,
                 stateful_step_count=30,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow],
@@ -412,6 +422,7 @@ def test_any_history_of_two_processes_is_that_of_a_dictionary(shared_url: str) -
 # --- killed
 
 KILLS = {"sqlite": int(os.environ.get("KILLS", 8)), "postgresql": int(os.environ.get("KILLS", 4))}
+KILLS_WITH_MILVUS = int(os.environ.get("KILLS", 2))
 BATCH = 40
 
 
@@ -514,11 +525,13 @@ def test_merges_and_moves_are_whole_or_not_at_all_when_their_process_is_killed(
         assert list(transfer.faults(gallery)) == []
 
 
-def test_what_was_acknowledged_survives_a_killed_process(backend: str, shared_url: str, context: Any) -> None:
-    with closing(open_gallery(shared_url, lock_timeout_s=30, ef_search=400)) as gallery:
+def test_what_was_acknowledged_survives_a_killed_process(
+    backend: str, shared_url: str, index: str | None, context: Any
+) -> None:
+    with closing(open_gallery(shared_url, lock_timeout_s=30, ef_search=400, index=index)) as gallery:
         gallery.clear()
         stored: dict[str, np.ndarray] = {}
-        for run in range(KILLS[backend]):
+        for run in range(KILLS[backend] if index is None else KILLS_WITH_MILVUS):
             told = acknowledged_before_kill(context, shared_url, run)
             for name in told:
                 assert gallery.count(name) == BATCH

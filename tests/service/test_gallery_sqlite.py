@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from galleries import MODEL, enrol, nearest_ids, vectors_of
+from galleries import MODEL, also_in_milvus, enrol, nearest_ids, vectors_of
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import Gallery, open_gallery
 
@@ -88,6 +88,7 @@ def copy(source: Path, target: Path) -> None:
         origin.backup(copied)
 
 
+@also_in_milvus
 def test_an_older_copy_restored_into_the_file_is_what_is_found(
     file: Path, gallery: Gallery, other: Gallery
 ) -> None:
@@ -103,6 +104,7 @@ def test_an_older_copy_restored_into_the_file_is_what_is_found(
     assert gallery.count() == 2
 
 
+@also_in_milvus
 def test_an_older_copy_in_the_place_of_the_file_is_what_is_found(
     file: Path, gallery: Gallery, other: Gallery
 ) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from galleries import MODEL, database_url, enrol, nearest_ids, vectors_of
+from galleries import MODEL, also_in_milvus, database_url, enrol, nearest_ids, vectors_of
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import Gallery, open_gallery
 from recognition.gallery.database import WRITE_LOCK
 
 
+@also_in_milvus
 def test_changes_of_another_worker_are_seen_at_once(gallery: Gallery, other: Gallery) -> None:
     enrol(gallery, ["a"], [1])
     assert nearest_ids(other, 1) == ["a"]
@@ -31,6 +32,7 @@ def test_changes_of_another_worker_are_seen_at_once(gallery: Gallery, other: Gal
     assert nearest_ids(gallery, 1, k=9) == ["c"]
 
 
+@also_in_milvus
 def test_threads_may_enrol_and_search_at_once(gallery: Gallery) -> None:
     faults: list[BaseException] = []
 
@@ -110,6 +112,7 @@ def test_many_workers_may_open_a_new_gallery_at_once(
                 assert [future.result() for future in opened] == [0] * 6
 
 
+@also_in_milvus
 def test_a_reader_sees_all_of_a_change_or_nothing(gallery: Gallery, other: Gallery) -> None:
     """Two samples are swapped again and again; whoever searches for both sees them in one of two states."""
     enrol(gallery, ["a", "b"], [1, 2])

@@ -251,7 +251,17 @@ LAZY: dict[str, set[str]] = {
         "tensorflow",
     },
     "face_detection/recognition/archive/index.py": {"recognition.gallery.cipher"},
-    "face_detection/recognition/gallery/opening.py": {"recognition.gallery.cipher"},
+    # Most galleries are searched without Milvus.
+    "face_detection/recognition/gallery/milvus.py": {
+        "milvus_lite.server_manager",
+        "pymilvus",
+        "pymilvus.exceptions",
+    },
+    "face_detection/recognition/gallery/opening.py": {
+        "recognition.gallery.cipher",
+        "recognition.gallery.milvus",
+        "recognition.gallery.search_milvus",
+    },
     "face_detection/recognition/gallery/migrations/__init__.py": {"recognition.gallery.migrations.upgrade"},
     # --help and shell completion answer without NumPy, SQLAlchemy and the models.
     f"{CLI}archive.py": {"recognition.cli"},

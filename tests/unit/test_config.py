@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ import pytest
 from embedding import config as embedding_config
 from recognition import config as recognition_config
 from serving import profiles
+from serving.home import HOME
 from serving.variables import settings_file
 
 both = pytest.mark.parametrize("config", [embedding_config, recognition_config])
@@ -82,11 +84,32 @@ def test_a_secret_that_no_header_takes_or_that_is_short_is_refused_and_not_shown
         ("DEFAULT_EXPIRES_DAYS", "1.5"),
         ("DEFAULT_EXPIRES_DAYS", "36501"),
         ("AUDIT_READS", "1"),  # without AUDIT_LOG
+        ("GALLERY_INDEX", "milvus"),
+        ("GALLERY_INDEX", "ftp://milvus:19530"),
+        ("GALLERY_INDEX", "http://one@two@milvus"),
+        ("GALLERY_INDEX", "index.db"),  # without WORKERS=1
     ],
 )
 def test_bad_values_of_face_detection(name: str, value: str) -> None:
     with pytest.raises(recognition_config.SettingsError, match=name):
         recognition_config.read({name: value})
+
+
+def test_where_milvus_is() -> None:
+    settings = recognition_config.read({"GALLERY_INDEX": "index.db", "WORKERS": "1"})
+    assert settings.gallery_index == str(HOME / "index.db")
+    address = "https://me:password@milvus:19530/faces"
+    settings = recognition_config.read({"GALLERY_INDEX": address, "GALLERY_INDEX_TOKEN": "me:other"})
+    assert (settings.gallery_index, settings.index_token) == (address, "me:other")
+    assert "other" not in repr(settings)
+
+
+def test_vectors_that_a_key_encrypts_go_into_no_milvus() -> None:
+    both = {"GALLERY_INDEX": "http://milvus:19530", "GALLERY_KEY": base64.b64encode(bytes(32)).decode()}
+    with pytest.raises(recognition_config.SettingsError, match="GALLERY_INDEX, GALLERY_KEY"):
+        recognition_config.read(both)
+    in_postgresql = both | {"DATABASE_URL": "postgresql://gallery@db/faces"}  # where they are plain anyway
+    assert recognition_config.read(in_postgresql).gallery_index
 
 
 def test_an_unknown_model_is_refused() -> None:

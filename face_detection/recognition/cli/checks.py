@@ -22,6 +22,7 @@ from recognition.client import Client, ServiceError
 from recognition.client_keys import ClientService
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import LEAST_FREE_BYTES, open_gallery, services, shown
+from recognition.gallery.milvus import Milvus
 from serving import processor
 from serving.credentials import without_credentials
 from serving.runtimes import import_openvino
@@ -131,7 +132,21 @@ def _gallery(settings: config.Settings) -> Iterator[Check]:
         yield Check("gallery", False, f"{url}: {e} {cause}".strip(), ADVICE["gallery_unavailable"])
         return
     yield Check("gallery", True, f"{count} samples in {url}")
+    if settings.gallery_index is not None and "://" in settings.gallery_index:  # a file is the service's own
+        yield _index(settings.gallery_index, settings)
     yield from _client_keys(settings, stored)
+
+
+def _index(address: str, settings: config.Settings) -> Check:
+    """Check whether Milvus answers."""
+    place = without_credentials(address)
+    try:
+        with closing(Milvus(address, settings.index_token, settings.gallery_lock_timeout_s)) as milvus:
+            milvus.names("")
+    except GalleryUnavailable as e:
+        cause = without_credentials(str(e.__cause__ or "").partition("\n")[0])
+        return Check("gallery index", False, f"{place}: {e} {cause}".strip(), "check GALLERY_INDEX")
+    return Check("gallery index", True, f"Milvus at {place}")
 
 
 def _client_keys(settings: config.Settings, stored: Sequence[ClientService]) -> Iterator[Check]:

@@ -229,7 +229,7 @@ def index(gallery: Gallery, job: Job) -> None:
     Raises:
         ChangeStopped, NotFound, GalleryUnavailable, AuditUnavailable.
     """
-    if gallery.engine.dialect.name != "postgresql" or job.dimension > INDEXED_DIMENSIONS:
+    if gallery.search_kind != "database" or job.dimension > INDEXED_DIMENSIONS:
         return
     with gallery.reading() as (connection, _):
         row, vectors = row_of(connection), other(connection)

@@ -74,8 +74,8 @@ def check(
     Raises:
         GalleryModelMismatch, GalleryUnavailable: as for `examine`.
     """
-    # PostgreSQL's index takes many times as long for as many searches, and misses some.
-    nearest = _in_memory(gallery, scale) if gallery.engine.dialect.name == "postgresql" else None
+    # An index takes many times as long for as many searches, and misses some.
+    nearest = None if gallery.search_kind == "memory" else _in_memory(gallery, scale)
     found: list[Finding] = []
     after: str | None = None
     while True:

@@ -11,10 +11,9 @@ import sqlalchemy as sa
 
 from recognition.audit import Audit
 from recognition.errors import GalleryUnavailable
-from recognition.gallery import atrest
+from recognition.gallery import atrest, migrations
 from recognition.gallery.clock import Clock, SystemClock
 from recognition.gallery.database import open_postgresql, open_sqlite, reason, transaction
-from recognition.gallery.migrations import bring_up_to_date
 from recognition.gallery.search import Search
 from recognition.gallery.search_database import DatabaseSearch
 from recognition.gallery.search_memory import MemorySearch
@@ -24,6 +23,7 @@ from serving.credentials import without_credentials
 
 NO_GALLERY = "There is no gallery"  # as an error begins, where none is to be made
 NO_URL = "It is no URL of a database: what of user and password is not a letter or digit is percent-encoded."
+PLAIN = "GALLERY_INDEX would have the vectors in plain text that GALLERY_KEY encrypts: unset one of them."
 SECRETS = ("password", "secret")  # in the names of query parameters of a URL
 
 
@@ -33,9 +33,12 @@ def open_gallery(
     ef_search: int = 120,
     *,
     create: bool = True,
+    migrate: bool = True,
     key: bytes | None = None,
     clock: Clock = SystemClock(),  # noqa: B008  it has no state
     audit: Audit = Audit(None),  # noqa: B008  it has no state
+    index: str | None = None,
+    index_token: str | None = None,
 ) -> Gallery:
     """Open the gallery `default` at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
 
@@ -44,14 +47,19 @@ def open_gallery(
         lock_timeout_s: how long a locked database is waited for, in seconds.
         ef_search: see `DatabaseSearch`; 1 to 1,000, of no effect on SQLite.
         create: make a new gallery where there is none; otherwise that is an error, and nothing is made.
+        migrate: bring older tables up to date; otherwise those are an error, and nothing is changed.
         key: 32 bytes that kept faces are encrypted with, and in SQLite vectors; a new gallery keeps to it.
         clock: tells which samples have expired.
         audit: gets the lines of every change: what cannot be written there is not done.
+        index: where Milvus is, which then searches: a URL, or the file of milvus-lite. It is connected to
+            when it is first needed.
+        index_token: opens it.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked, lacks what is needed, was made by a
             newer version of this program, or is encrypted with another key or none; or there is no gallery,
-            and none is to be made.
+            and none is to be made, or an older one, and it is to stay as it is; or what Milvus needs is not
+            installed, or its copies of vectors would be plain that the key encrypts.
         OSError: the file cannot be made.
     """
     parsed = _parsed(url)
@@ -62,6 +70,8 @@ def open_gallery(
         from recognition.gallery.cipher import Cipher
 
         cipher = Cipher(key)
+        if index is not None and parsed.get_backend_name() != "postgresql":
+            raise GalleryUnavailable(PLAIN)
     if parsed.get_backend_name() == "postgresql":
         engine, search = open_postgresql(parsed, lock_timeout_s, ef_search, cipher), DatabaseSearch
     else:
@@ -69,18 +79,46 @@ def open_gallery(
         if not create and not _has_gallery(file, lock_timeout_s):
             raise _no_gallery(url)
         engine, search = open_sqlite(file, lock_timeout_s, cipher), MemorySearch
+    try:
+        if index is not None:
+            search = _in_milvus(engine, search, index, index_token, ef_search, lock_timeout_s, clock)
+    except GalleryUnavailable:
+        engine.dispose()
+        raise
     gallery = Gallery(engine, search, clock, audit)
     try:
         if not create:
             with transaction(engine) as connection:
                 if not sa.inspect(connection).has_table(state.name):
                     raise _no_gallery(url)
-        bring_up_to_date(engine)
+        if not migrate:
+            migrations.check(engine)
+            return gallery
+        migrations.bring_up_to_date(engine)
         atrest.begin(engine)
     except GalleryUnavailable:
         gallery.close()
         raise
     return gallery
+
+
+def _in_milvus(
+    engine: sa.Engine,
+    base: Callable[[], Search],
+    index: str,
+    token: str | None,
+    ef_search: int,
+    timeout_s: float,
+    clock: Clock,
+) -> Callable[[], Search]:
+    """Return what makes searches that ask Milvus, which is closed with the engine."""
+    # Here, since most do without.
+    from recognition.gallery.milvus import Milvus
+    from recognition.gallery.search_milvus import MilvusSearch
+
+    milvus = Milvus(index, token, timeout_s)
+    sa.event.listen(engine, "engine_disposed", lambda _: milvus.close())
+    return lambda: MilvusSearch(milvus, base(), ef_search, timeout_s, clock)
 
 
 def shown(url: str) -> str:

@@ -1,13 +1,14 @@
-"""Searches for the nearest samples: what each kind of database does its own way, and what is common to both.
+"""Searches for the nearest samples: what each kind of search does its own way, and what is common to them.
 
-search_memory.py compares in this process's memory, for SQLite; search_database.py asks PostgreSQL.
+search_memory.py compares in this process's memory, for SQLite; search_database.py asks PostgreSQL;
+search_milvus.py asks Milvus, beside either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import sqlalchemy as sa
@@ -19,17 +20,21 @@ from recognition.gallery.tables import State, samples
 Neighbours = tuple[NDArray[np.int64], NDArray[np.float64]]  # keys and distances, nearest first, then by key
 Nearest = Callable[[NDArray[np.float32], int], list[Neighbours]]  # of probes, float32 (n, d), the k nearest
 
+Kind = Literal["memory", "database", "milvus"]
+
 MORE_FOR_PEOPLE = 4  # vectors looked at for each one asked for, and their growth while some are missing
 
 
 class Search(Protocol):
-    """The part of a gallery that differs between databases. The caller gives the transaction, which is in it.
+    """The part of a gallery that differs between searches. The caller gives the transaction, which is in it.
 
     lock: held from the first read of a search until the search is done, so that none sees an older state of
         the gallery than the one before it.
+    kind: what compares: this process's memory, the database with an index of its own, or Milvus.
     """
 
     lock: AbstractContextManager[Any]
+    kind: Kind
 
     def load(self, connection: sa.Connection, state: State) -> None:
         """Prepare so that the next search does not wait, and keep nothing of what is gone."""

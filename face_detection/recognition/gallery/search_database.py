@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from recognition.errors import GalleryUnavailable
 from recognition.gallery.database import portions
 from recognition.gallery.rows import this_gallery, unexpired
-from recognition.gallery.search import Neighbours
+from recognition.gallery.search import Kind, Neighbours
 from recognition.gallery.tables import (
     DEFAULT_KEY,
     Key,
@@ -83,6 +83,8 @@ class DatabaseSearch:
     all 500, and m 8 at ef_search 100 0.978 of them. The default, 120, is what a search of 1,000,000 within
     10 ms leaves room for (benchmarks/GALLERY.md).
     """
+
+    kind: Kind = "database"
 
     def __init__(self) -> None:
         self.lock: AbstractContextManager[Any] = nullcontext()

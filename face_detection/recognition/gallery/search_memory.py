@@ -19,7 +19,7 @@ from recognition.gallery.database import portions
 from recognition.gallery.index import VectorIndex
 from recognition.gallery.portable import LARGEST
 from recognition.gallery.rows import count, inside
-from recognition.gallery.search import Neighbours
+from recognition.gallery.search import Kind, Neighbours
 from recognition.gallery.tables import (
     State,
     faces,
@@ -49,6 +49,8 @@ class MemorySearch:
     A sample whose vector is damaged, that is of another length, not finite, or not to be decrypted, is set
     aside: the others are found.
     """
+
+    kind: Kind = "memory"
 
     def __init__(self) -> None:
         self.lock: AbstractContextManager[Any] = threading.Lock()

@@ -31,7 +31,7 @@ from recognition.gallery import (
     weighing,
 )
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes
-from recognition.gallery.search import MORE_FOR_PEOPLE, nearest_people
+from recognition.gallery.search import MORE_FOR_PEOPLE, Kind, nearest_people
 from recognition.gallery.tables import (
     DEFAULT_NAME,
     SAMPLES,
@@ -92,6 +92,11 @@ class Gallery(Transactions):
                 pass
         except (GalleryUnavailable, AuditUnavailable) as e:
             log.warning("%s: samples that have expired cannot be removed yet: %s", e.code, e.detail)
+
+    @property
+    def search_kind(self) -> Kind:
+        """Tell what compares faces with the vectors."""
+        return self._search().kind
 
     def damaged(self) -> int:
         """Return the number of samples whose vectors the last search could not use."""
