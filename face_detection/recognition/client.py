@@ -31,6 +31,7 @@ from serving.credentials import without_credentials
 Picture = str | Path | bytes  # where a picture is, or its bytes
 Json = Any
 
+RETRIES = 4  # of a request that a busy service refuses
 PAGE = 1000  # samples in one answer, the most there may be
 UNKNOWNS_PAGE = 100  # unknown people, likewise
 WITHOUT_GALLERY = {"detect", "verify", "health", "galleries"}  # first parts of paths that take none
@@ -67,7 +68,7 @@ class Client:
         key: str | None = None,
         gallery: str | None = None,
         timeout_s: float = 120,
-        retries: int = 4,
+        retries: int = RETRIES,
     ) -> None:
         """Open nothing yet.
 

@@ -168,6 +168,12 @@ class Settings(Common):
         return self.gallery_index_token.get_secret_value() if self.gallery_index_token else None
 
     @property
+    def data_folder(self) -> Path:
+        """Where what belongs to the gallery lies: beside it if it is a file, else in the data folder."""
+        url = self.database_url
+        return Path(url.removeprefix(SQLITE)).parent if url.startswith(SQLITE) else HOME / "data"
+
+    @property
     def kept_for(self) -> timedelta | None:
         """How long what is enrolled without an `expires_at` is kept; None: for ever."""
         return None if self.default_expires_days is None else timedelta(days=self.default_expires_days)

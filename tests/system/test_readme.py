@@ -24,6 +24,7 @@ PAGES = [
     "docs/api.md",
     "docs/archives.md",
     "docs/command-line.md",
+    "docs/events.md",
     "docs/operating.md",
     "docs/privacy.md",
     "docs/questions.md",

@@ -1,11 +1,9 @@
-"""`watch`: a video made of photographs, and a camera that is a function."""
+"""`watch`: a video made of photographs, and the services with the real models."""
 
 from __future__ import annotations
 
 import csv
 import json
-import queue
-import threading
 from pathlib import Path
 
 import cv2
@@ -15,7 +13,6 @@ from click.testing import CliRunner
 
 from recognition.__main__ import cli
 from recognition.cli.session import cell
-from recognition.cli.watch import newest
 from recognition.client import Client
 from running import Pair
 
@@ -41,7 +38,7 @@ def video(tmp_path: Path, photographs: dict[str, list[Path]]) -> Path:
 
 
 def watched(pair: Pair, *arguments: object) -> str:
-    result = CliRunner().invoke(cli, ["watch", *map(str, arguments), "--host", pair.url])
+    result = CliRunner().invoke(cli, ["watch", "--frames", *map(str, arguments), "--host", pair.url])
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -73,6 +70,19 @@ def test_a_video_tells_who_is_seen_when(pair: Pair, photographs: dict[str, list[
     assert "Madonna" in watched(pair, video, "--max-false-match", "0.1")
 
 
+def test_frames_of_several_videos_say_of_which_they_are(
+    pair: Pair, photographs: dict[str, list[Path]], video: Path
+) -> None:
+    with Client(pair.url) as client:
+        client.enrol("m", "Madonna", photographs[PERSON][0])
+    rows = list(csv.DictReader(watched(pair, f"a={video}", f"b={video}").splitlines()))
+    assert sorted((row["camera"], row["time"], row["name"]) for row in rows) == [
+        (camera, time, "Madonna") for camera in "ab" for time in ("0.0", "1.0")
+    ]
+    frames = [json.loads(line) for line in watched(pair, f"a={video}", video, "--json").splitlines()]
+    assert {frame["camera"] for frame in frames} == {"a", "video.avi"}
+
+
 def test_every_frame_can_be_looked_at(pair: Pair, video: Path) -> None:
     assert len(watched(pair, video, "--every", "0", "--json").splitlines()) == 5 * RATE
 
@@ -81,37 +91,9 @@ def test_every_frame_can_be_looked_at(pair: Pair, video: Path) -> None:
 def test_a_source_that_cannot_be_opened_is_told(pair: Pair, tmp_path: Path, source: str) -> None:
     (tmp_path / "text.avi").write_text("no video")
     path = tmp_path / source if source.endswith(".avi") else source
-    result = CliRunner().invoke(cli, ["watch", str(path), "--host", pair.url])
+    result = CliRunner().invoke(cli, ["watch", "--fail", "--frames", "--json", str(path), "--host", pair.url])
     assert (result.exit_code, result.stdout) == (1, "")
     assert "cannot be opened" in result.stderr
-
-
-def numbered(number: int) -> np.ndarray:
-    return np.full((1, 1, 3), number, dtype=np.uint8)
-
-
-def test_of_a_camera_the_newest_frame_is_taken() -> None:
-    camera: queue.Queue[int] = queue.Queue()
-    waiting = threading.Semaphore(0)
-
-    def read() -> tuple[bool, np.ndarray]:
-        waiting.release()
-        number = camera.get(timeout=60)
-        return number > 0, numbered(number)
-
-    frames = newest(read, every=0)
-    camera.put(1)
-    assert next(frames)[1][0, 0, 0] == 1
-    for number in (2, 3, 4):
-        camera.put(number)
-    for _ in range(5):  # asked for the fifth frame, the camera has given four
-        assert waiting.acquire(timeout=60)
-    time, frame = next(frames)
-    assert frame[0, 0, 0] == 4
-    assert str(time).endswith("+00:00")
-    camera.put(5)
-    camera.put(0)
-    assert [frame[0, 0, 0] for _, frame in frames] in ([5], [])
 
 
 @pytest.mark.parametrize(

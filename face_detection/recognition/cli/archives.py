@@ -27,7 +27,7 @@ from recognition.cli.session import (
     fail,
     file_error,
 )
-from recognition.config import SQLITE, Settings
+from recognition.config import Settings
 from recognition.errors import NoFace
 from recognition.faces import Search
 from recognition.gallery import Gallery
@@ -35,7 +35,6 @@ from recognition.results import Detection, Recognition
 from recognition.seeing import fingerprint_of
 from recognition.service import Service
 from serving.errors import Failure, ImageTooLarge, InvalidImage, NotFound
-from serving.home import HOME
 from serving.model import Model
 
 FILE = "archive.sqlite3"
@@ -97,9 +96,7 @@ def failing() -> Iterator[None]:
 
 def file_of(settings: Settings) -> Path:
     """Return where the index usually lies: beside a gallery that is a file, or else in the data folder."""
-    url = settings.database_url
-    folder = Path(url.removeprefix(SQLITE)).parent if url.startswith(SQLITE) else HOME / "data"
-    return folder / FILE
+    return settings.data_folder / FILE
 
 
 def opened(settings: Settings, file: Path | None, *, create: bool = False) -> closing[Index]:

@@ -60,7 +60,9 @@ def open_client(need: GalleryNeed) -> Client:
         gallery=parts.gallery or cast(Gallery, NoGallery()),
     )
     client = Client(HOST)
-    client.session.mount(HOST, WSGIAdapter(app, parts))
+    adapter = WSGIAdapter(app, parts)
+    for prefix in (HOST, f"{HOST}/ready"):  # the client has mounted one of its own there
+        client.session.mount(prefix, adapter)
     return client
 
 

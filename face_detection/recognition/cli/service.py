@@ -20,7 +20,7 @@ from recognition.cli.session import (
     fail,
     file_error,
 )
-from recognition.client import Client, ServiceError
+from recognition.client import RETRIES, Client, ServiceError
 
 GALLERY = click.option(
     "--gallery",
@@ -30,12 +30,15 @@ GALLERY = click.option(
 )
 
 
-def service_command(gallery: GalleryNeed) -> Callable[[Callable[..., bool]], Callable[..., None]]:
+def service_command(
+    gallery: GalleryNeed, *, retries: int = RETRIES
+) -> Callable[[Callable[..., bool]], Callable[..., None]]:
     """Make a command of a function: its first argument is the service, the second whether JSON is asked for.
 
     It returns whether everything succeeded. Adds --host, --key and --json, and --gallery if it needs one.
 
     gallery: what it needs where no service is named.
+    retries: how often a running one is asked again that is busy.
     """
 
     def decorate(function: Callable[..., bool]) -> Callable[..., None]:
@@ -55,7 +58,7 @@ def service_command(gallery: GalleryNeed) -> Callable[[Callable[..., bool]], Cal
             **arguments: Any,
         ) -> None:
             try:
-                with Client(host, key=key) if host else _local_client(gallery) as service:
+                with Client(host, key=key, retries=retries) if host else _local_client(gallery) as service:
                     service.gallery = name_of_gallery
                     succeeded = function(service, as_json, **arguments)
             except ServiceError as e:
