@@ -224,13 +224,17 @@ class Client:
             return iter(self._json("GET", "/events", params={"limit": limit, **query})["events"])
         return islice(self._pages("/events", "events", query, None), limit)
 
+    def event(self, event_id: str) -> Json:
+        """Return one event; the code is `not_found` where there is none."""
+        return self._json("GET", _event(event_id))
+
     def event_picture(self, event_id: str) -> bytes:
         """Return the picture that is kept of an event, a JPEG; the code is `not_found` where none is."""
-        return self._answer("GET", f"/events/{quote(event_id, safe='')}/picture").content
+        return self._answer("GET", f"{_event(event_id)}/picture").content
 
     def delete_event(self, event_id: str) -> None:
         """Remove one event; the code is `not_found` where there is none."""
-        self._json("DELETE", f"/events/{quote(event_id, safe='')}")
+        self._json("DELETE", _event(event_id))
 
     def delete_events(
         self,
@@ -511,6 +515,10 @@ def _credentials(
 
 def _person(person_id: str) -> str:
     return f"/persons/{quote(person_id, safe='')}"
+
+
+def _event(event_id: str) -> str:
+    return f"/events/{quote(event_id, safe='')}"
 
 
 def _is_loopback(url: str) -> bool:

@@ -66,24 +66,29 @@ def record(service: Service, gallery: Gallery, visit: Visit, fingerprint: str, s
     """Tell who a visit was of, as recognition tells it of the mean of its vectors, and store it.
 
     It is on disk when this returns; one of the same id is replaced. Of its picture a small one is kept, as a
-    face is kept of samples, if the service keeps faces of people like this one.
+    face is kept of samples, if the service keeps faces of people like this one. A visit without vectors says
+    only until when one of the same id went on: whose that was, and its picture, stay.
 
     Args:
         service: in whose gallery.
         gallery: the same.
         visit: to be stored.
-        fingerprint: of its vectors.
+        fingerprint: of its vectors; of none it does not matter.
         search: says what decides.
 
     Raises:
         InvalidRequest: it lies in the future, or its vectors cannot be the model's.
         ModelChanged: the gallery has another model.
+        NotFound: it has no vectors, and none of this id is recorded.
         InvalidImage, ImageTooLarge, Overloaded, AuditUnavailable, EmbeddingUnavailable, ModelUnknown,
-        NotFound, GalleryUnavailable, GalleryModelMismatch, NotCalibrated, ClientGone.
+        GalleryUnavailable, GalleryModelMismatch, NotCalibrated, DiskFull, ClientGone.
     """
     if max(visit.since, visit.until or visit.since) > gallery.now() + AHEAD:
         raise InvalidRequest("since, until: more than a day from now; the camera's clock is wrong.")
+    if not len(visit.vectors):
+        return events.go_on(gallery, visit, service.events_kept_for)
     with service.admission():
+        gallery.check_room()
         if visit.picture is not None:
             picture = service.sight.decoded(visit.picture)
             with stage("crop"):
@@ -108,8 +113,9 @@ def record(service: Service, gallery: Gallery, visit: Visit, fingerprint: str, s
             keep_known=service.enroller.keep_faces,
             keep_unknown=service.keep_unknown,
         )
-        # The upkeep of a service does so, too, but not every process that watches cameras is one.
-        events.remove_expired(gallery, service.events_kept_for)
+        # The upkeep of a service does so, too, but not every process that watches cameras is one. Some at a
+        # time: whoever sends a visit does not wait for all that a shorter EVENTS_EXPIRE_DAYS has made old.
+        events.remove_some_expired(gallery, service.events_kept_for)
         return event
 
 

@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from galleries import as_sent
+from older_galleries import RELEASED, make_older
 from recognition.cli.main import cli
 from recognition.faces import Sample
 from recognition.gallery import open_gallery, portable, transfer
+from recognition.gallery.tables import VERSION
 
 LENGTH = 10.0
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -308,3 +310,45 @@ def test_an_address_that_is_none_is_told() -> None:
     result = run("nonsense", "count")
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr.startswith("Error: DATABASE_URL: ")
+
+
+@pytest.mark.parametrize("there", ["nothing", "an older version"])
+def test_tables_are_made_or_brought_up_to_date_before_services_start(there: str, bare_url: str) -> None:
+    if there == "an older version":
+        make_older(bare_url, RELEASED, [("a", "Ann")])
+    before = versions(bare_url)
+    result = run(bare_url, "migrate", "--check")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert ("is no gallery" if there == "nothing" else f"version {RELEASED}, this pro") in result.stderr
+    assert versions(bare_url) == before
+
+    for _ in range(2):  # the second time it does nothing
+        assert ok(bare_url, "migrate") == "The tables are up to date.\n"
+    assert json.loads(ok(bare_url, "migrate", "--check", "--json")) == {"up_to_date": True}
+    assert versions(bare_url) == [VERSION]
+    assert ok(bare_url, "count") == ("0\n" if there == "nothing" else "1\n")
+
+
+def test_a_newer_gallery_is_neither_brought_back_nor_taken_for_up_to_date(url: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+    for options in [], ["--check"]:
+        result = run(url, "migrate", *options)
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert "9999" in result.stderr
+    assert versions(url) == ["9999"]
+
+
+def versions(url: str) -> list[str]:
+    """The versions that a database says its tables have: one, or none."""
+    if url.startswith("sqlite") and not Path(url.removeprefix("sqlite:///")).exists():
+        return []
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        there = sa.inspect(connection).has_table("alembic_version")
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version") if there else []
+        numbers = [number for (number,) in found]
+    engine.dispose()
+    return numbers

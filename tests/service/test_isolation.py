@@ -206,6 +206,7 @@ PROBES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "post_events": [
         ("/events", {"json": visit(EVENT)}),  # one that there is in each gallery
         ("/events", {"json": visit("00000000-0000-4000-8000-000000000009", max_false_match=0.5)}),
+        *(("/events", {"json": visit(each, embeddings=[])}) for each in (EVENT, THEIR_EVENT)),
     ],
     "get_events": [
         ("/events", {}),
@@ -214,6 +215,7 @@ PROBES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         (f"/events?person={MARK}-person", {}),
         ("/events?person=shared", {}),
     ],
+    "get_events_event_id": [(f"/events/{each}", {}) for each in (EVENT, THEIR_EVENT)],
     "get_events_event_id_picture": [(f"/events/{each}/picture", {}) for each in (EVENT, THEIR_EVENT)],
     "delete_events_event_id": [(f"/events/{each}", {}) for each in (EVENT, THEIR_EVENT)],
     "delete_events": [(f"/events?camera={MARK}", {}), ("/events?person=shared", {}), ("/events", {})],

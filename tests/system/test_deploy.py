@@ -223,6 +223,9 @@ def test_the_image_recognises_a_face(
     )
     enrolled, probe = (base64.b64encode(path.read_bytes()).decode() for path in photographs["madonna"][:2])
     (image / "data").mkdir()
+    migrate = [python.with_name("recognition"), "gallery", "migrate"]
+    for options in [], ["--check"]:
+        subprocess.run([*migrate, *options], env=os.environ | environment, check=True)
     try:
         extraction.start()
         detection.start()
@@ -233,7 +236,7 @@ def test_the_image_recognises_a_face(
         assert [face["name"] for face in answer.json()] == ["madonna"]
         assert requests.get(f"{detection.url}/ready", timeout=TIMEOUT_S).status_code == 200
         for service in (extraction, detection):
-            assert is_healthy(image, service) == 0
+            assert is_healthy(image, service) == is_healthy(image, service, "ready") == 0
     finally:
         detection.stop()
         extraction.stop()
@@ -241,11 +244,11 @@ def test_the_image_recognises_a_face(
     assert is_healthy(image, detection) != 0
 
 
-def is_healthy(image: Path, service: Service) -> int:
+def is_healthy(image: Path, service: Service, *what: str) -> int:
     """The exit status of the image's health check beside this service."""
     name = f"{Path(service.folder).name.upper()}_PORT"
     return subprocess.run(
-        [sys.executable, str(image / "health.py")],
+        [sys.executable, str(image / "health.py"), *what],
         cwd=service.folder,
         env=os.environ | {name: str(service.port)},
         stderr=subprocess.DEVNULL,

@@ -163,6 +163,7 @@ def test_every_call_of_face_detection(
     since = datetime(2026, 11, 24, tzinfo=UTC)
     listed = api.call("get_events", camera="door", since=since)
     assert (listed.events, listed.total, listed.next_) == ([event], 1, None)
+    assert api.call("get_events_event_id", event_id=event.id) == event
     shown = api.call("get_events_event_id_picture", event_id=event.id).payload.read()
     assert shown.startswith(JPEG)
     assert api.call("delete_events_event_id", event_id=event.id).success == [event.id]

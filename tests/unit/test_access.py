@@ -252,6 +252,7 @@ def test_what_strangers_may_not_call_without_keys() -> None:
         ("GET", "/persons/<path:person_id>/export"),
         ("GET", "/samples/<path:sample_id>/face"),
         ("GET", "/events"),
+        ("GET", "/events/<event_id>"),
         ("GET", "/events/<event_id>/picture"),
         ("DELETE", "/events"),
     }

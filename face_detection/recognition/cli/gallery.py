@@ -168,9 +168,9 @@ def replay_erasures(
 @JSON
 @click.pass_obj
 def forget_faces(database: str | None, as_json: bool) -> None:
-    """Delete the pictures that are kept of faces, in all galleries; samples and vectors stay.
+    """Delete the pictures that are kept of faces, in all galleries; samples, vectors and events stay.
 
-    With KEEP_FACES=0 no others come.
+    Those of visits to cameras, too. With KEEP_FACES=0 no others come.
     """
     from recognition.gallery.faces import forget
     from recognition.gallery.galleries import names
@@ -216,6 +216,22 @@ def verify(database: str | None, file: Path | None, as_json: bool) -> None:
     show(as_json, {"samples": number, "faults": faults}, [*faults, outcome])
     if faults:
         sys.exit(FAILED)
+
+
+@gallery.command("migrate", short_help="Make the tables, or bring them up to date, before services start.")
+@click.option("--check", is_flag=True, help="Change nothing; fail unless the tables are of this version.")
+@JSON
+@click.pass_obj
+def migrate(database: str | None, check: bool, as_json: bool) -> None:
+    """Make the tables of the database, or bring those of an older version up to date.
+
+    Services and other commands do so by themselves. This is for a deployment in which new services wait until
+    it is done, however long it takes. Services of an older version answer 503 afterwards.
+
+    Exit status 3: it could not be done; with --check, it has not been done yet, or by a newer version.
+    """
+    with opened_gallery(database, create=not check, migrate=not check):
+        show(as_json, {"up_to_date": True}, ["The tables are up to date."])
 
 
 @gallery.command("doctor", short_help="Find labels that may be wrong, people that are alike, and doubles.")
@@ -324,12 +340,12 @@ def _check_prepared(fingerprint: str, dimension: int) -> None:
 
 
 @contextmanager
-def opened_gallery(database: str | None, *, create: bool = False) -> Iterator[Gallery]:
+def opened_gallery(database: str | None, *, create: bool = False, migrate: bool = True) -> Iterator[Gallery]:
     """Open the gallery for one command; what fails meanwhile ends it with one sentence."""
     from recognition.cli.opening import open_named_gallery
 
     settings = read_settings(**({"database_url": database} if database else {}))
-    opened = open_named_gallery(settings, create=create)
+    opened = open_named_gallery(settings, create=create, migrate=migrate)
     try:
         with failing():
             yield opened

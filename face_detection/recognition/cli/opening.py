@@ -18,16 +18,16 @@ from serving.errors import Failure
 from serving.request_id import caller
 
 
-def open_named_gallery(settings: Settings, *, create: bool) -> Gallery:
+def open_named_gallery(settings: Settings, *, create: bool, migrate: bool = True) -> Gallery:
     """Open the gallery of the settings, and name it on stderr.
 
-    create: make it where there is none.
+    create: make it where there is none. migrate: bring older tables up to date, or else refuse them.
 
     Raises:
         SystemExit: with UNAVAILABLE, where it cannot be opened, or is not there and is not to be made.
     """
     with _failing():
-        return _opened(settings, create=create)
+        return _opened(settings, create=create, migrate=migrate)
 
 
 def gallery_there(settings: Settings) -> Gallery | None:
@@ -45,7 +45,7 @@ def gallery_there(settings: Settings) -> Gallery | None:
             return None
 
 
-def _opened(settings: Settings, *, create: bool) -> Gallery:
+def _opened(settings: Settings, *, create: bool, migrate: bool = True) -> Gallery:
     audit = Audit(settings.audit_log, reads=settings.audit_reads)
     caller.set(who())
     click.echo(f"gallery: {shown(settings.database_url)}", err=True)
@@ -57,6 +57,7 @@ def _opened(settings: Settings, *, create: bool) -> Gallery:
         key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
         audit=audit,
         create=create,
+        migrate=migrate,
     )
 
 

@@ -124,28 +124,42 @@ def event_of(row: Any) -> Event:
     )
 
 
-def store(connection: sa.Connection, visit: Visit, whose: dict[str, Any], recorded: datetime) -> None:
-    """Store a visit; one of the same id is replaced.
+def store(connection: sa.Connection, visit: Visit, whose: dict[str, Any], recorded: datetime) -> bool:
+    """Store a visit; one of the same id is replaced. Returns whether there was none.
 
     visit: its picture is what is kept, a JPEG or None.
     whose: the columns that say who it was.
     recorded: the time, UTC.
     """
     values = {
+        **_lasted(visit, recorded),
         "camera": visit.camera,
-        "since": naive_utc(visit.since),
-        "until": visit.until and naive_utc(visit.until),
-        "frames": visit.frames,
         "box": bbox(visit.box),
         "quality": visit.quality,
         "picture": _sealed(connection, visit),
-        "recorded": naive_utc(recorded),
         **whose,
     }
     replaced = events.update().where(of_id(connection, visit.id)).values(**values)
-    if not connection.execute(replaced).rowcount:
-        own = {"gallery": gallery_of(connection), "event_id": visit.id}
-        connection.execute(events.insert().values(**own, **values))
+    if connection.execute(replaced).rowcount:
+        return False
+    own = {"gallery": gallery_of(connection), "event_id": visit.id}
+    connection.execute(events.insert().values(**own, **values))
+    return True
+
+
+def go_on(connection: sa.Connection, visit: Visit, recorded: datetime) -> None:
+    """Store how long a visit that is there has lasted by now; recorded: the time, UTC."""
+    here = of_id(connection, visit.id)
+    connection.execute(events.update().where(here).values(**_lasted(visit, recorded)))
+
+
+def _lasted(visit: Visit, recorded: datetime) -> dict[str, Any]:
+    return {
+        "since": naive_utc(visit.since),
+        "until": visit.until and naive_utc(visit.until),
+        "frames": visit.frames,
+        "recorded": naive_utc(recorded),
+    }
 
 
 def _sealed(connection: sa.Connection, visit: Visit) -> bytes | None:
@@ -203,6 +217,30 @@ def count_of(connection: sa.Connection, person: int) -> int:
     query = sa.select(sa.func.count()).select_from(events).where(events.c.person == person)
     number: int = connection.execute(query).scalar_one()
     return number
+
+
+def count_all(connection: sa.Connection) -> int:
+    """Count the events of the gallery, also those that are not shown any more."""
+    query = sa.select(sa.func.count()).select_from(events).where(inside(connection))
+    number: int = connection.execute(query).scalar_one()
+    return number
+
+
+def oldest(connection: sa.Connection, number: int) -> sa.ColumnElement[bool]:
+    """Tell so many events of the gallery of which the service was told longest ago."""
+    order = events.c.recorded, events.c.key
+    return events.c.key.in_(sa.select(events.c.key).where(inside(connection)).order_by(*order).limit(number))
+
+
+def pictured(connection: sa.Connection, last: int | None = None) -> sa.ColumnElement[bool]:
+    """Tell the events of the gallery of which a picture is kept; last: up to the one of this key."""
+    up_to = sa.true() if last is None else events.c.key <= last
+    return sa.and_(inside(connection), events.c.picture.is_not(None), up_to)
+
+
+def forget_pictures(connection: sa.Connection, keys: sa.Select[Any] | Sequence[int]) -> int:
+    """Keep no pictures of events any more, told by their keys; returns of how many."""
+    return connection.execute(events.update().where(events.c.key.in_(keys)).values(picture=None)).rowcount
 
 
 def remove(connection: sa.Connection, which: sa.ColumnElement[bool], limit: int | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The pictures that are kept of enrolled faces: shown, and given up."""
+"""The pictures that are kept of faces: those of samples shown, and all given up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from recognition.errors import DamagedGallery
 from recognition.faces import KeptFace
-from recognition.gallery import rows
+from recognition.gallery import event_rows, rows
 from recognition.gallery.database import empty_log
 from recognition.gallery.face_rows import face_of
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import faces, samples
+from recognition.gallery.tables import events, faces, samples
 from serving.errors import NotFound
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,9 @@ def get(gallery: Gallery, sample_id: str) -> KeptFace:
 
 
 def forget(gallery: Gallery) -> int:
-    """Remove the faces that are kept now; samples and vectors stay. Returns how many there were.
+    """Remove the faces that are kept now, also those of visits to cameras; returns how many there were.
+
+    Samples, vectors and events stay.
 
     A thousand go in one transaction: SQLite overwrites what it deletes, and 100,000 have gigabytes, for which
     other writers would wait too long.
@@ -58,7 +60,9 @@ def forget(gallery: Gallery) -> int:
         with gallery.reading() as (connection, _):
             every = sa.select(sa.func.count(), sa.func.max(faces.c.sample)).join_from(faces, samples)
             count, last = connection.execute(every.where(rows.inside(connection))).one()
-        begin("forget", count)
+            visits = sa.select(sa.func.count(), sa.func.max(events.c.key))
+            seen, newest = connection.execute(visits.where(event_rows.pictured(connection))).one()
+        begin("forget", count + seen)
         left = sa.select(faces.c.sample).join(samples).where(faces.c.sample <= (last or 0))
         left = left.order_by(faces.c.sample).limit(ROWS_AT_ONCE)
         removed = count
@@ -67,4 +71,10 @@ def forget(gallery: Gallery) -> int:
                 some = left.where(rows.inside(connection))
                 removed = connection.execute(faces.delete().where(faces.c.sample.in_(some))).rowcount
             empty_log(gallery.engine)
-    return int(count)
+        removed = seen
+        while removed:
+            with gallery.writing() as (connection, _):
+                pictured = sa.select(events.c.key).where(event_rows.pictured(connection, newest))
+                removed = event_rows.forget_pictures(connection, pictured.limit(ROWS_AT_ONCE))
+            empty_log(gallery.engine)
+    return int(count + seen)

@@ -11,10 +11,9 @@ import sqlalchemy as sa
 
 from recognition.audit import Audit
 from recognition.errors import GalleryUnavailable
-from recognition.gallery import atrest
+from recognition.gallery import atrest, migrations
 from recognition.gallery.clock import Clock, SystemClock
 from recognition.gallery.database import open_postgresql, open_sqlite, reason, transaction
-from recognition.gallery.migrations import bring_up_to_date
 from recognition.gallery.search import Search
 from recognition.gallery.search_database import DatabaseSearch
 from recognition.gallery.search_memory import MemorySearch
@@ -33,6 +32,7 @@ def open_gallery(
     ef_search: int = 120,
     *,
     create: bool = True,
+    migrate: bool = True,
     key: bytes | None = None,
     clock: Clock = SystemClock(),  # noqa: B008  it has no state
     audit: Audit = Audit(None),  # noqa: B008  it has no state
@@ -44,6 +44,7 @@ def open_gallery(
         lock_timeout_s: how long a locked database is waited for, in seconds.
         ef_search: see `DatabaseSearch`; 1 to 1,000, of no effect on SQLite.
         create: make a new gallery where there is none; otherwise that is an error, and nothing is made.
+        migrate: bring older tables up to date; otherwise those are an error, and nothing is changed.
         key: 32 bytes that kept faces are encrypted with, and in SQLite vectors; a new gallery keeps to it.
         clock: tells which samples have expired.
         audit: gets the lines of every change: what cannot be written there is not done.
@@ -51,7 +52,7 @@ def open_gallery(
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked, lacks what is needed, was made by a
             newer version of this program, or is encrypted with another key or none; or there is no gallery,
-            and none is to be made.
+            and none is to be made, or an older one, and it is to stay as it is.
         OSError: the file cannot be made.
     """
     parsed = _parsed(url)
@@ -75,7 +76,10 @@ def open_gallery(
             with transaction(engine) as connection:
                 if not sa.inspect(connection).has_table(state.name):
                     raise _no_gallery(url)
-        bring_up_to_date(engine)
+        if not migrate:
+            migrations.check(engine)
+            return gallery
+        migrations.bring_up_to_date(engine)
         atrest.begin(engine)
     except GalleryUnavailable:
         gallery.close()

@@ -13,6 +13,7 @@ from recognition.gallery import persons as people
 from recognition.gallery import rows
 from recognition.gallery.database import empty_log, portions
 from recognition.gallery.erasures import Erasures, Journal
+from recognition.gallery.event_rows import forget_pictures, pictured
 from recognition.gallery.event_rows import inside as inside_events
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import events, faces, naive_utc, persons, samples
@@ -30,7 +31,7 @@ class Replay:
     samples, persons: are erased again.
     stay: were enrolled anew after their erasure.
     unclear: it cannot be told whether they were, or whether their erasure was ever done; they stay.
-    faces: how many kept faces are deleted again, as all were once.
+    faces: how many kept faces are deleted again, as all were once, also of visits to cameras.
     events: the ids of visits to cameras that are erased again, beside those that go with their people.
     """
 
@@ -44,11 +45,15 @@ class Replay:
 
 @dataclass(slots=True)
 class _Plan:
-    """The keys of the rows that go, `faces` by their samples' keys, and what is told."""
+    """The keys of the rows that go, and what is told.
+
+    faces: by their samples' keys; pictures: of the events that lose theirs.
+    """
 
     samples: list[int]
     persons: list[int]
     faces: list[int]
+    pictures: list[int]
     events: list[int]
     told: Replay
 
@@ -81,14 +86,16 @@ def replay(gallery: Gallery, journal: Journal, *, dry_run: bool = False) -> Repl
             people.remove(connection, persons.c.key.in_(some))
         for some in portions(plan.faces):
             connection.execute(faces.delete().where(faces.c.sample.in_(some)))
+        for some in portions(plan.pictures):
+            forget_pictures(connection, some)
         for some in portions(plan.events):
             connection.execute(events.delete().where(events.c.key.in_(some)))
         if plan.samples or plan.persons:
             begin("delete", plan.told.samples, persons=plan.told.persons)
         if plan.events:
             begin("delete_events", [], events=plan.told.events)
-        if plan.faces:
-            begin("forget", len(plan.faces))
+        if plan.told.faces:
+            begin("forget", plan.told.faces)
     empty_log(gallery.engine)
     return plan.told
 
@@ -111,10 +118,12 @@ def _plan(connection: sa.Connection, journal: Journal) -> _Plan:
     erased = [key for key in verdicts if verdicts[key] == ERASED]
     kept = _faces_there(connection, journal.forgotten, without=set(erased))
     seen = _events_there(connection, journal.done)
+    pictures = _pictures_there(connection, journal.forgotten, without=set(seen))
+    number = len(kept) + len(pictures)
     outcome = Replay(
-        told[ERASED], sorted(gone.values()), told[STAYS], told[UNCLEAR], len(kept), sorted(seen.values())
+        told[ERASED], sorted(gone.values()), told[STAYS], told[UNCLEAR], number, sorted(seen.values())
     )
-    return _Plan(erased, list(gone), kept, list(seen), outcome)
+    return _Plan(erased, list(gone), kept, pictures, list(seen), outcome)
 
 
 def _faces_there(connection: sa.Connection, forgotten: datetime | None, without: set[int]) -> list[int]:
@@ -123,6 +132,14 @@ def _faces_there(connection: sa.Connection, forgotten: datetime | None, without:
         return []
     query = sa.select(faces.c.sample).join(samples, samples.c.key == faces.c.sample)
     older = query.where(rows.inside(connection), samples.c.modified < _end_of(forgotten))
+    return [key for key in connection.execute(older).scalars() if key not in without]
+
+
+def _pictures_there(connection: sa.Connection, forgotten: datetime | None, without: set[int]) -> list[int]:
+    """Return the events of which a picture is kept in the same way."""
+    if forgotten is None:
+        return []
+    older = sa.select(events.c.key).where(pictured(connection), events.c.recorded < _end_of(forgotten))
     return [key for key in connection.execute(older).scalars() if key not in without]
 
 

@@ -36,7 +36,8 @@ def record(parts: Parts) -> ResponseReturnValue:
     """Tell who a visit to a camera was of, and keep it as an event.
 
     The mean of the vectors decides, as `POST /face-recognition` does. The same `id` again replaces the event,
-    so that a visit can be told while it lasts, and a request sent again does nothing twice.
+    so that a visit can be told while it lasts, and a request sent again does nothing twice. Without vectors
+    it only changes when the visit was: so it ends also after the gallery has got another model.
     """
     body = bodies.json()
     with parts.service.admission():
@@ -57,6 +58,12 @@ def list_events(parts: Parts) -> ResponseReturnValue:
         after=asked.after,
     )
     return jsonify(render.events_answer(page))
+
+
+def show_event(parts: Parts, event_id: str) -> ResponseReturnValue:
+    """Show one event."""
+    event_id = wire_events.parse_event_id(event_id)
+    return jsonify(as_json(events.get(parts.gallery, event_id, parts.service.events_kept_for)))
 
 
 def show_picture(parts: Parts, event_id: str) -> ResponseReturnValue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from recognition import errors
 from recognition.web import answers, answers_events, examples, handlers, handlers_events, wire, wire_events
 from serving.errors import (
+    DiskFull,
     ImageTooLarge,
     InvalidImage,
     InvalidRequest,
@@ -40,6 +41,7 @@ EVENTS = (
             errors.ModelChanged,
             errors.GalleryModelMismatch,
             errors.NotCalibrated,
+            DiskFull,
         ),
     ),
     Route(
@@ -51,6 +53,17 @@ EVENTS = (
         near=True,
         query=wire_events.EventsQuery,
         raises=(InvalidRequest, *GALLERY),
+    ),
+    Route(
+        "GET",
+        EVENT,
+        handlers_events.show_event,
+        RECOGNISE,  # whoever records a visit is told so, too, and nobody else knows its id
+        (answers_events.Event, examples.EVENT),
+        near=True,
+        query=wire.InGallery,
+        parameter=wire_events.EventPath,
+        raises=GALLERY,
     ),
     Route(
         "GET",

@@ -110,9 +110,9 @@ class NewVisit(Strict):
     embeddings: Annotated[
         list[Vector],
         Field(
-            min_length=1,
             max_length=MAX_VECTORS,
-            description="The vectors of the face in its best frames. Their mean decides. Required.",
+            description="The vectors of the face in its best frames. Their mean decides. None, of a visit "
+            "that is recorded already: only its times and frames change. Required.",
         ),
     ]
     picture: Annotated[
@@ -147,7 +147,7 @@ class NewVisit(Strict):
             self.frames,
             box_of(self.bbox),
             self.quality,
-            np.array(self.embeddings, np.float32),
+            np.array(self.embeddings, np.float32) if self.embeddings else np.empty((0, 0), np.float32),
             self.picture,
         )
 

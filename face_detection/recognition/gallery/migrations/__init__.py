@@ -9,10 +9,13 @@ import logging
 
 import sqlalchemy as sa
 
+from recognition.errors import GalleryUnavailable
 from recognition.gallery.database import transaction
 from recognition.gallery.tables import VERSION
 
 log = logging.getLogger(__name__)
+
+FIRST = "0001"  # what the tables were before they had versions
 
 
 def bring_up_to_date(engine: sa.Engine) -> None:
@@ -36,6 +39,20 @@ def bring_up_to_date(engine: sa.Engine) -> None:
         log.info("made the gallery's tables")
     elif before != VERSION:  # else another process was quicker
         log.info("brought the gallery's tables from version %s to %s", before, VERSION)
+
+
+def check(engine: sa.Engine) -> None:
+    """Make sure that the tables are of this program's version, and change nothing.
+
+    Raises:
+        GalleryUnavailable: they are of an older or newer one; or the database cannot be reached or is locked.
+    """
+    with transaction(engine) as connection:
+        found = version(connection)
+    if found != VERSION:
+        raise GalleryUnavailable(
+            f"The gallery's tables are of version {found or FIRST}, this program's of {VERSION}."
+        )
 
 
 def version(connection: sa.Connection) -> str | None:

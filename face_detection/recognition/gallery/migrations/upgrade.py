@@ -12,11 +12,10 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from recognition.errors import GalleryUnavailable
-from recognition.gallery.migrations import version
+from recognition.gallery.migrations import FIRST, version
 from recognition.gallery.search_database import INDEXED
 from recognition.gallery.tables import DEFAULT_KEY
 
-UNVERSIONED = "0001"  # what the tables were before they had versions
 LAST_TO_CHANGE_ROWS = "0010"  # of the versions; those after it leave all samples as they are
 # An index of before there were galleries: it has no WHERE.
 OF_ALL_ROWS = re.compile(r"vector\((\d+)\)(?!.*\bWHERE\b)")
@@ -37,7 +36,7 @@ def upgrade(connection: sa.Connection) -> str | None:
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     before = version(connection)
     if before is None and sa.inspect(connection).has_table("samples"):
-        before = UNVERSIONED
+        before = FIRST
         command.stamp(config, before)
     elif before is not None:
         try:
