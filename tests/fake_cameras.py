@@ -28,8 +28,8 @@ USER, PASSWORD = "admin", "geheim"
 def picture(
     *faces: tuple[str, float, float], side: int = 60, size: tuple[int, int] = (WIDTH, HEIGHT)
 ) -> np.ndarray:
-    """A grey picture with a square for each face: who, and where its middle is."""
-    frame = np.full((size[1], size[0], 3), 70, np.uint8)
+    """A dark picture with a square for each face: who, and where its middle is."""
+    frame = np.full((size[1], size[0], 3), 40, np.uint8)
     for name, x, y in faces:
         corner = round(x - side / 2), round(y - side / 2)
         cv2.rectangle(frame, corner, (corner[0] + side, corner[1] + side), COLOURS[name], -1)
@@ -107,6 +107,7 @@ class FakeService:
 
     def answer(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
         if self.error_always:
+            self.refused += 1
             return self.error(*self.error_always)
         if self.away:
             self.refused += 1

@@ -23,6 +23,7 @@ PAGES = [
     "README.md",
     "docs/api.md",
     "docs/archives.md",
+    "docs/cameras.md",
     "docs/command-line.md",
     "docs/events.md",
     "docs/operating.md",

@@ -280,6 +280,20 @@ def test_a_service_that_is_not_there_is_waited_for_and_a_wrong_key_is_not(
     assert run.said() == "Error: It is so: unauthorized.\n"
 
 
+def test_a_service_that_is_full_or_starts_anew_is_waited_for(
+    watching: Callable[..., Watching], service: FakeService, door: Camera
+) -> None:
+    run = watching(f"door={door.address}", "--host", service.url, "--json", "--gap", "600")
+    run.until(lambda: service.posted)
+    for answer in ((507, "disk_full"), (503, "model_unknown"), (429, "overloaded"), (408, "request_timeout")):
+        before, service.error_always = service.refused, answer
+        run.until(lambda before=before: service.refused >= before + 1)
+    service.error_always = None
+    run.until(saw(service))
+    assert run.end() == 0
+    assert len(run.events()) == 1
+
+
 def test_after_a_change_of_model_the_visit_goes_on(
     watching: Callable[..., Watching], service: FakeService, door: Camera
 ) -> None:
@@ -303,7 +317,7 @@ def test_unknown_people_are_told_of_if_asked_for(
         assert [event["name"] for event in run.events()] == names
     run = watching(file, "--host", service.url, "--json", "--unknown", "--at-once")
     assert run.process.wait(LIMIT_S) == 0
-    assert [event["until"] is None for event in run.events()] == [True, True, True, False]
+    assert [event["until"] is None for event in run.events()] == [True] * 4 + [False]
 
 
 def test_times_in_files_count_from_their_beginning(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -156,3 +159,19 @@ def test_keys_of_the_service_do_not_reach_the_process(monkeypatch: pytest.Monkey
     given = feeds.environment()
     assert "geheim" not in given.values()
     assert given["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == "rtsp_transport;udp"
+
+
+def test_a_process_that_cannot_be_started_is_a_source_that_is_lost() -> None:
+    def fails(theirs: object) -> NoReturn:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    def start() -> feeds.ProcessFeed:
+        return feeds.ProcessFeed(CAMERA, 1.0, 5.0, world, fails)
+
+    world = World(stop_at=1000 + 60)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    list(
+        looks(CAMERA, start, always=lambda: False, stopping=world, clock=world.clock, tell=world.told.append)
+    )
+    assert world.told == ["is lost: no process can read it: Resource temporarily unavailable; trying again"]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

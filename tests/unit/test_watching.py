@@ -13,7 +13,17 @@ import pytest
 
 from recognition.cameras.feeds import Look, SourceLost, looks
 from recognition.cameras.sources import Source
-from recognition.cameras.watching import WAITING, FaceSeen, Reach, ServiceAway, Sight, VisitRefused, Watcher
+from recognition.cameras.watching import (
+    WAITING,
+    FaceSeen,
+    FrameRefused,
+    Reach,
+    ServiceAway,
+    ServiceBusy,
+    Sight,
+    VisitRefused,
+    Watcher,
+)
 from recognition.errors import ModelChanged
 from recognition.faces import Box, Face
 from recognition.visits import Event, Visit
@@ -270,6 +280,59 @@ def test_a_visit_that_waits_is_embedded_anew() -> None:
     world.there = always()
     for look in world.run(2):
         watcher.step(look)
+
+
+def test_a_busy_service_costs_a_frame_and_no_more() -> None:
+    world = World(between(2, 6))
+    see, calls = world.see, iter(range(10_000))
+
+    def often_busy(jpeg: bytes) -> Sight:
+        if next(calls) % 2:
+            raise ServiceBusy("Too much to do.")
+        return see(jpeg)
+
+    world.see = often_busy  # type: ignore[method-assign]
+    world.watcher().watch(world.run(30))
+    (event,) = world.ended
+    assert event.frames == 10
+    assert world.told == []
+
+
+def test_a_frame_that_the_service_cannot_take_does_not_hold_up_a_file() -> None:
+    world = World(always(("Ann", 100, 0.8)))
+    see, calls = world.see, iter(range(10_000))
+
+    def refusing(jpeg: bytes) -> Sight:
+        if next(calls) in (3, 5):
+            raise FrameRefused("An internal error.")
+        return see(jpeg)
+
+    world.see = refusing  # type: ignore[method-assign]
+    world.watcher(live=False).watch(Look(n / 5, JPEG) for n in range(20))
+    (event,) = world.ended
+    assert event.frames == 18
+    assert len(world.told) == 1
+
+
+def test_a_visit_whose_face_another_model_does_not_find_ends_nevertheless() -> None:
+    world = World(between(2, 6))
+    watcher = world.watcher()
+    for look in world.run(4):
+        watcher.step(look)
+    world.fingerprint = "second"
+    seen, world.there = world.there, always(("Ann", 100, 0.1))
+    see, calls = world.see, iter(range(10_000))
+
+    def blind(jpeg: bytes) -> Sight:
+        if next(calls) == 1:  # its picture
+            return Sight("second", 0.6, [])
+        return see(jpeg)
+
+    world.see = blind  # type: ignore[method-assign]
+    watcher.watch(world.run(2))
+    (event,) = world.ended
+    assert (event.name, event.id) == ("Ann", world.emitted[0].id)
+    assert seen(4.0)
 
 
 def test_errors_that_are_nobodys_fault_end_it() -> None:

@@ -30,6 +30,8 @@ SLICE_S = 0.1  # within which it is seen that it is time to stop
 ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "http_proxy", "no_proxy")
 OF_OPENCV = "OPENCV_"
 
+Run = Callable[[socket.socket], "subprocess.Popen[bytes]"]
+
 
 class SourceLost(Exception):
     """A source has broken off or hangs, or cannot be opened. What it says has no address."""
@@ -103,8 +105,9 @@ def looks(
     lost, delay_s = False, 0.0
     while not stopping.is_set():
         came: float | None = None
-        feed = start()
+        feed: Feed | None = None
         try:
+            feed = start()
             while not stopping.is_set():
                 look = feed.look(always=always())
                 if came is None:
@@ -120,7 +123,8 @@ def looks(
             if came is not None or not lost:
                 tell(f"is lost: {e}; trying again")
         finally:
-            feed.close()
+            if feed is not None:
+                feed.close()
         lost = True
         steady = came is not None and clock() - came >= STEADY_S
         delay_s = FIRST_S if steady or not delay_s else min(LONGEST_S, GROWTH * delay_s)
@@ -134,27 +138,28 @@ def looks(
 class ProcessFeed:
     """A source that is read by a process of its own."""
 
-    def __init__(self, source: Source, every_s: float, patience_s: float, stopping: Stopping) -> None:
+    def __init__(
+        self, source: Source, every_s: float, patience_s: float, stopping: Stopping, run: Run
+    ) -> None:
         """Start the process.
 
         every_s: seconds between two frames, at least.
         patience_s: how long none may come.
+        run: starts it with its end of a socket.
+
+        Raises:
+            SourceLost.
         """
         self._patience_s = patience_s
         self._stopping = stopping
         self._opened = False
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "recognition.cameras.capturing", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # libraries quote addresses
-                pass_fds=[theirs.fileno()],
-                env=environment(),
-                start_new_session=True,  # Ctrl-C is for the one that ends visits first
-            )
-        self._channel = Connection(ours.detach())
+        try:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                self._process = run(theirs)
+                self._channel = Connection(ours.detach())
+        except OSError as e:  # no memory, processes or descriptors are left, for now
+            raise SourceLost(f"no process can read it: {e.strerror}") from e
         self._send(
             json.dumps(
                 {
@@ -202,6 +207,19 @@ class ProcessFeed:
     def _send(self, message: bytes) -> None:
         with suppress(OSError):  # it has ended, as the attempt to read its answer will tell
             self._channel.send_bytes(message)
+
+
+def capturing(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    """Start the program that reads a source, with its end of a socket. Raises OSError."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "recognition.cameras.capturing", str(theirs.fileno())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # libraries quote addresses
+        pass_fds=[theirs.fileno()],
+        env=environment(),
+        start_new_session=True,  # Ctrl-C is for the one that ends visits first
+    )
 
 
 def environment() -> dict[str, str]:

@@ -30,12 +30,21 @@ Answer = TypeVar("Answer")
 Kind = Literal["see", "record"]
 
 FIRST_S, LONGEST_S = 1.0, 30.0  # between two tries of a service that is away
+BUSY_S = 0.5  # after which a file, or what is left at the end, asks a busy service again
 WAITING = 1000  # visits that have ended while it is away; the oldest is given up for another
 AGAIN = 2.0  # times the evidence there was, with which somebody unknown is asked for again
 
 
 class ServiceAway(Exception):
     """The service cannot be asked now. What it says says why."""
+
+
+class ServiceBusy(Exception):
+    """The service has too much to do for this question; others, and this one a moment later, it answers."""
+
+
+class FrameRefused(Exception):
+    """The service cannot look at a frame, and will not do so later. What it says says why."""
 
 
 class VisitRefused(Exception):
@@ -64,10 +73,10 @@ class Sight:
 
 
 class Service(Protocol):
-    """What knows people. Both raise ServiceAway, and what else they raise ends the watching."""
+    """What knows people. Both raise ServiceAway and ServiceBusy; what else they raise ends the watching."""
 
     def see(self, jpeg: bytes) -> Sight:
-        """Find the faces of a frame."""
+        """Find the faces of a frame. Raises FrameRefused, too."""
         ...
 
     def record(self, visit: Visit, fingerprint: str) -> Event:
@@ -113,6 +122,14 @@ class Reach:
                 delay_s = min(LONGEST_S, FIRST_S * 2 ** min(failures - 1, 10))
                 self._again_at[kind] = self._clock() + delay_s
             return None
+        except ServiceBusy:
+            with self._lock:
+                self._again_at.pop(kind, None)
+            return None
+        except FrameRefused:
+            with self._lock:
+                self._again_at.pop(kind, None)
+            raise
         with self._lock:
             self._again_at.pop(kind, None)
             if self._failures.pop(kind, None) and not self._failures:
@@ -171,6 +188,7 @@ class Watcher:
         self._known: dict[Track, _Known] = {}
         self._ended: deque[tuple[Visit, str]] = deque()  # with the fingerprints of their vectors
         self._shown: list[tuple[str, str | None]] = []
+        self._refused = False
 
     def busy(self) -> bool:
         """Tell whether anybody is followed, so that each frame counts."""
@@ -203,9 +221,19 @@ class Watcher:
     def _seen(self, jpeg: bytes) -> Sight | None:
         """Ask what is in a frame; None: the service is away, and the frame is dropped."""
         while True:
-            sight = self._reach.ask("see", lambda: self._service.see(jpeg))
-            if sight is not None or self._live or self._stopping.wait(self._reach.wait_s("see")):
+            try:
+                sight = self._reach.ask("see", lambda: self._service.see(jpeg))
+            except FrameRefused as e:
+                if not self._refused:
+                    self._tell(f"a frame cannot be looked at: {e} Others may follow without a word.")
+                self._refused = True
+                return None
+            if sight is not None or self._live or self._waits("see"):
                 return sight
+
+    def _waits(self, kind: Kind) -> bool:
+        """Wait until the service can be asked again; tell whether it is time to stop."""
+        return self._stopping.wait(max(BUSY_S, self._reach.wait_s(kind)))
 
     def _follow(self, sight: Sight, jpeg: bytes, at: float) -> None:
         if sight.faces and sight.fingerprint != self._fingerprint:
@@ -224,10 +252,19 @@ class Watcher:
         """Take vectors of another model from now on, also of what is under way."""
         self._fingerprint, self._tracker.cosine = sight.fingerprint, sight.cosine
         for track, known in self._known.items():
-            again = self._reach.ask("see", lambda known=known: self._service.see(known.picture or b""))  # type: ignore[misc]
+            again = self._again(known.picture)
             same = again is not None and again.fingerprint == self._fingerprint
             faces = again.faces[:1] if again is not None and same else []
             track.take_anew([Seen(track.box, known.quality, each.vector) for each in faces])
+
+    def _again(self, picture: bytes | None) -> Sight | None:
+        """See a visit's face again, by the model that the gallery has now; None: that cannot be."""
+        if picture is None:
+            return None
+        try:
+            return self._reach.ask("see", lambda: self._service.see(picture))
+        except FrameRefused:
+            return None
 
     def _forget(self) -> None:
         """Forget what is known of tracks that are no longer followed."""
@@ -236,8 +273,12 @@ class Watcher:
     def _end(self, tracks: Sequence[Track]) -> None:
         for track in tracks:
             visit = self._visit(track, self._utc(track.seen))
+            known = self._known.get(track)
             if visit is not None:
                 self._ended.append((visit, self._fingerprint))
+            elif known is not None and known.event is not None:  # it lost its vectors with another model
+                until = max(self._utc(track.seen), known.since)
+                self._emit(replace(known.event, until=until, frames=track.frames), known.picture)
         self._forget()
         if len(self._ended) > WAITING:
             self._ended.popleft()
@@ -273,7 +314,7 @@ class Watcher:
                     self._emit(event, _picture(visit))
             elif not last:
                 return
-            elif self._live or self._stopping.wait(self._reach.wait_s("record")):
+            elif self._live or self._waits("record"):
                 self._tell(f"{len(self._ended)} visits are lost: the service is away")
                 return
 
@@ -302,12 +343,12 @@ class Watcher:
             except ModelChanged:
                 sight = self._service.see(_picture(visit) or b"")
                 if not sight.faces:
-                    raise VisitRefused("its face cannot be found again for another model") from None
+                    raise FrameRefused("its face cannot be found again for another model") from None
                 vectors = sight.faces[0].vector[None]
                 return [self._service.record(replace(visit, vectors=vectors), sight.fingerprint)]
         except ModelChanged:
             raise ServiceAway("The gallery changes its model.") from None
-        except VisitRefused as e:
+        except (FrameRefused, VisitRefused) as e:
             if visit.until is not None:
                 self._tell(f"a visit is given up: {e}")
             return []

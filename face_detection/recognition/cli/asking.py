@@ -9,30 +9,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from recognition.cameras.watching import FaceSeen, ServiceAway, Sight, VisitRefused
+from recognition.cameras.watching import FaceSeen, FrameRefused, ServiceAway, ServiceBusy, Sight, VisitRefused
 from recognition.cli.recognise import ONE_PICTURES_FAULT
 from recognition.client import Client, ServiceError
 from recognition.errors import ModelChanged
 from recognition.faces import Face, bbox, box_of
 from recognition.visits import Event, Visit, from_json
 
-# What passes by itself, or when somebody repairs the service; everything else would be the same for each
-# frame.
-PASSING = {
-    "audit_unavailable",
-    "embedding_unavailable",
-    "gallery_model_mismatch",
-    "gallery_unavailable",
-    "internal_error",
-    "overloaded",
-    "rate_limited",
-    "timeout",
-    "unexpected_answer",
-    "unreachable",
-}
-
-# Of one visit, at which others would wait for ever if it were tried again.
-REFUSED = {"invalid_request", "internal_error", *ONE_PICTURES_FAULT}
+# What ends the watching: it would be the same for each frame, until somebody changes the command or the key.
+LASTING = {"unauthorized", "forbidden", "not_found", "misdirected_request", "invalid_request"}
+BUSY = {"overloaded", "rate_limited"}
+# Of one frame or visit, at which others would wait for ever if it were tried again and again.
+REFUSED = {"internal_error", "unexpected_answer", *ONE_PICTURES_FAULT}
 
 Answer = TypeVar("Answer")
 
@@ -52,12 +40,7 @@ class Asked:
 
     def see(self, jpeg: bytes) -> Sight:
         """Find the faces of a frame, largest first."""
-        try:
-            answer = asked(lambda: self.client.embeddings(jpeg, small_faces=self.small_faces))
-        except ServiceError as e:
-            if e.code in ONE_PICTURES_FAULT:  # half a frame, say
-                return Sight("", 1.0, [])
-            raise
+        answer = asked(lambda: self.client.embeddings(jpeg, small_faces=self.small_faces))
         fingerprint = answer["fingerprint"]
         if fingerprint not in self._cosines:
             self._cosines = {fingerprint: _cosine(asked(self.client.ready))}
@@ -84,7 +67,7 @@ class Asked:
         except ServiceError as e:
             if e.code == ModelChanged.code:
                 raise ModelChanged(e.detail) from e
-            if e.code in REFUSED:
+            if e.code in REFUSED or e.code == "invalid_request":
                 raise VisitRefused(e.detail) from e
             raise _translated(e) from e
 
@@ -93,7 +76,7 @@ def asked(question: Callable[[], Answer]) -> Answer:
     """Ask the service.
 
     Raises:
-        ServiceAway: it will answer later; ServiceError: it will not.
+        ServiceAway, ServiceBusy: it will answer later; FrameRefused: others; ServiceError: nothing.
     """
     try:
         return question()
@@ -102,7 +85,11 @@ def asked(question: Callable[[], Answer]) -> Answer:
 
 
 def _translated(error: ServiceError) -> Exception:
-    return ServiceAway(error.detail) if error.code in PASSING else error
+    if error.code in LASTING:
+        return error
+    if error.code in REFUSED:
+        return FrameRefused(error.detail)
+    return ServiceBusy(error.detail) if error.code in BUSY else ServiceAway(error.detail)
 
 
 def _cosine(ready: Mapping[str, Any]) -> float:

@@ -17,9 +17,9 @@ from typing import Any
 import click
 from setproctitle import setproctitle
 
-from recognition.cameras.feeds import Look, ProcessFeed, SourceLost, looks
+from recognition.cameras.feeds import Look, ProcessFeed, SourceLost, capturing, looks
 from recognition.cameras.sources import Source
-from recognition.cameras.watching import Reach, Watcher
+from recognition.cameras.watching import BUSY_S, FrameRefused, Reach, Watcher
 from recognition.cli.asking import Asked, asked
 from recognition.cli.outlets import OutletOptions, naming_frigates_events, opened_outlets
 from recognition.cli.session import cell, printable
@@ -29,6 +29,7 @@ from recognition.visits import Event, as_json
 
 COLUMNS = ("camera", "since", "until", "name", "person", "distance", "false_match", "frames")
 OF_FRAMES = ("time", "name", "id", "distance", "bbox")
+ANSWER_S = 30.0  # that the service may take for a frame: longer ones are of no use
 ENDING_S = 15.0  # that visits under way may take to end
 CHECK_S = 0.1
 
@@ -109,6 +110,7 @@ def watch(service: Client, sources: Sequence[Source], wishes: Wishes, outlets: O
 
 def _watch(run: Run, sources: Sequence[Source], *, endless: bool) -> bool:
     wishes = run.wishes
+    run.service.timeout_s = ANSWER_S
     if sources and not wishes.as_json:
         columns = (*OF_FRAMES, "camera")[: len(OF_FRAMES) + (len(sources) > 1)] if wishes.frames else COLUMNS
         run.write(None, columns)
@@ -127,8 +129,11 @@ def _watch(run: Run, sources: Sequence[Source], *, endless: bool) -> bool:
         finally:
             run.stopping.set()
             until = time.monotonic() + ENDING_S
-            for thread in threads:
+            run.service.timeout_s = ENDING_S / 3
+            for source, thread in zip(sources, threads, strict=True):
                 thread.join(max(0.0, until - time.monotonic()))
+                if thread.is_alive():
+                    run.say(f"{source.name}: the service does not answer; visits under way are lost")
     if run.failure is not None:
         raise run.failure
     return run.complete
@@ -161,7 +166,7 @@ def _guarded(run: Run, source: Source, watch_one: Callable[[Run, Source, bool], 
 def _looks(run: Run, source: Source, always: Callable[[], bool]) -> Generator[Look, None, None]:
     return looks(
         source,
-        lambda: ProcessFeed(source, run.wishes.every_s, run.wishes.stall_s, run.stopping),
+        lambda: ProcessFeed(source, run.wishes.every_s, run.wishes.stall_s, run.stopping, capturing),
         always=always,
         stopping=run.stopping,
         clock=time.monotonic,
@@ -259,6 +264,9 @@ def _recognised(run: Run, jpeg: bytes, *, wait: bool) -> list[dict[str, Any]] | 
         return faces
 
     while True:
-        faces = run.reach.ask("see", lambda: asked(recognise))
-        if faces is not None or not wait or run.stopping.wait(run.reach.wait_s("see")):
+        try:
+            faces = run.reach.ask("see", lambda: asked(recognise))
+        except FrameRefused:
+            return None
+        if faces is not None or not wait or run.stopping.wait(max(BUSY_S, run.reach.wait_s("see"))):
             return faces
