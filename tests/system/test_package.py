@@ -135,13 +135,13 @@ def names(requirements: list[str]) -> set[str]:
 def test_whatever_is_imported_is_declared(package: str) -> None:
     # Other recognisers and detectors run through these two, where a setting chooses one: the extra `prepare`.
     chosen = {"deepface", "tensorflow"}
-    optional = {"imagecodecs"}  # the extra `jxl`
+    optional = {"imagecodecs": "jxl", "paho": "mqtt", "pymilvus": "milvus", "milvus_lite": "milvus"}  # extras
     modules = set(imported(PACKAGES[package])) - sys.stdlib_module_names - PACKAGES.keys() - {"_typeshed"}
     declared = names(PROJECT["dependencies"])
     if package == "preparation":
         declared |= names(EXTRAS["prepare"])
     else:
-        modules -= chosen | optional
+        modules -= chosen | optional.keys()
     distributions = importlib.metadata.packages_distributions()
     undeclared = {
         module
@@ -150,7 +150,8 @@ def test_whatever_is_imported_is_declared(package: str) -> None:
     }
     assert undeclared == set()
     assert chosen <= names(EXTRAS["prepare"])
-    assert optional <= names(EXTRAS["jxl"])
+    for module, extra in optional.items():
+        assert names(EXTRAS[extra]) & set(map(canonicalize_name, distributions[module]))
 
 
 def test_the_historical_commands_install_the_same_list() -> None:

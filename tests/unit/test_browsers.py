@@ -127,6 +127,9 @@ PARTS = {
     "name": "start.js",
     "filename": "app.js",
     "gallery": "other",
+    "unknown_id": "somebody",
+    "face_id": "a-face",
+    "event_id": "00000000-0000-4000-8000-000000000001",
 }
 TABLE = (*routes.ROUTES, *health.ROUTES, *documentation.ROUTES)
 CLEAR = ("GET", "/clear-samples")
