@@ -99,6 +99,8 @@ class FakeService:
     dimension: int = 8
     fingerprint: str = "first"
     away: bool = False
+    blind: bool = False
+    hang: Callable[[], object] = lambda: None  # what it does before it takes an event
     error_always: tuple[int, str] | None = None
     frames: int = 0
     refused: int = 0
@@ -117,15 +119,18 @@ class FakeService:
         if path == "/embeddings":
             self.frames += 1
             jpeg = body[body.index(b"\xff\xd8") : body.rindex(b"\xff\xd9") + 2]
-            faces = faces_of(jpeg, self.dimension)
+            faces = [] if self.blind else faces_of(jpeg, self.dimension)
             return 200, {"model": "squares", "fingerprint": self.fingerprint, "faces": faces}
         if path == "/events":
+            self.hang()
             return self.event(json.loads(body))
         if path.startswith("/persons/person%20"):
             return 200, {"name": path.removeprefix("/persons/person%20")}
         return self.error(404, "not_found")
 
     def event(self, visit: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if not visit["embeddings"]:
+            return self.go_on(visit)
         if visit["fingerprint"] != self.fingerprint:
             return self.error(409, "model_changed")
         assert 1 <= len(visit["embeddings"]) <= 32
@@ -142,6 +147,14 @@ class FakeService:
             "unknown": None,
             "picture": False,
         }
+        self.posted.append(event)
+        self.events[event["id"]] = event
+        return 200, event
+
+    def go_on(self, visit: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if visit["id"] not in self.events:
+            return self.error(404, "not_found")
+        event = self.events[visit["id"]] | {each: visit[each] for each in ("since", "until", "frames")}
         self.posted.append(event)
         self.events[event["id"]] = event
         return 200, event

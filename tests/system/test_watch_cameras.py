@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from fake_cameras import PASSWORD, Camera, FakeService, camera, fake_service, picture, rotated, video
 from processes import children, state_of
+from recognition.__main__ import cli
 from rtsp import rtsp
 
 PROGRAM = str(Path(sys.executable).with_name("recognition"))
@@ -305,6 +308,47 @@ def test_after_a_change_of_model_the_visit_goes_on(
     (event,) = run.events()
     assert event["name"] == "Ann"
     assert run.said() == ""
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_a_visit_whose_face_another_model_does_not_find_ends_as_whose_it_was(
+    watching: Callable[..., Watching], service: FakeService, door: Camera, *, erased: bool
+) -> None:
+    run = watching(f"door={door.address}", "--host", service.url, "--json", "--gap", "60")
+    run.until(lambda: service.posted)
+    service.fingerprint, service.blind = "second", True
+    run.until(saw(service, 3))
+    if erased:
+        service.events.clear()
+    assert run.end() == 0
+    assert [event["name"] for event in run.events()] == ["Ann"] * (not erased)
+    assert [event["until"] is None for event in service.posted] == [True, False][: 2 - erased]
+    said = "door: a visit is given up: its face cannot be found again for another model\n"
+    assert run.said() == said * erased
+
+
+def test_what_a_service_that_hangs_has_not_taken_when_it_ends_is_said_to_be_lost(
+    service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recognition.cli.watching.ENDING_S", 0.2)
+    over, before = threading.Event(), threading.enumerate()
+
+    def hang() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        over.wait()
+
+    service.hang = hang
+    file = video(tmp_path / "door.avi", [picture(("Ann", 160, 120))] * 10)
+    try:
+        result = CliRunner().invoke(cli, ["watch", str(file), "--host", service.url, "--json"])
+    finally:
+        service.hang = lambda: None
+        over.set()
+        for thread in set(threading.enumerate()) - set(before):
+            thread.join(LIMIT_S)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert result.stderr == "door.avi: the service does not answer; visits that it has not taken are lost\n"
 
 
 def test_unknown_people_are_told_of_if_asked_for(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import cv2
@@ -27,6 +27,7 @@ from recognition.cameras.watching import (
 from recognition.errors import ModelChanged
 from recognition.faces import Box, Face
 from recognition.visits import Event, Visit
+from serving.errors import NotFound
 
 EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
 JPEG = cv2.imencode(".jpg", np.full((240, 320, 3), 90, np.uint8))[1].tobytes()
@@ -56,6 +57,7 @@ class World:
     told: list[str] = field(default_factory=list)
     asked: int = 0
     refuse: bool = False
+    erased: bool = False
     seed: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
 
     def clock(self) -> float:
@@ -89,6 +91,8 @@ class World:
         self.asked += 1
         if self.away:
             raise ServiceAway("It does not answer.")
+        if not len(visit.vectors):
+            return self.go_on(visit)
         if fingerprint != self.fingerprint:
             raise ModelChanged("Another model.")
         if self.refuse:
@@ -112,6 +116,14 @@ class World:
             visit.box,
             visit.quality,
         )
+        self.posted.append(event)
+        return event
+
+    def go_on(self, visit: Visit) -> Event:
+        so_far = [event for event in self.posted if event.id == visit.id]
+        if not so_far or self.erased:
+            raise NotFound("No such event.")
+        event = replace(so_far[-1], until=visit.until, frames=visit.frames)
         self.posted.append(event)
         return event
 
@@ -314,25 +326,70 @@ def test_a_frame_that_the_service_cannot_take_does_not_hold_up_a_file() -> None:
     assert len(world.told) == 1
 
 
-def test_a_visit_whose_face_another_model_does_not_find_ends_nevertheless() -> None:
-    world = World(between(2, 6))
-    watcher = world.watcher()
+def loses_its_vectors(world: World, watcher: Watcher) -> None:
+    """Follow Ann until a change of model, by which she is seen poorly, and not in her picture."""
+    world.there = between(2, 6)
     for look in world.run(4):
         watcher.step(look)
-    world.fingerprint = "second"
-    seen, world.there = world.there, always(("Ann", 100, 0.1))
+    world.fingerprint, world.there = "second", always(("Ann", 100, 0.1))
     see, calls = world.see, iter(range(10_000))
 
     def blind(jpeg: bytes) -> Sight:
-        if next(calls) == 1:  # its picture
-            return Sight("second", 0.6, [])
-        return see(jpeg)
+        return Sight("second", 0.6, []) if next(calls) == 1 else see(jpeg)
 
     world.see = blind  # type: ignore[method-assign]
-    watcher.watch(world.run(2))
+    for look in world.run(1):
+        watcher.step(look)
+
+
+@pytest.mark.parametrize("name", ["Ann", "somebody"])
+def test_a_visit_that_loses_its_vectors_is_ended_at_the_service(name: str) -> None:
+    world = World(always())
+    world.names = [name]  # of the first vectors
+    watcher = world.watcher()
+    world.vector = _vector  # type: ignore[method-assign]
+    loses_its_vectors(world, watcher)
+    (begun, *_), posted = world.posted, len(world.posted)
+    world.away = True
+    for look in world.run(20):
+        watcher.step(look)
+    assert world.ended == []  # it waits for the service
+    world.away = False
+    watcher.watch(world.run(60))
     (event,) = world.ended
-    assert (event.name, event.id) == ("Ann", world.emitted[0].id)
-    assert seen(4.0)
+    assert world.posted[posted:] == [event]
+    assert (event.id, event.name) == (begun.id, begun.name)
+    assert event.until == world.utc(5.0)
+    assert event.frames > begun.frames
+    assert world.presented[-1] == []
+
+
+def _vector(name: str) -> np.ndarray:
+    return np.eye(1, 64, dtype=np.float32)[0] * 10
+
+
+def test_a_visit_that_loses_its_vectors_and_is_erased_is_told_no_more() -> None:
+    world = World(always())
+    watcher = world.watcher()
+    loses_its_vectors(world, watcher)
+    world.erased, world.there = True, always()
+    watcher.watch(world.run(30))
+    assert world.ended == []
+    assert world.told == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_visit_that_waits_and_whose_face_is_not_found_again_ends_if_it_was_told(told: bool) -> None:
+    world = World(between(2, 6))
+    watcher = world.watcher()
+    for look in world.run(7):
+        watcher.step(look)
+    world.fingerprint, world.there, world.erased = "second", always(), not told
+    watcher.watch(iter([]))
+    assert [(event.name, event.until) for event in world.ended] == [("Ann", world.utc(6.0))] * told
+    assert world.told == (
+        [] if told else ["a visit is given up: its face cannot be found again for another model"]
+    )
 
 
 def test_errors_that_are_nobodys_fault_end_it() -> None:

@@ -14,7 +14,8 @@ WIDTH, HEIGHT = (
 )  # a face of 40 px in a picture of 1280 px is 2 wide then, and more than CELLS with its body
 Small = NDArray[np.uint8]  # (HEIGHT, WIDTH), grey
 
-# Chosen on the clips of benchmarks/cameras.py of one half of the people; docs/cameras.md has the figures.
+# Chosen on the clips of benchmarks/cameras.py with both halves of the people in view: of these constants, the
+# figures in docs/cameras.md are no independent test.
 ADAPTS_S = 10.0  # after which time two thirds of a change belong to the background
 STAYS_S = 120.0  # the same of what moves: whoever stops for a moment leaves no trace when they go on
 LEVELS = 8.0  # that a cell differs by at least, of 255

@@ -25,6 +25,7 @@ from recognition.errors import ModelChanged
 from recognition.faces import Face
 from recognition.pictures.keeping import keep_face
 from recognition.visits import Event, Visit
+from serving.errors import NotFound
 
 Answer = TypeVar("Answer")
 Kind = Literal["see", "record"]
@@ -33,6 +34,7 @@ FIRST_S, LONGEST_S = 1.0, 30.0  # between two tries of a service that is away
 BUSY_S = 0.5  # after which a file, or what is left at the end, asks a busy service again
 WAITING = 1000  # visits that have ended while it is away; the oldest is given up for another
 AGAIN = 2.0  # times the evidence there was, with which somebody unknown is asked for again
+NO_VECTORS = np.empty((0, 0), np.float32)
 
 
 class ServiceAway(Exception):
@@ -82,8 +84,11 @@ class Service(Protocol):
     def record(self, visit: Visit, fingerprint: str) -> Event:
         """Say who a visitor was, and keep the visit; the same id again replaces it.
 
+        A visit without vectors is still the same person's as before.
+
         Raises:
             ModelChanged: the vectors are not of the gallery's model.
+            NotFound: it has no vectors, and none of its id is kept.
             VisitRefused.
         """
         ...
@@ -273,20 +278,17 @@ class Watcher:
     def _end(self, tracks: Sequence[Track]) -> None:
         for track in tracks:
             visit = self._visit(track, self._utc(track.seen))
-            known = self._known.get(track)
             if visit is not None:
                 self._ended.append((visit, self._fingerprint))
-            elif known is not None and known.event is not None:  # it lost its vectors with another model
-                until = max(self._utc(track.seen), known.since)
-                self._emit(replace(known.event, until=until, frames=track.frames), known.picture)
         self._forget()
         if len(self._ended) > WAITING:
             self._ended.popleft()
             self._tell(f"a visit is given up: {WAITING} wait already")
 
     def _visit(self, track: Track, until: datetime | None) -> Visit | None:
+        """Return a visit so far; None: there is none, as one that lost its vectors before it was told."""
         known = self._known.get(track)
-        if known is None or known.face is None or not track.best:
+        if known is None or known.face is None or not (track.best or known.event):
             return None
         return Visit(
             known.id,
@@ -296,7 +298,7 @@ class Watcher:
             track.frames,
             known.face.box,
             known.quality,
-            track.vectors(),
+            track.vectors() if track.best else NO_VECTORS,
             known.picture,
         )
 
@@ -322,7 +324,7 @@ class Watcher:
         """Ask who those are of whom enough has been seen, and again if nobody knows them."""
         for track, known in self._known.items():
             named = known.event is not None and known.event.name is not None
-            if not track.sure or named or track.evidence < AGAIN * known.asked:
+            if not (track.sure and track.best) or named or track.evidence < AGAIN * known.asked:
                 continue
             visit = self._visit(track, None)
             if visit is None:
@@ -341,17 +343,26 @@ class Watcher:
             try:
                 return [self._service.record(visit, fingerprint)]
             except ModelChanged:
-                sight = self._service.see(_picture(visit) or b"")
-                if not sight.faces:
-                    raise FrameRefused("its face cannot be found again for another model") from None
-                vectors = sight.faces[0].vector[None]
-                return [self._service.record(replace(visit, vectors=vectors), sight.fingerprint)]
+                return [self._service.record(*self._made_anew(visit, fingerprint))]
         except ModelChanged:
             raise ServiceAway("The gallery changes its model.") from None
-        except (FrameRefused, VisitRefused) as e:
-            if visit.until is not None:
-                self._tell(f"a visit is given up: {e}")
-            return []
+        except NotFound:  # it is erased, or was never told
+            refused = "its face cannot be found again for another model" if len(visit.vectors) else ""
+        except VisitRefused as e:
+            refused = str(e)
+        if refused and visit.until is not None:
+            self._tell(f"a visit is given up: {refused}")
+        return []
+
+    def _made_anew(self, visit: Visit, fingerprint: str) -> tuple[Visit, str]:
+        """Return a visit with a vector of the gallery's model, or none if its face is not found now."""
+        try:
+            sight = self._service.see(_picture(visit) or b"")
+        except FrameRefused:
+            sight = None
+        if sight is None or not sight.faces:
+            return replace(visit, vectors=NO_VECTORS), fingerprint
+        return replace(visit, vectors=sight.faces[0].vector[None]), sight.fingerprint
 
     def _show(self) -> None:
         """Present who is there, if that has changed."""

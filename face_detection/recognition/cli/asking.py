@@ -15,6 +15,7 @@ from recognition.client import Client, ServiceError
 from recognition.errors import ModelChanged
 from recognition.faces import Face, bbox, box_of
 from recognition.visits import Event, Visit, from_json
+from serving.errors import NotFound
 
 # What ends the watching: it would be the same for each frame, until somebody changes the command or the key.
 LASTING = {"unauthorized", "forbidden", "not_found", "misdirected_request", "invalid_request"}
@@ -67,6 +68,8 @@ class Asked:
         except ServiceError as e:
             if e.code == ModelChanged.code:
                 raise ModelChanged(e.detail) from e
+            if e.code == NotFound.code and not len(visit.vectors):
+                raise NotFound(e.detail) from e
             if e.code in REFUSED or e.code == "invalid_request":
                 raise VisitRefused(e.detail) from e
             raise _translated(e) from e

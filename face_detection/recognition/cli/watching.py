@@ -133,7 +133,9 @@ def _watch(run: Run, sources: Sequence[Source], *, endless: bool) -> bool:
             for source, thread in zip(sources, threads, strict=True):
                 thread.join(max(0.0, until - time.monotonic()))
                 if thread.is_alive():
-                    run.say(f"{source.name}: the service does not answer; visits under way are lost")
+                    run.say(
+                        f"{source.name}: the service does not answer; visits that it has not taken are lost"
+                    )
     if run.failure is not None:
         raise run.failure
     return run.complete
