@@ -241,6 +241,7 @@ def an_event(number: int = 0, **more: Any) -> Event:
         "false_match": 1e-6,
         "box": Box(1, 2, 30, 40),
         "quality": 0.9,
+        "picture": True,
     }
     return Event(**fields | more)
 

@@ -124,8 +124,8 @@ class FakeService:
         if path == "/events":
             self.hang()
             return self.event(json.loads(body))
-        if path.startswith("/persons/person%20"):
-            return 200, {"name": path.removeprefix("/persons/person%20")}
+        if path.removeprefix("/events/") in self.events:
+            return 200, self.events[path.removeprefix("/events/")]
         return self.error(404, "not_found")
 
     def event(self, visit: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -122,6 +122,19 @@ def test_a_service_that_fails_is_asked_again_and_a_broken_picture_is_not(
     assert len(said) == 2
 
 
+@pytest.mark.parametrize(
+    "code", ["overloaded", "rate_limited", "unauthorized", "forbidden", "internal_error"]
+)
+def test_whatever_is_not_the_pictures_fault_is_said_and_tried_again(
+    frigate: Frigate, api: Api, service: Service, said: list[str], code: str
+) -> None:
+    api.pictures["a"] = faces(("Ann", 0.8))
+    service.errors = [ServiceError(code, "It is so.")]
+    take(frigate, message("a", 1))
+    assert api.labels == [("a", "Ann", 0.8)]
+    assert said[0].startswith("The service: It is so.")
+
+
 def test_a_huge_snapshot_is_not_read(
     frigate: Frigate, api: Api, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

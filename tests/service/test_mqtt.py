@@ -33,6 +33,7 @@ from recognition.events.delivery import Pace
 from recognition.events.mqtt import Mqtt
 from recognition.events.outlets import Outlets
 from recognition.events.spool import Spool
+from recognition.visits import Event
 from running import ROOT
 
 pytestmark = needs_mosquitto
@@ -89,7 +90,7 @@ def outlets(
     cameras: tuple[str, ...] = ("door",),
     discovery: str | None = None,
     ca_file: Path | None = None,
-    name_of: Callable[[str], str | None] | None = None,
+    event_of: Callable[[str], Event | None] | None = None,
     within_s: float = LIMIT_S,
 ) -> Iterator[Outlets]:
     spool = Spool(folder / "events.sqlite3", say)
@@ -102,7 +103,7 @@ def outlets(
         discovery=discovery,
         pace=AT_ONCE,
     )
-    outlets = Outlets(spool, [live], say, live=live, name_of=name_of, pace=AT_ONCE)
+    outlets = Outlets(spool, [live], say, live=live, event_of=event_of, pace=AT_ONCE)
     try:
         yield outlets
     finally:
@@ -391,7 +392,7 @@ def test_home_assistant_is_told_what_to_show(broker: Mosquitto, tmp_path: Path, 
         assert (seen["camera"], seen["present"]) == ("door", False)
         out.present("door", [an_event(1, until=None)])
         home.wait(lambda home: home.json("recognition/people/ann")["present"])
-        out.send(an_event(2, name=None, person=None), b"a stranger")
+        out.send(an_event(2, name=None, person=None, picture=False), b"a stranger")
         home.wait(lambda home: an_event(2).id in home.ids())
         assert "recognition/cameras/door/picture" not in home.kept
         assert home.json("recognition/cameras/door/last")["state"] == "somebody unknown"
@@ -400,17 +401,17 @@ def test_home_assistant_is_told_what_to_show(broker: Mosquitto, tmp_path: Path, 
 def test_renamed_people_are_renamed_and_erased_ones_are_gone(
     broker: Mosquitto, tmp_path: Path, said: Said
 ) -> None:
-    names: dict[str, str | None] = {"ann": "Ann", "b/+#": "Ben"}
-    more: dict[str, Any] = {"discovery": "homeassistant", "name_of": lambda person: names.get(person)}
+    events: dict[str, Event] = {}
+    more: dict[str, Any] = {"discovery": "homeassistant", "event_of": events.get}
     with subscribed(broker) as home:
         with outlets(broker.url, tmp_path, said, **more) as out:
             out.send(an_event(), JPEG)
             out.send(an_event(1, name="Ben", person="b/+#"), JPEG)
             home.wait(lambda home: len(home.ids()) == 2)
             assert sum(b'"Ben"' in config for config in home.kept.values()) > 4
+        events[an_event().id] = an_event(name="Ann Lee")
         # Another run, which knows of them by what the broker has kept.
         with outlets(broker.url, tmp_path, said, **more) as out:
-            names |= {"ann": "Ann Lee", "b/+#": None}
             eventually(lambda: _looked_after(out, home))
             left = b"".join(home.kept.values())
             assert b"Ben" not in left
@@ -419,8 +420,37 @@ def test_renamed_people_are_renamed_and_erased_ones_are_gone(
             assert home.json("recognition/people/ann")["name"] == "Ann Lee"
 
 
+def test_merged_people_are_shown_as_the_one_who_stays(broker: Mosquitto, tmp_path: Path, said: Said) -> None:
+    events = {an_event().id: an_event()}
+    more: dict[str, Any] = {"discovery": "homeassistant", "event_of": events.get}
+    with subscribed(broker) as home, outlets(broker.url, tmp_path, said, **more) as out:
+        out.send(an_event(), JPEG)
+        home.wait(lambda home: home.ids() and "recognition/people/ann" in home.kept)
+        events[an_event().id] = an_event(name="Ann Lee", person="lee")
+        out.look_after_events()
+        home.wait(lambda home: "recognition/people/lee" in home.kept)
+        home.wait(lambda home: home.json("recognition/cameras/door/last")["name"] == "Ann Lee")
+        assert not any("person-ann" in topic or "people/ann" in topic for topic in home.kept)
+
+
+def test_two_watchers_at_one_broker_leave_each_others_cameras(
+    broker: Mosquitto, tmp_path: Path, said: Said
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with (
+        subscribed(broker) as home,
+        outlets(broker.url, other, said, discovery="ha", cameras=("yard",)),
+    ):
+        home.wait(lambda home: sum(b"yard" in payload for payload in home.kept.values()) >= 5)
+        with outlets(broker.url, tmp_path, said, discovery="ha") as out:
+            out.send(an_event(), JPEG)
+            home.wait(lambda home: home.ids())  # what was retained came before
+        assert sum(b"yard" in payload for payload in home.kept.values()) >= 5
+
+
 def _looked_after(out: Outlets, home: Any) -> bool:
-    out.look_after_people()
+    out.look_after_events()
     kept = b"".join(home.kept.values())
     return b"Ben" not in kept and b"Ann Lee" in kept
 

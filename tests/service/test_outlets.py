@@ -8,7 +8,8 @@ import hmac
 import json
 import os
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from recognition.events.delivery import Failed, Outlet, Refused, Waiting
 from recognition.events.lines import Lines
 from recognition.events.outlets import Outlets
 from recognition.events.spool import Spool
-from recognition.events.webhooks import Webhook
-from recognition.visits import as_json
+from recognition.events.webhooks import MAX_REFUSALS, Webhook
+from recognition.visits import Event, as_json
 from running import ROOT
 
 KEY = b"a key of some length"
 NOW = 1_800_000_000.0
+PASSING = (301, 302, 307, 308, 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 503)
 
 
 @pytest.fixture
@@ -90,8 +92,8 @@ def test_the_documentation_tells_how_to_check_a_signature(hook: Hook) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [status(500), status(503), status(429), status(408), silence, reset, half],
-    ids=["500", "503", "429", "408", "silence", "reset", "half"],
+    [*(status(code) for code in PASSING), silence, reset, half],
+    ids=[*map(str, PASSING), "silence", "reset", "half"],
 )
 def test_what_may_pass_is_tried_again(hook: Hook, answer: Answer) -> None:
     hook.answers = [answer]
@@ -103,14 +105,65 @@ def test_what_may_pass_is_tried_again(hook: Hook, answer: Answer) -> None:
     webhook.close()
 
 
-@pytest.mark.parametrize("code", [301, 302, 307, 308, 400, 401, 403, 404, 410, 413])
-def test_what_will_not_pass_is_given_up(hook: Hook, code: int) -> None:
+def test_who_wants_no_more_is_left_alone(hook: Hook) -> None:
+    hook.answers = [status(410)]
+    webhook = Webhook(hook.url, KEY)
+    with pytest.raises(Refused, match="410"):
+        webhook.deliver(waiting())
+    webhook.close()
+
+
+@pytest.mark.parametrize("code", [400, 413, 422])
+def test_a_message_that_is_refused_again_and_again_is_given_up(hook: Hook, code: int) -> None:
+    hook.answers = [status(code)] * 2 * MAX_REFUSALS
+    webhook = Webhook(hook.url, KEY)
+    for number in range(2):
+        for _ in range(MAX_REFUSALS - 1):
+            with pytest.raises(Failed):
+                webhook.deliver(waiting(number))
+        with pytest.raises(Refused, match=str(code)):
+            webhook.deliver(waiting(number))
+    webhook.close()
+
+
+@pytest.mark.parametrize("code", [301, 302, 307, 308])
+def test_redirects_are_not_followed(hook: Hook, code: int) -> None:
     hook.answers = [status(code, Location=hook.url)]
     webhook = Webhook(hook.url, KEY)
-    with pytest.raises(Refused, match=str(code)):
+    with pytest.raises(Failed, match=str(code)):
         webhook.deliver(waiting())
     assert len(hook.received) == 1
     webhook.close()
+
+
+def test_each_state_of_a_visit_under_way_is_a_message_of_its_own(hook: Hook) -> None:
+    webhook = Webhook(hook.url, KEY)
+    for frames, until in ((5, None), (5, None), (9, None), (12, an_event().until)):
+        body = json.dumps(as_json(an_event(frames=frames, until=until)))
+        webhook.deliver(Waiting(1, "x", an_event().id, "ann", body, None))
+    first, again, later, end = (headers["webhook-id"] for headers, _ in hook.received)
+    assert first == again
+    assert len({first, later, end}) == 3
+    assert end == an_event().id
+    webhook.close()
+
+
+def test_no_face_waits_on_disk_that_the_service_does_not_keep(tmp_path: Path, said: list[str]) -> None:
+    class Away:
+        name, with_pictures = "away", True
+
+        def deliver(self, _: Waiting) -> None:
+            raise Failed("away")
+
+        def close(self) -> None:
+            pass
+
+    with outlets(tmp_path, said, Away(), within_s=0) as out:
+        for number, picture in enumerate((False, True)):
+            out.send(an_event(number, picture=picture), b"face %d" % number)
+    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"face 0" not in stored
+    assert b"face 1" in stored
 
 
 @pytest.mark.parametrize(
@@ -172,49 +225,83 @@ def test_one_outlet_does_not_keep_another_one_waiting(hook: Hook, tmp_path: Path
 
 
 def test_what_is_given_up_is_said_and_the_next_one_comes(hook: Hook, tmp_path: Path, said: list[str]) -> None:
-    hook.answers = [status(404)]
+    hook.answers = [status(410)]
     with outlets(tmp_path, said, Webhook(hook.url, KEY)) as out:
         out.send(an_event(0), None)
         out.send(an_event(1), None)
     assert hook.ids() == [an_event(0).id, an_event(1).id]
-    assert said == [f"webhook {hook.url}: it answers with status 404. Event {an_event().id} is given up."]
+    assert said == [f"webhook {hook.url}: it answers with status 410. Event {an_event().id} is given up."]
 
 
-def test_events_of_people_who_were_erased_are_not_sent(hook: Hook, tmp_path: Path, said: list[str]) -> None:
+def test_events_that_were_erased_are_not_sent_and_merged_ones_have_their_new_names(
+    hook: Hook, tmp_path: Path, said: list[str]
+) -> None:
+    """One question without an answer keeps the others from nothing."""
     hook.answers = [status(500)] * 1000
-    people: dict[str, str] = {"ann": "Ann", "ben": "Ben"}
-    with outlets(tmp_path, said, Webhook(hook.url, KEY), name_of=people.get) as out:
-        out.send(an_event(0), None)
+    now: dict[str, Event | None] = {
+        an_event(0).id: an_event(0),
+        an_event(1).id: None,
+        an_event(2).id: an_event(2, name="Ann Lee", person="lee"),
+    }
+    with outlets(tmp_path, said, Webhook(hook.url, KEY), event_of=asking(now)) as out:
+        for number in (0, 1, 2):
+            out.send(an_event(number), None)
         hook.wait(1)
-        out.send(an_event(1), None)
-        out.send(an_event(2, person="ben"), None)
-        del people["ann"]
-        out.look_after_people()
+        assert not _asked_without(now, an_event(0).id, out)
+        before = len(hook.received)
         hook.answers.clear()
-    assert set(hook.ids()) <= {an_event(0).id, an_event(2).id}
-    assert an_event(2).id in hook.ids()
+    bodies = [json.loads(body) for _, body in hook.received[before:]]
+    assert {body["id"] for body in bodies} == {an_event(0).id, an_event(2).id}
+    assert (bodies[-1]["name"], bodies[-1]["person"]) == ("Ann Lee", "lee")
 
 
-def test_who_was_erased_while_nobody_ran_gets_nothing_sent(
+def asking(now: dict[str, Event | None]) -> Callable[[str], Event | None]:
+    def event_of(event_id: str) -> Event | None:
+        if event_id not in now:
+            raise OSError("not now")
+        return now[event_id]
+
+    return event_of
+
+
+def _asked_without(now: dict[str, Event | None], event_id: str, out: Outlets) -> bool:
+    event = now.pop(event_id)
+    try:
+        return out.look_after_events()
+    finally:
+        now[event_id] = event
+
+
+def test_what_waited_is_sent_only_when_the_service_says_that_it_is_there_still(
     hook: Hook, tmp_path: Path, said: list[str]
 ) -> None:
     hook.answers = [status(500)] * 1000
     with outlets(tmp_path, said, Webhook(hook.url, KEY), within_s=0) as out:
         out.send(an_event(0), None)
-        out.send(an_event(1, person="ben"), None)
+        out.send(an_event(1), None)
         hook.wait(1)
     hook.answers.clear()
     before = len(hook.received)
-    with outlets(tmp_path, said, Webhook(hook.url, KEY), name_of={"ben": "Ben"}.get):
-        pass
+    asked = threading.Semaphore(0)
+
+    def away(_: str) -> Event | None:
+        asked.release()
+        raise OSError("not now")
+
+    with outlets(tmp_path, said, Webhook(hook.url, KEY), event_of=away):
+        for _ in range(4):
+            assert asked.acquire(timeout=LIMIT_S)
+    assert len(hook.received) == before
+    here = asking({an_event(0).id: None, an_event(1).id: an_event(1)})
+    with outlets(tmp_path, said, Webhook(hook.url, KEY), event_of=here):
+        hook.wait(before + 1)
     assert hook.ids()[before:] == [an_event(1).id]
 
 
-def test_events_go_where_it_cannot_be_told_who_is_there(hook: Hook, tmp_path: Path, said: list[str]) -> None:
-    def name_of(_: str) -> str | None:
-        raise OSError("not now")
-
-    with outlets(tmp_path, said, Webhook(hook.url, KEY), name_of=name_of) as out:
+def test_what_comes_now_is_sent_though_nobody_tells_what_is_there(
+    hook: Hook, tmp_path: Path, said: list[str]
+) -> None:
+    with outlets(tmp_path, said, Webhook(hook.url, KEY), event_of=asking({})) as out:
         out.send(an_event(0), None)
     assert hook.ids() == [an_event(0).id]
 

@@ -14,6 +14,7 @@ import click
 
 from recognition.cli.session import UNAVAILABLE, fail, printable, read_settings
 from recognition.client import Client, ServiceError
+from recognition.visits import Event, from_json
 from serving.credentials import without_credentials
 
 if TYPE_CHECKING:  # --help does without them
@@ -184,7 +185,7 @@ def opened_outlets(
     """Open all outlets, and close them at the end; None: there are none.
 
     cameras: the names of all that are watched.
-    service: is asked whether people are still there, by a thread of its own.
+    service: is asked whether events are still there, by a thread of its own.
 
     Raises:
         SystemExit: one cannot be opened; stderr says why.
@@ -213,7 +214,7 @@ def opened_outlets(
     live = _opened_mqtt(options, cameras, spool.identity) if options.mqtt else None
     if live is not None:
         outlets.append(live)
-    opened = Outlets(spool, outlets, say, live=live, name_of=_asking(service))
+    opened = Outlets(spool, outlets, say, live=live, event_of=_asking(service))
     try:
         yield opened
     finally:
@@ -289,22 +290,22 @@ def _mqtt_can_be_spoken(ca_file: Path | None) -> Iterator[None]:
         fail(UNAVAILABLE, {"code": "file", "detail": f"{ca_file}: {e.strerror or 'no certificates'}"})
 
 
-def _asking(service: Client) -> Callable[[str], str | None]:
-    """Return what asks for the names of people; that it cannot is said once."""
+def _asking(service: Client) -> Callable[[str], Event | None]:
+    """Return what asks for events as they are by now; that it cannot is said once."""
     said = False
 
-    def name_of(person: str) -> str | None:
+    def event_of(event_id: str) -> Event | None:
         nonlocal said
         try:
-            return str(service.person(person)["name"])
-        except (LookupError, TypeError) as e:
+            return from_json(service.event(event_id))
+        except (LookupError, TypeError, ValueError) as e:
             raise OSError("The service says something else.") from e
         except ServiceError as e:
             if e.code == "not_found":
                 return None
             if not said:
                 said = True
-                say(f"It cannot be told whether people with events are still there: {e.detail}")
+                say(f"It cannot be told whether events that wait are still there: {e.detail}")
             raise OSError(e.detail) from e
 
-    return name_of
+    return event_of

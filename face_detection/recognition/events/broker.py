@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,9 @@ class Broker:
     def close(self) -> None:
         """Say that we are gone, and disconnect."""
         if self._up.is_set() and self._status_topic:
-            self._client.publish(self._status_topic, OFFLINE, qos=1, retain=True).wait_for_publish(1.0)
+            # The connection may break right now; the last will says it then.
+            with suppress(RuntimeError, ValueError):
+                self._client.publish(self._status_topic, OFFLINE, qos=1, retain=True).wait_for_publish(1.0)
         self._closed.set()
         self._signals.put(None)
         self._client.disconnect()

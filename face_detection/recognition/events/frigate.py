@@ -30,6 +30,8 @@ MAX_PENDING = 100  # events that wait for a look; the oldest go
 MAX_KNOWN = 1_000  # events of which it is known what was said; the oldest are forgotten
 MAX_LOOKS = 30  # at one event, however often it finds a better snapshot
 MAX_TRIES = 3  # of one look, while Frigate or the service does not answer
+# Answers that another try would get, too; after all others the same snapshot may get its name later.
+OF_THE_PICTURE = ("invalid_image", "image_too_large", "body_too_large", "no_face")
 BETTER = 0.01  # by which an answer has to be better to be said again
 LONGEST_LABEL = 100  # characters: EventsSubLabelBody of Frigate's API
 CHUNK_BYTES = 1 << 16
@@ -282,9 +284,9 @@ class Frigate:
         try:
             faces = self._service.recognise(picture, **self._options)
         except ServiceError as e:
-            if e.code in ("unreachable", "timeout", "unexpected_answer"):
+            if e.code not in OF_THE_PICTURE:
                 raise
-            return None, 0.0  # the picture's fault, or nobody is enrolled
+            return None, 0.0
         named = [(face["similarity"] or 0.0, face["name"]) for face in faces if face["name"]]
         score, name = max(named, default=(0.0, None))
         return name, min(1.0, max(0.001, round(score, 3)))

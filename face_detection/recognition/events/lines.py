@@ -53,6 +53,7 @@ class Lines:
                 line = b"\n" + line  # what a crash has left of a line is none
             try:
                 _write(handle, line)
+                os.fsync(handle)  # it goes from the queue now
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(handle, size)  # no halves

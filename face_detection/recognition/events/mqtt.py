@@ -52,8 +52,9 @@ class Mqtt:
         self._topics = Topics(address.prefix, discovery or "")
         self._lock = threading.RLock()
         self._present: dict[str, list[Event]] = {camera: [] for camera in cameras}
-        self._last: dict[str, str | None] = {}  # the person whose visit to a camera was the last one
+        self._last: dict[str, Event] = {}  # the last visit to a camera
         self._people: dict[str, dict[str, Any]] = {}  # what is shown of people, by id
+        self._watcher = client_id  # whose cameras are whose, where several watch at one broker
         own = self._topics
         self._broker = Broker(
             address,
@@ -98,19 +99,33 @@ class Mqtt:
             for event in {each.person: each for each in [*before, *events]}.values():
                 self._show_person(event)
 
-    def people(self) -> set[str]:
-        """Return the ids of the people that are shown."""
+    def events(self) -> set[str]:
+        """Return the ids of the events that are shown: the last one of each camera, and of each person."""
         with self._lock:
-            return {*self._people, *filter(None, self._last.values())}
+            return {value["event"] for value in self._people.values()} | {e.id for e in self._last.values()}
 
-    def rename(self, person: str, name: str | None) -> None:
-        """Show the name that somebody has by now; None: show nothing of them any more."""
+    def follow(self, event_id: str, event: Event | None) -> None:
+        """Show whose an event is by now; None: show nothing of it any more."""
         with self._lock:
-            if name is None:
-                self._forget(person)
-            elif person in self._people and self._people[person]["name"] != name:
-                self._people[person]["name"] = name
-                self._publish_person(person)
+            for camera, last in list(self._last.items()):
+                if last.id != event_id:
+                    continue
+                if event is None:
+                    del self._last[camera]
+                    for what in ("last", "picture"):
+                        self._broker.publish(self._topics.camera(camera, what), "")
+                elif (event.person, event.name) != (last.person, last.name):
+                    self._publish_last(event)
+            for person, value in list(self._people.items()):
+                if value["event"] != event_id:
+                    continue
+                if event is None or event.person != person:
+                    self._forget(person)
+                    if event is not None:
+                        self._show_person(event)
+                elif value["name"] != event.name:
+                    value["name"] = event.name
+                    self._publish_person(person)
 
     def close(self) -> None:
         """Say that we are gone, and disconnect."""
@@ -129,20 +144,26 @@ class Mqtt:
     def _show_camera(self, camera: str) -> None:
         events = self._present[camera]
         names = [event.name for event in events]
-        value = {"camera": camera, "state": state_of(names), "present": [as_json(event) for event in events]}
+        value = {
+            "camera": camera,
+            "state": state_of(names),
+            "present": [as_json(event) for event in events],
+            "watcher": self._watcher,
+        }
         self._broker.publish(self._topics.camera(camera, "present"), line_of(value))
 
     def _show_last(self, event: Event, picture: bytes | None) -> None:
-        value = {**as_json(event), "state": state_of([event.name])}
-        self._last[event.camera] = event.person
-        self._broker.publish(self._topics.camera(event.camera, "last"), line_of(value))
-        # A stranger's face is shown only where the service keeps it, as it is told to.
-        shown = picture if picture and (event.person or event.picture) else b""
+        self._publish_last(event)
+        shown = picture if picture and event.picture else b""
         self._broker.publish(self._topics.camera(event.camera, "picture"), shown)
         if event.person is not None:
             self._show_person(event)
-            if shown:
-                self._broker.publish(self._topics.person_picture(event.person), shown)
+            self._broker.publish(self._topics.person_picture(event.person), shown)
+
+    def _publish_last(self, event: Event) -> None:
+        value = {**as_json(event), "state": state_of([event.name]), "watcher": self._watcher}
+        self._last[event.camera] = event
+        self._broker.publish(self._topics.camera(event.camera, "last"), line_of(value))
 
     def _show_person(self, event: Event) -> None:
         if event.person is None or not self._shows:
@@ -155,6 +176,7 @@ class Mqtt:
             self._people[event.person] = {
                 "person": event.person,
                 "name": event.name,
+                "event": latest.id,
                 "camera": latest.camera,
                 "seen": seen if known is None else max(known["seen"], seen),
                 "present": bool(there),
@@ -172,7 +194,7 @@ class Mqtt:
         """Take back all that is shown of somebody."""
         self._people.pop(person, None)
         gone = [self._topics.person(person), self._topics.person_picture(person)]
-        for camera in [camera for camera, last in self._last.items() if last == person]:
+        for camera in [camera for camera, last in self._last.items() if last.person == person]:
             del self._last[camera]
             gone += [self._topics.camera(camera, "last"), self._topics.camera(camera, "picture")]
         self._publish(dict.fromkeys([*person_entities(self._topics, person, "", VERSION), *gone], ""))
@@ -191,19 +213,22 @@ class Mqtt:
                 if topic.startswith(f"{self._topics.prefix}/people/"):
                     self._learn_person(topic, value)
                 elif value["camera"] not in self._present:
-                    self._forget_camera(topic, value["camera"])
+                    if value["watcher"] == self._watcher:
+                        self._forget_camera(topic, value["camera"])
                 elif topic == self._topics.camera(value["camera"], "last"):
-                    self._last.setdefault(value["camera"], value["person"])
+                    self._last.setdefault(value["camera"], from_json(value))
         except (ValueError, LookupError, TypeError):
             return  # somebody else's
 
     def _learn_person(self, topic: str, value: dict[str, Any]) -> None:
         person, name, camera, seen = value["person"], value["name"], value["camera"], value["seen"]
+        event = value["event"]
         if topic != self._topics.person(person) or person in self._people or not isinstance(name, str):
             return
         self._people[person] = {
             "person": person,
             "name": name,
+            "event": str(event),
             "camera": str(camera),
             "seen": str(seen),
             "present": False,

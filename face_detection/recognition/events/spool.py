@@ -6,6 +6,7 @@ neither a bound that drops the oldest, nor several receivers, nor do they overwr
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 import threading
@@ -44,7 +45,7 @@ INSERT INTO about SELECT {VERSION}, lower(hex(randomblob(8))) WHERE NOT EXISTS (
 INSERT = "INSERT OR REPLACE INTO events (outlet, id, person, stored, body, picture) VALUES (?, ?, ?, ?, ?, ?)"
 DELETE_SAME = "DELETE FROM events WHERE outlet = ? AND id = ? AND body = ?"
 DELETE_UP_TO = "DELETE FROM events WHERE outlet = ? AND number <= ?"
-DELETE_PERSON = "DELETE FROM events WHERE person = ?"
+DELETE_EVENT = "DELETE FROM events WHERE id = ?"
 
 
 class SpoolUnavailable(Exception):
@@ -130,11 +131,11 @@ class Spool:
                 if len(kept) < len(self._held):
                     self._held = kept
                     return
-                self._delete(DELETE_SAME, same)  # it has found room on the disk meanwhile
+                self._change(DELETE_SAME, same)  # it has found room on the disk meanwhile
             else:
                 # On a full disk nothing can be deleted either: the next time deletes these, too.
                 self._past[waiting.outlet] = waiting.number
-                self._delete(DELETE_UP_TO, (waiting.outlet, waiting.number))
+                self._change(DELETE_UP_TO, (waiting.outlet, waiting.number))
 
     def count(self) -> dict[str, int]:
         """Count what waits, by outlet, also of outlets that nobody serves now."""
@@ -144,17 +145,31 @@ class Spool:
                 counts[each.outlet] = counts.get(each.outlet, 0) + 1
             return counts
 
-    def people(self) -> set[str]:
-        """Return the ids of the people whose events wait."""
+    def ids(self) -> set[str]:
+        """Return the ids of the events that wait."""
         with self._lock:
-            rows = self._rows("SELECT DISTINCT person FROM events WHERE person IS NOT NULL")
-            return {person for (person,) in rows} | {each.person for each in self._held if each.person}
+            rows = self._rows("SELECT DISTINCT id FROM events")
+            return {event_id for (event_id,) in rows} | {each.id for each in self._held}
 
-    def forget(self, person: str) -> None:
-        """Remove the events of somebody who was erased, and overwrite them."""
+    def forget(self, event_id: str) -> None:
+        """Remove an event that was erased, and overwrite it."""
         with self._lock:
-            self._held = [each for each in self._held if each.person != person]
-            self._delete(DELETE_PERSON, (person,))
+            self._held = [each for each in self._held if each.id != event_id]
+            self._change(DELETE_EVENT, (event_id,))
+
+    def rename(self, event: Event) -> None:
+        """Say of an event that waits whose it is by now."""
+        with self._lock:
+            self._held = [each if each.id != event.id else _renamed(each, event) for each in self._held]
+            columns = "number, outlet, id, person, body, picture"
+            for row in self._rows(f"SELECT {columns} FROM events WHERE id = ?", event.id):
+                before = Waiting(*row)
+                after = _renamed(before, event)
+                if after != before:
+                    self._change(
+                        "UPDATE events SET person = ?, body = ? WHERE number = ?",
+                        (after.person, after.body, after.number),
+                    )
 
     def forget_old(self) -> None:
         """Remove what waits for longer than KEPT_S, and overwrite it."""
@@ -173,7 +188,8 @@ class Spool:
             self._store()
             if self._held:
                 self._say(f"{len(self._held)} events are lost: {self.file} still takes none.")
-            self._empty_log()
+            with suppress(sqlite3.Error):
+                self._empty_log()
             self._connection.close()
 
     def _store(self) -> None:
@@ -229,13 +245,13 @@ class Spool:
         if int(math.log10(before or 0.1)) != int(math.log10(before + number)) or not before:
             self._say(f"{before + number} events for {outlet} are dropped, the oldest: too many wait.")
 
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+    def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
         """Read rows; none where the disk fails."""
         with suppress(sqlite3.Error):
-            return self._connection.execute(query).fetchall()
+            return self._connection.execute(query, values).fetchall()
         return []
 
-    def _delete(self, statement: str, values: tuple[str | int, ...]) -> None:
+    def _change(self, statement: str, values: tuple[str | int | None, ...]) -> None:
         with suppress(sqlite3.Error), self._transaction():
             self._connection.execute(statement, values)
             self._log_to_empty = True
@@ -257,6 +273,11 @@ class Spool:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
             raise
+
+
+def _renamed(waiting: Waiting, event: Event) -> Waiting:
+    body = {**json.loads(waiting.body), "name": event.name, "person": event.person}
+    return replace(waiting, person=event.person, body=line_of(body))
 
 
 def _connect(file: Path) -> sqlite3.Connection:

@@ -25,8 +25,9 @@ from serving.version import VERSION
 TIMEOUT_S = 15.0  # Standard Webhooks, "Timeout": 15 to 30 seconds
 SECRET_PREFIX = "whsec_"
 LEAST_SECRET_BYTES = 16  # of a text; Standard Webhooks: 24 to 64 random bytes
-UNDER_WAY = "under-way"
-PASSING: Final = (408, 429)  # the refusals that a later try may not get
+GONE: Final = 410  # Standard Webhooks, "Deliverability": whoever answers this wants no more
+OF_THE_MESSAGE: Final = (400, 413, 422)  # refusals that are hardly the address's or the secret's fault
+MAX_REFUSALS = 5  # of one message in a row, before the next one gets its turn
 
 
 class WrongSecret(Exception):
@@ -36,8 +37,9 @@ class WrongSecret(Exception):
 class Webhook:
     """One address, which gets a POST for each event.
 
-    2xx takes the event. 408, 429, 5xx and no answer mean later; all others mean no, redirects, too: they
-    would carry names where nobody has sent them.
+    2xx takes the event. 410 means no, and 400, 413 and 422 do if they are repeated; all others mean later: a
+    secret or an address is mended sooner or later. Redirects are not followed: they would carry names where
+    nobody has sent them.
     """
 
     with_pictures = False
@@ -61,6 +63,7 @@ class Webhook:
         """
         self._url, self._key, self._timeout_s, self._clock = url, key, timeout_s, clock
         self.name = name or f"webhook {without_credentials(url)}"
+        self._refused: tuple[str, int] = ("", 0)  # the last message that was refused, and how often
         self._session = requests.Session()
         user, password = get_auth_from_url(url)
         # A function even if there is nothing to add: without it `requests` takes passwords from ~/.netrc.
@@ -75,7 +78,8 @@ class Webhook:
         """
         body = waiting.body.encode()
         headers = {"Content-Type": "application/json", "User-Agent": f"face-recognition-service/{VERSION}"}
-        headers |= signed(_message_id(waiting), body, self._key, int(self._clock()))
+        message = _message_id(waiting)
+        headers |= signed(message, body, self._key, int(self._clock()))
         try:
             with self._session.post(
                 self._url,
@@ -94,9 +98,13 @@ class Webhook:
             raise Failed("it cannot be reached, or broke the connection off") from e
         if 200 <= status < 300:
             return
-        if status in PASSING or status >= 500:
-            raise Failed(f"it answers with status {status}", _seconds(after, self._clock()))
-        raise Refused(f"it answers with status {status}")
+        reason = f"it answers with status {status}"
+        if status in OF_THE_MESSAGE:
+            last, refusals = self._refused
+            self._refused = message, refusals + 1 if last == message else 1
+        if status == GONE or self._refused == (message, MAX_REFUSALS):
+            raise Refused(reason)
+        raise Failed(reason, _seconds(after, self._clock()))
 
     def close(self) -> None:
         """Close the connections."""
@@ -148,9 +156,10 @@ def signed(message_id: str, body: bytes, key: bytes | None, at: int) -> dict[str
 
 
 def _message_id(waiting: Waiting) -> str:
-    """Return what a receiver tells repetitions by: a visit under way is another message than its end."""
-    over = json.loads(waiting.body)["until"] is not None
-    return waiting.id if over else f"{waiting.id}-{UNDER_WAY}"
+    """Return what a receiver tells repetitions by: while a visit lasts, each change is another message."""
+    if json.loads(waiting.body)["until"] is not None:
+        return waiting.id
+    return f"{waiting.id}-{hashlib.sha256(waiting.body.encode()).hexdigest()[:16]}"
 
 
 def _seconds(retry_after: str | None, now: float) -> float | None:
