@@ -50,10 +50,25 @@ def test_room_for_second_vectors_touches_no_sample(url: str) -> None:
         else:
             files = "SELECT name, rootpage FROM sqlite_master WHERE tbl_name = 'samples' ORDER BY 1"
         before = connection.exec_driver_sql(files).all()
-        newer = ("events", "services", "applications", "sessions", "administrators")
+        newer = (
+            "unknown_faces",
+            "unknowns",
+            "events",
+            "services",
+            "applications",
+            "sessions",
+            "administrators",
+        )
         for table in (*newer, "second_vectors", "changes"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
-        for column in ("model", "second", "other_model", "other_fingerprint", "other_indexed"):
+        for column in (
+            "model",
+            "second",
+            "other_model",
+            "other_fingerprint",
+            "other_indexed",
+            "unknowns_revision",
+        ):
             connection.exec_driver_sql(f"ALTER TABLE galleries DROP COLUMN {column}")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0010'")
     gallery = open_gallery(url, lock_timeout_s=5)
