@@ -229,6 +229,16 @@ def test_every_call_of_face_detection(
     erased = api.call("delete_persons_person_id", person_id=louise.id, receipt=True)
     assert erased.receipt.samples == [sample_id]
 
+    # people whom nobody has named: none is kept, as nobody has asked for it
+    unknown = api.call("get_unknowns", limit=5)
+    assert (unknown.unknowns, unknown.total, unknown.next_, unknown.keeping) == ([], 0, None, False)
+    nobody = {"unknown_id": str(uuid.uuid4())}
+    assert api.call("get_unknowns_unknown_id", 404, **nobody).code == "not_found"
+    assert api.call("get_unknowns_unknown_id_faces_face_id", 404, face_id="1", **nobody).code == "not_found"
+    forget = models.UnknownAction(action=models.UnknownActionAction.FORGET)
+    assert api.call("post_unknowns_unknown_id", 404, body=forget, **nobody).code == "not_found"
+    assert api.call("delete_unknowns").deleted == 0
+
     # galleries
     assert api.call("post_galleries", body=models.NewGallery(name="lobby")).samples == 0
     assert "lobby" in [each.name for each in api.call("get_galleries").galleries]
