@@ -265,9 +265,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def crowd(number: int, dimension: int = 128, seed: int = SEED) -> tuple[Vectors, list[str]]:
-    """Make up faces of people of whom most have few and some have thousands; float32 (n, d), and whose."""
+    """Make up faces, half of them of up to 1,000 people, some of whom have thousands, and half of strangers.
+
+    Returns:
+        float32 (n, d), and whose each is.
+    """
     random = np.random.default_rng(seed)
-    whose = np.minimum(random.zipf(1.6, number), number) - 1
+    often = np.minimum(random.zipf(1.5, number), 1000) - 1
+    whose = np.where(random.random(number) < 0.5, often, 1000 + np.arange(number))
     places = directions(random.normal(size=(int(whose.max()) + 1, dimension)))
     spread = 0.6 / np.sqrt(dimension)  # one person's vectors have a cosine of 0.74 in the mean
     vectors = places[whose] + random.normal(scale=spread, size=(number, dimension))
