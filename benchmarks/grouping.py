@@ -205,11 +205,12 @@ def rates_of(labels: Labels, names: Sequence[str]) -> dict[str, float]:
     """
     _, people = np.unique(names, return_inverse=True)
     _, groups = np.unique(labels, return_inverse=True)
-    table = np.zeros((people.max() + 1, groups.max() + 1), np.int64)
-    np.add.at(table, (people, groups), 1)
-    pictures, sizes = table.sum(axis=1), table.sum(axis=0)
-    together = pairs(table)
-    largest, most = table.argmax(axis=1), table.max(axis=1)
+    both, counts = np.unique(np.stack([people, groups]), axis=1, return_counts=True)
+    pictures, sizes = np.bincount(people), np.bincount(groups)
+    together = pairs(counts)
+    order = np.lexsort((counts, both[0]))  # the last of each person is the group with most of the faces
+    last = order[np.append(np.diff(both[0][order]) > 0, True)]
+    largest, most = both[1][last], counts[last]
     pure = sizes[largest] == most
     wanted = pictures >= LEAST_PICTURES
     return {
