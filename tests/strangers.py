@@ -15,7 +15,7 @@ from fakes import FACE, ok
 from galleries import a_kept_face, vectors_of
 from recognition.app import create_app
 from recognition.config import read
-from recognition.gallery import Gallery, unknown_keeping
+from recognition.gallery import Gallery, keep_up, unknown_keeping
 from recognition.gallery.database import transaction
 from recognition.gallery.tables import unknown_faces, unknowns
 from recognition.results import Scale
@@ -92,6 +92,12 @@ def keep(gallery: Gallery, person: int, *seeds: int, face: bool = True, **more: 
     vectors = np.stack([alike(person, seed) for seed in seeds])
     faces = [seen(seed, face=face, **more) for seed in seeds]
     return unknown_keeping.keep(gallery, faces, vectors, FINGERPRINT, WIDE, kept_for=MONTH)
+
+
+def upkeep(gallery: Gallery) -> None:
+    """What happens once a minute."""
+    answers = [False, True]
+    keep_up(gallery, lambda seconds: answers.pop(0), unknown_keeping.look_after)
 
 
 def rows_there(gallery: Gallery) -> tuple[int, int]:

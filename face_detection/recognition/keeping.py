@@ -15,6 +15,7 @@ from recognition.pictures.keeping import keep_face
 from recognition.results import Recognition
 from recognition.seeing import Sight, fingerprint_of
 from recognition.strangers import Seen
+from recognition.visits import Visit
 from serving.model import Model
 from serving.remarks import Picture
 from serving.stages import stage
@@ -55,6 +56,41 @@ class Keeper:
             unknown_keeping.keep(
                 gallery, seen, vectors[places], fingerprint_of(model), model, kept_for=self.kept_for
             )
+
+    def visit(
+        self,
+        gallery: Gallery,
+        visit: Visit,
+        picture: Picture | None,
+        recognition: Recognition,
+        vector: NDArray[np.float32],
+        model: Model,
+    ) -> str | None:
+        """Keep the face of a visit that is over and is like nobody's, once.
+
+        Args:
+            gallery: where it was seen.
+            visit: of which its id tells that it is kept already.
+            picture: the face with a margin; None: there is none.
+            recognition: of it.
+            vector: float32 (d,), the mean of the visit's.
+            model: of the vector.
+
+        Returns:
+            The id of the group that it is in; None: it is not kept.
+        """
+        if visit.until is None or not self._is_unknown(recognition, model):
+            return None
+        with stage("keep"):
+            kept = None
+            if picture is not None and self.keep_faces:
+                _, faces = self.sight.all_faces(picture, None)
+                kept = keep_face(picture.pixels, faces[0]) if faces else None
+            seen = Seen(visit.quality, f"visit {visit.id}".encode(), kept, visit.camera)
+            (group,) = unknown_keeping.keep(
+                gallery, [seen], vector[None], fingerprint_of(model), model, kept_for=self.kept_for
+            )
+        return group
 
     def _is_unknown(self, each: Recognition, model: Model) -> bool:
         far = each.distance is None or each.distance >= model.threshold

@@ -34,15 +34,41 @@ from recognition.results import (
     Verification,
 )
 from recognition.seeing import Sight, fingerprint_of
+from recognition.visits import Visit
 from serving.errors import NotFound, at
 from serving.model import Model
 from serving.remarks import Picture, Remark
 from serving.stages import count, stage
 
 Part = TypeVar("Part")
-# Takes the gallery, and of a picture what was recognised in it, and the vectors of that.
-Keep = Callable[[Any, Picture, Sequence[Recognition], NDArray[np.float32], Model], None]
 REHEARSAL_KEPT_S = 2.0  # an orchestrator asks every few seconds, and from several places
+
+
+class Keep(Protocol):
+    """Keeps the faces of unknown people in a gallery; see keeping.py."""
+
+    def __call__(
+        self,
+        gallery: Any,
+        picture: Picture,
+        recognitions: Sequence[Recognition],
+        vectors: NDArray[np.float32],
+        model: Model,
+    ) -> None:
+        """Keep those of a picture."""
+        ...
+
+    def visit(
+        self,
+        gallery: Any,
+        visit: Visit,
+        picture: Picture | None,
+        recognition: Recognition,
+        vector: NDArray[np.float32],
+        model: Model,
+    ) -> str | None:
+        """Keep that of a visit."""
+        ...
 
 
 class Gallery(enrolling.Gallery, Protocol):

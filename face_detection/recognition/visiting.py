@@ -81,39 +81,47 @@ def record(service: Service, gallery: Gallery, visit: Visit, fingerprint: str, s
         ModelChanged: the gallery has another model.
         NotFound: it has no vectors, and none of this id is recorded.
         InvalidImage, ImageTooLarge, Overloaded, AuditUnavailable, EmbeddingUnavailable, ModelUnknown,
-        GalleryUnavailable, GalleryModelMismatch, NotCalibrated, ClientGone.
+        GalleryUnavailable, GalleryModelMismatch, NotCalibrated, DiskFull, ClientGone.
     """
     if max(visit.since, visit.until or visit.since) > gallery.now() + AHEAD:
         raise InvalidRequest("since, until: more than a day from now; the camera's clock is wrong.")
     if not len(visit.vectors):
         return events.go_on(gallery, visit, service.events_kept_for)
     with service.admission():
+        gallery.check_room()
+        picture = None
         if visit.picture is not None:
             picture = service.sight.decoded(visit.picture)
             with stage("crop"):
                 visit = replace(visit, picture=small_jpeg(picture.pixels))
 
-        def recognised(own: Searched, model: Model) -> Recognition:
+        def recognised(own: Searched, model: Model) -> tuple[Recognition, str | None]:
             if fingerprint != fingerprint_of(model):
                 own.check_there()  # where this process has missed a change
                 raise ModelChanged("The vectors are of another model than the gallery's; make them anew.")
             probe = _mean(visit.vectors, model)
             unseen = np.full((5, 2), np.nan, np.float32)
             seen = Detection(Face(visit.box, 1.0, unseen), Quality(visit.quality))
-            return service.identified([seen], probe[None], service.decided(search, model), own, model)[0]
+            decided = service.decided(search, model)
+            (recognition,) = service.identified([seen], probe[None], decided, own, model)
+            if service.keep is None:
+                return recognition, None
+            return recognition, service.keep.visit(gallery, visit, picture, recognition, probe, model)
 
-        recognition = with_its_model(service.gallery, service.sight.model, recognised)
+        recognition, unknown = with_its_model(service.gallery, service.sight.model, recognised)
         event = events.record(
             gallery,
             visit,
             recognition.matches[0] if recognition.matches else None,
             recognition.distance,
             recognition.false_match,
+            unknown,
             keep_known=service.enroller.keep_faces,
             keep_unknown=service.keep is not None,
         )
-        # The upkeep of a service does so, too, but not every process that watches cameras is one.
-        events.remove_expired(gallery, service.events_kept_for)
+        # The upkeep of a service does so, too, but not every process that watches cameras is one. Some at a
+        # time: whoever sends a visit does not wait for all that a shorter EVENTS_EXPIRE_DAYS has made old.
+        events.remove_some_expired(gallery, service.events_kept_for)
         return event
 
 

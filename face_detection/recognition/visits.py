@@ -48,8 +48,9 @@ class Event:
     id, camera, since, until, frames, box, quality: as in `Visit`.
     name, person, sample: of whose face it is: the name, the person's id, and the id of the nearest sample;
         None of somebody unknown. `sample` is None, too, once that sample is gone.
-    distance: of the visit's mean vector to the nearest sample; None: the gallery was empty.
-    false_match: the share of strangers that would come as near to somebody here; None: it cannot be told.
+    distance: of the visit's mean vector to the nearest sample, to two decimals; None of somebody unknown.
+    false_match: the share of strangers that would come as near to somebody here, to two digits; None of
+        somebody unknown, and where it cannot be told.
     unknown: the id of the group of unknown faces that it is in; None: in none.
     picture: whether a picture of the face is kept.
     """
@@ -84,7 +85,10 @@ class EventJson(TypedDict):
         str | None, Field(description="The id of the nearest sample; null: of somebody unknown, or gone.")
     ]
     distance: Annotated[
-        float | None, Field(description="Of the mean vector to the nearest sample; null: there was none.")
+        float | None,
+        Field(
+            description="Of the mean vector to the nearest sample, to two decimals; null: somebody unknown."
+        ),
     ]
     false_match: Annotated[
         float | None,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +20,7 @@ from flask.testing import FlaskClient
 
 from fakes import angle, app_of_angles, ok, refused
 from galleries import MODEL, NOW, FakeClock, a_kept_face, a_sample, vectors_of
+from recognition import gallery as gallery_package
 from recognition.audit import Audit
 from recognition.errors import DamagedGallery, GalleryUnavailable
 from recognition.faces import Box, Match, Mistaken
@@ -25,10 +28,12 @@ from recognition.gallery import (
     Gallery,
     backup,
     events,
+    faces,
     galleries,
     open_gallery,
     people,
     portable,
+    subjects,
     transfer,
     unmerging,
 )
@@ -143,6 +148,16 @@ def test_a_clock_that_jumps_hides_them_and_erases_nothing(gallery: Gallery, cloc
     assert set(seen(gallery)) == {1}
 
 
+def test_a_clock_that_nobody_has_looked_at_since_it_jumped_erases_nothing(
+    gallery: Gallery, clock: FakeClock
+) -> None:
+    see(gallery, 1)
+    gallery.remove_expired()
+    clock.set_ahead = timedelta(days=400)
+    events.remove_expired(gallery, MONTH)
+    assert there(gallery) == 1
+
+
 def test_a_process_that_watches_cameras_removes_them_itself(gallery: Gallery, clock: FakeClock) -> None:
     client = app_of_angles(gallery, EVENTS_EXPIRE_DAYS="2").test_client()
     see(gallery, 1)
@@ -226,6 +241,43 @@ def test_names_follow_and_merges_move_them_there_and_back(gallery: Gallery) -> N
     assert set(seen(gallery, person=whose["b"])) == {1, 2}
     unmerging.unmerge(gallery, whose["b"], merged.emptied, merged.revision)
     assert seen(gallery) == {1: ("Ada", "a"), 2: ("name of b", "b")}
+
+
+def test_they_stay_where_a_merge_has_left_them_once_their_sample_is_gone(gallery: Gallery) -> None:
+    """Nothing tells any more whose they were before it."""
+    whose = enrol(gallery, "a", "b", "c")
+    people.change_sample(gallery, "c", {"person": whose["a"]})
+    see(gallery, 1, "a")
+    see(gallery, 2, "c")
+    gallery.delete("c")
+    merged = people.merge(gallery, whose["a"], whose["b"])
+    unmerging.unmerge(gallery, whose["b"], merged.emptied, merged.revision)
+    assert seen(gallery) == {1: ("name of a", "a"), 2: ("name of b", None)}
+
+
+def test_they_go_to_whoever_gets_the_samples_by_a_name(gallery: Gallery) -> None:
+    """As clients of CompreFace merge people."""
+    enrol(gallery, "a", "b", "c")
+    for number, sample_id in enumerate(("a", "a", "b", "c")):
+        see(gallery, number, sample_id)
+    assert subjects.rename(gallery, "name of a", "NAME OF B")
+    assert seen(gallery) == {
+        **dict.fromkeys((0, 1), ("name of b", "a")),
+        2: ("name of b", "b"),
+        3: ("name of c", "c"),
+    }
+
+
+def test_whatever_gives_samples_to_somebody_gives_them_the_events() -> None:
+    """Whose samples move, and who goes thereafter, would take the events along."""
+    moving = []
+    for file in sorted(Path(gallery_package.__file__).parent.rglob("*.py")):
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            text = ast.unparse(function) if isinstance(function, ast.FunctionDef) else ""
+            if "samples.update()" in text and re.search(r"'person':|values\(person=", text):
+                moving.append(function.name)
+                assert re.search(r"event_rows\.(follow|merge)\(", text), f"{file.name}: {function.name}"
+    assert {"rename", "merge", "unmerge", "change_sample", "put_right"} <= set(moving)
 
 
 def test_they_follow_a_sample_that_moves(gallery: Gallery) -> None:
@@ -550,6 +602,60 @@ def test_a_table_that_another_program_has_damaged_is_no_crash(
     with pytest.raises(NotFound):
         events.picture(gallery, uuid(1), MONTH)
     assert [fault for fault in transfer.faults(gallery) if "event" in fault]
+
+
+def test_their_pictures_are_forgotten_with_the_others(
+    gallery: Gallery, url: str, backend: str, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recognition.gallery.faces.ROWS_AT_ONCE", 2)
+    galleries.make(gallery, "lobby")
+    enrol(gallery, "a", face=a_kept_face(2))
+    for number in range(4):
+        see(gallery, number, "a" if number else None)
+    see(gallery, 4, picture=None)
+    see(gallery.of("lobby"), 1)
+    assert faces.forget(gallery) == 5
+    listed = events.page(gallery, events.EVERY, MONTH, limit=10).events
+    assert [event.picture for event in listed] == [False] * 5
+    assert set(seen(gallery)) == {0, 1, 2, 3, 4}
+    assert events.picture(gallery.of("lobby"), uuid(1), MONTH) == JPEG
+    counts = [
+        line.get("samples")
+        for line in map(json.loads, log.read_text().splitlines())
+        if line["what"] == "forget"
+    ]
+    assert counts == [5, 5]
+    assert faces.forget(gallery.of("lobby")) == 1
+    assert faces.forget(gallery) == 0
+    if backend == "sqlite":
+        file = Path(url.removeprefix("sqlite:///"))
+        for path in file.parent.glob(f"{file.name}*"):
+            assert JPEG[100:140] not in path.read_bytes()
+
+
+def test_pictures_that_a_backup_brings_back_are_forgotten_again(
+    gallery: Gallery, clock: FakeClock, log: Path
+) -> None:
+    faces.forget(gallery)
+    clock.now -= timedelta(hours=1)  # what comes now is as if it had come back
+    enrol(gallery, "a", face=a_kept_face(2))
+    see(gallery, 1, "a")
+    see(gallery, 2)
+    clock.now += timedelta(hours=1, minutes=1)
+    events.delete(gallery, uuid(2))
+    clock.now -= timedelta(hours=1)
+    see(gallery, 2)
+    clock.now += timedelta(hours=1)
+    see(gallery, 3, "a")
+    with log.open("rb") as lines:
+        journal = read([lines])
+    planned = replay(gallery, journal, dry_run=True)
+    assert (planned.faces, planned.events) == (2, [uuid(2)])  # the face, and the picture of the first
+    assert replay(gallery, journal) == planned
+    with pytest.raises(NotFound):
+        events.picture(gallery, uuid(1), MONTH)
+    assert events.picture(gallery, uuid(3), MONTH) == JPEG
+    assert replay(gallery, journal).faces == 0
 
 
 def test_vectors_are_not_stored(gallery: Gallery) -> None:

@@ -53,6 +53,7 @@ from strangers import (
     recognise,
     rows_there,
     seen,
+    upkeep,
 )
 
 ANN, BEA, CID = 0, 120, 250  # greys of three people
@@ -78,12 +79,6 @@ def client(gallery: Gallery) -> FlaskClient:
 def lines(audit: Path, what: str) -> list[Any]:
     told = map(json.loads, audit.read_text().splitlines())
     return [line for line in told if line["what"] == what and line["outcome"] == "done"]
-
-
-def upkeep(gallery: Gallery) -> None:
-    """What happens once a minute."""
-    answers = [False, True]
-    keep_up(gallery, lambda seconds: answers.pop(0), unknown_keeping.look_after)
 
 
 def test_nothing_is_kept_unless_it_is_wanted_and_nothing_is_asked_for_it(gallery: Gallery) -> None:

@@ -168,9 +168,9 @@ def replay_erasures(
 @JSON
 @click.pass_obj
 def forget_faces(database: str | None, as_json: bool) -> None:
-    """Delete the pictures that are kept of faces, in all galleries; samples and vectors stay.
+    """Delete the pictures that are kept of faces, in all galleries; samples, vectors and events stay.
 
-    With KEEP_FACES=0 no others come.
+    Those of visits to cameras, too. With KEEP_FACES=0 no others come.
     """
     from recognition.gallery.faces import forget
     from recognition.gallery.galleries import names

@@ -20,7 +20,7 @@ from recognition.gallery import persons as rows_of_people
 from recognition.gallery.atrest import cipher_of, sealed_as
 from recognition.gallery.database import portions
 from recognition.gallery.kept import check_jpeg
-from recognition.gallery.tables import events, expired, gallery_of, naive_utc, persons, samples
+from recognition.gallery.tables import events, expired, gallery_of, naive_utc, persons, samples, unknowns
 from recognition.visits import Event, Visit
 
 log = logging.getLogger(__name__)
@@ -90,18 +90,35 @@ def with_people(connection: sa.Connection, expired_by: datetime | None) -> sa.Se
     sample: Any = samples.c.sample_id
     if expired_by is not None:
         sample = sa.case((expired(gallery_of(connection), expired_by), None), else_=sample)
-    columns = (column for column in events.c if column.name not in ("gallery", "picture", "recorded"))
+    columns = (c for c in events.c if c.name not in ("gallery", "unknown", "picture", "recorded"))
+    # A group that has gone, or is ignored by now, is none.
+    group = unknowns.c.gallery == events.c.gallery, unknowns.c.unknown_id == events.c.unknown
     return (
         sa.select(
             *columns,
             persons.c.name,
             persons.c.person_id,
             sample.label("sample_id"),
+            unknowns.c.unknown_id.label("unknown"),
             events.c.picture.is_not(None).label("has_picture"),
         )
         .outerjoin_from(events, persons, events.c.person == persons.c.key)
         .outerjoin(samples, events.c.sample == samples.c.key)
+        .outerjoin(unknowns, sa.and_(*group, unknowns.c.ignored.is_(False)))
     )
+
+
+def regroup(connection: sa.Connection, unknown_id: str, into: str) -> None:
+    """Let the events of one group of unknown faces be of another, which has its faces now."""
+    theirs = events.update().where(inside(connection), events.c.unknown == unknown_id)
+    connection.execute(theirs.values(unknown=into))
+
+
+def name(connection: sa.Connection, unknown_id: str, person_id: str) -> None:
+    """Let the events of a group of unknown faces be of the person whom it was found to be."""
+    person = sa.select(persons.c.key).where(rows_of_people.of_id(connection, person_id)).scalar_subquery()
+    theirs = events.update().where(inside(connection), events.c.unknown == unknown_id)
+    connection.execute(theirs.values(person=person, unknown=None))
 
 
 def event_of(row: Any) -> Event:
@@ -124,8 +141,8 @@ def event_of(row: Any) -> Event:
     )
 
 
-def store(connection: sa.Connection, visit: Visit, whose: dict[str, Any], recorded: datetime) -> None:
-    """Store a visit; one of the same id is replaced.
+def store(connection: sa.Connection, visit: Visit, whose: dict[str, Any], recorded: datetime) -> bool:
+    """Store a visit; one of the same id is replaced. Returns whether there was none.
 
     visit: its picture is what is kept, a JPEG or None.
     whose: the columns that say who it was.
@@ -140,9 +157,11 @@ def store(connection: sa.Connection, visit: Visit, whose: dict[str, Any], record
         **whose,
     }
     replaced = events.update().where(of_id(connection, visit.id)).values(**values)
-    if not connection.execute(replaced).rowcount:
-        own = {"gallery": gallery_of(connection), "event_id": visit.id}
-        connection.execute(events.insert().values(**own, **values))
+    if connection.execute(replaced).rowcount:
+        return False
+    own = {"gallery": gallery_of(connection), "event_id": visit.id}
+    connection.execute(events.insert().values(**own, **values))
+    return True
 
 
 def go_on(connection: sa.Connection, visit: Visit, recorded: datetime) -> None:
@@ -215,6 +234,19 @@ def count_of(connection: sa.Connection, person: int) -> int:
     query = sa.select(sa.func.count()).select_from(events).where(events.c.person == person)
     number: int = connection.execute(query).scalar_one()
     return number
+
+
+def count_all(connection: sa.Connection) -> int:
+    """Count the events of the gallery, also those that are not shown any more."""
+    query = sa.select(sa.func.count()).select_from(events).where(inside(connection))
+    number: int = connection.execute(query).scalar_one()
+    return number
+
+
+def oldest(connection: sa.Connection, number: int) -> sa.ColumnElement[bool]:
+    """Tell so many events of the gallery of which the service was told longest ago."""
+    order = events.c.recorded, events.c.key
+    return events.c.key.in_(sa.select(events.c.key).where(inside(connection)).order_by(*order).limit(number))
 
 
 def remove(connection: sa.Connection, which: sa.ColumnElement[bool], limit: int | None = None) -> list[str]:

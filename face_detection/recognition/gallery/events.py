@@ -34,6 +34,13 @@ log = logging.getLogger(__name__)
 Cursor = tuple[Moment, EventId]
 CURSOR: TypeAdapter[Cursor] = TypeAdapter(Cursor)
 ORDER = events.c.since, events.c.event_id
+# In a gallery; the oldest give way. With pictures of 20 KB these are 2 GB: a month of 3,300 visits a day.
+MAX_EVENTS = 100_000  # to count them takes SQLite 5 ms and PostgreSQL 14, with each new one
+GIVE_WAY = 100  # at once, so that they are not overwritten one by one
+MAX_CAMERAS = 1000  # that are told
+# Of distances, and significant ones of shares of strangers. From exact ones, whoever may send vectors of
+# their own making would learn a stored vector with as many requests as it has numbers.
+DIGITS = 2
 # In one transaction: SQLite overwrites what it deletes, and others wait meanwhile; see faces.py.
 ROWS_AT_ONCE = 1000
 
@@ -74,36 +81,52 @@ def record(
     match: Match | None,
     distance: float | None,
     false_match: float | None,
+    unknown: str | None = None,
     *,
     keep_known: bool,
     keep_unknown: bool,
 ) -> Event:
     """Store a visit, and who it was; one of the same id is replaced. It is on disk when this returns.
 
+    Beyond MAX_EVENTS the oldest give way.
+
     Args:
         gallery: whose event it is.
         visit: its picture is a JPEG that is fit to be kept, or None.
         match: whose face it is; None: nobody's here. A sample or a person who have gone since are nobody's.
-        distance, false_match: as an event has them.
+        distance, false_match: of the match, stored to DIGITS, and of nobody not at all.
+        unknown: the id of the group of unknown faces that it is in; None: in none.
         keep_known, keep_unknown: whether the picture is kept of somebody known, and of somebody unknown.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked.
         AuditUnavailable: the audit log cannot be written.
     """
-    with gallery.writing() as (connection, _):
+    given_way: list[str] = []
+    with gallery.writing() as (connection, begin):
         person, sample = (None, None) if match is None else _whose(connection, match)
         kept = keep_unknown if person is None else keep_known
         whose = {
             "person": person,
             "sample": sample,
-            "unknown": None,
-            "distance": distance,
-            "false_match": false_match,
+            "unknown": unknown if person is None else None,
+            "distance": None if person is None or distance is None else round(distance, DIGITS),
+            "false_match": None if person is None or false_match is None else _roughly(false_match),
         }
-        event_rows.store(connection, visit if kept else replace(visit, picture=None), whose, gallery.now())
+        visit = visit if kept else replace(visit, picture=None)
+        is_new = event_rows.store(connection, visit, whose, gallery.now())
         query = event_rows.with_people(connection, None).where(event_rows.of_id(connection, visit.id))
-        return event_rows.event_of(connection.execute(query).one())
+        event = event_rows.event_of(connection.execute(query).one())
+        if is_new and event_rows.count_all(connection) > MAX_EVENTS:
+            given_way = event_rows.remove(connection, event_rows.oldest(connection, GIVE_WAY))
+            begin("expire", [], events=given_way)
+    if given_way:
+        empty_log(gallery.engine)
+    return event
+
+
+def _roughly(share: float) -> float:
+    return float(f"{share:.{DIGITS}g}")
 
 
 def _whose(connection: sa.Connection, match: Match) -> tuple[int | None, int | None]:
@@ -147,7 +170,8 @@ def page(
             some = some.where(sa.tuple_(*ORDER) < place)
         newest = some.order_by(*(column.desc() for column in ORDER)).limit(limit + 1)
         found = [event_rows.event_of(row) for row in connection.execute(newest)]
-        cameras = list(connection.execute(_CAMERAS, {"gallery": gallery_of(connection)}).scalars())
+        of = {"gallery": gallery_of(connection), "most": MAX_CAMERAS}
+        cameras = list(connection.execute(_CAMERAS, of).scalars())
     listed = found[:limit]
     people = sorted({event.person for event in listed if event.person is not None})
     gallery.audit.read("list_events", [], persons=people)
@@ -271,19 +295,34 @@ def remove_expired(gallery: Gallery, kept_for: timedelta) -> None:
     Raises:
         NotFound, GalleryUnavailable, AuditUnavailable.
     """
-    gone = [""]
-    while gone:
-        with gallery.reading() as (connection, current):
-            oldest = _before(current.trust.erases_by(gallery.moment()), kept_for)
-            old = sa.and_(event_rows.inside(connection), events.c.recorded <= oldest)
-            any_left = sa.select(events.c.key).where(old).limit(1)
-            if connection.execute(any_left).first() is None:
-                return
-        with gallery.writing() as (connection, begin):
-            gone = event_rows.remove(connection, old, ROWS_AT_ONCE)
-            if gone:
-                begin("expire", [], events=gone)
-        empty_log(gallery.engine)
+    while remove_some_expired(gallery, kept_for):
+        pass
+
+
+def remove_some_expired(gallery: Gallery, kept_for: timedelta) -> bool:
+    """Remove as many of these as one transaction may. Returns whether there were any.
+
+    Raises:
+        NotFound, GalleryUnavailable, AuditUnavailable.
+    """
+    moment = gallery.moment()
+    with gallery.reading() as (connection, current):
+        any_left = sa.select(events.c.key).where(_by(connection, current.trust.hides_by(moment), kept_for))
+        if connection.execute(any_left.limit(1)).first() is None:
+            return False
+    with gallery.writing() as (connection, begin):
+        trust = rows.enter(connection, gallery.name).trust  # as it is after this look at the clock
+        erased_by = trust.judged(moment, timedelta(0)).erases_by(moment)
+        gone = event_rows.remove(connection, _by(connection, erased_by, kept_for), ROWS_AT_ONCE)
+        if gone:
+            begin("expire", [], events=gone)
+    empty_log(gallery.engine)
+    return bool(gone)
+
+
+def _by(connection: sa.Connection, moment: datetime, kept_for: timedelta) -> sa.ColumnElement[bool]:
+    """Tell the events that are older than they are kept by a moment, naive UTC."""
+    return sa.and_(event_rows.inside(connection), events.c.recorded <= _before(moment, kept_for))
 
 
 def no_event() -> NotFound:
@@ -301,11 +340,13 @@ def _before(moment: datetime, kept_for: timedelta) -> datetime:
 
 
 def _cameras() -> sa.Select[Any]:
-    """Select the names of all cameras, from one to the next in their index, not event by event."""
+    """Select the names of the first cameras, from one to the next in their index, not event by event."""
     here = events.c.gallery == sa.bindparam("gallery")
-    first = sa.select(sa.func.min(events.c.camera).label("camera")).where(here).cte("cameras", recursive=True)
+    least = sa.func.min(events.c.camera).label("camera")
+    first = sa.select(least, sa.literal(1).label("place")).where(here).cte("cameras", recursive=True)
     following = sa.select(sa.func.min(events.c.camera)).where(here, events.c.camera > first.c.camera)
-    each = first.union_all(sa.select(following.scalar_subquery()).where(first.c.camera.is_not(None)))
+    more = first.c.camera.is_not(None), first.c.place < sa.bindparam("most")
+    each = first.union_all(sa.select(following.scalar_subquery(), first.c.place + 1).where(*more))
     return sa.select(each.c.camera).where(each.c.camera.is_not(None)).order_by(each.c.camera)
 
 

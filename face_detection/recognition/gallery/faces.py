@@ -1,4 +1,4 @@
-"""The pictures that are kept of enrolled faces: shown, and given up."""
+"""The pictures that are kept of faces: those of samples shown, and all given up."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from recognition.gallery import rows
 from recognition.gallery.database import empty_log
 from recognition.gallery.face_rows import face_of
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import faces, gallery_of, samples, unknown_faces
+from recognition.gallery.tables import events, faces, gallery_of, samples, unknown_faces
 from serving.errors import NotFound
 
 log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 1000
+OTHERS = events.c.picture, unknown_faces.c.face  # beside those of samples
 
 
 def get(gallery: Gallery, sample_id: str) -> KeptFace:
@@ -45,9 +46,9 @@ def get(gallery: Gallery, sample_id: str) -> KeptFace:
 
 
 def forget(gallery: Gallery) -> int:
-    """Remove the faces that are kept now, also of unknown people; samples and vectors stay.
+    """Remove the faces that are kept now, also of visits to cameras and of unknown people.
 
-    Returns how many there were.
+    Samples, vectors and events stay. Returns how many there were.
 
     A thousand go in one transaction: SQLite overwrites what it deletes, and 100,000 have gigabytes, for which
     other writers would wait too long.
@@ -60,10 +61,9 @@ def forget(gallery: Gallery) -> int:
         with gallery.reading() as (connection, _):
             every = sa.select(sa.func.count(), sa.func.max(faces.c.sample)).join_from(faces, samples)
             count, last = connection.execute(every.where(rows.inside(connection))).one()
-            pictured = unknown_faces.c.gallery == gallery_of(connection), unknown_faces.c.face.is_not(None)
-            of_strangers = sa.select(sa.func.count()).select_from(unknown_faces).where(*pictured)
-            strangers = connection.execute(of_strangers).scalar_one()
-        begin("forget", count + strangers)
+            others = [(picture, *_pictured(connection, picture)) for picture in OTHERS]
+        total = count + sum(number for _, number, _ in others)
+        begin("forget", total)
         left = sa.select(faces.c.sample).join(samples).where(faces.c.sample <= (last or 0))
         left = left.order_by(faces.c.sample).limit(ROWS_AT_ONCE)
         removed = count
@@ -72,11 +72,22 @@ def forget(gallery: Gallery) -> int:
                 some = left.where(rows.inside(connection))
                 removed = connection.execute(faces.delete().where(faces.c.sample.in_(some))).rowcount
             empty_log(gallery.engine)
-        some_strangers = sa.select(unknown_faces.c.key).where(*pictured).limit(ROWS_AT_ONCE)
-        removed = strangers
-        while removed:
-            with gallery.writing() as (connection, _):
-                theirs = unknown_faces.update().where(unknown_faces.c.key.in_(some_strangers))
-                removed = connection.execute(theirs.values(face=None)).rowcount
-            empty_log(gallery.engine)
-    return int(count + strangers)
+        for picture, removed, newest in others:
+            table = picture.table
+            while removed:
+                with gallery.writing() as (connection, _):
+                    here = table.c.gallery == gallery_of(connection), table.c.key <= newest
+                    some = sa.select(table.c.key).where(*here, picture.is_not(None)).limit(ROWS_AT_ONCE)
+                    change = sa.update(table).where(table.c.key.in_(some)).values({picture.name: None})
+                    removed = connection.execute(change).rowcount
+                empty_log(gallery.engine)
+    return int(total)
+
+
+def _pictured(connection: sa.Connection, picture: sa.Column[bytes]) -> tuple[int, int]:
+    """Return how many rows of a table have a picture, and the key of the last one."""
+    table = picture.table
+    query = sa.select(sa.func.count(), sa.func.max(table.c.key)).select_from(table)
+    here = query.where(table.c.gallery == gallery_of(connection), picture.is_not(None))
+    number, last = connection.execute(here).one()
+    return number, last or 0

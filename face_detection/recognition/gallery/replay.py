@@ -30,7 +30,7 @@ class Replay:
     samples, persons: are erased again.
     stay: were enrolled anew after their erasure.
     unclear: it cannot be told whether they were, or whether their erasure was ever done; they stay.
-    faces: how many kept faces are deleted again, as all were once.
+    faces: how many kept faces are deleted again, as all were once, also of visits to cameras.
     events: the ids of visits to cameras that are erased again, beside those that go with their people.
     unknowns: the ids of unknown people who are.
     """
@@ -46,11 +46,15 @@ class Replay:
 
 @dataclass(slots=True)
 class _Plan:
-    """The keys of the rows that go, `faces` by their samples' keys, and what is told."""
+    """The keys of the rows that go, and what is told.
+
+    faces: by their samples' keys; pictures: of the events that lose theirs.
+    """
 
     samples: list[int]
     persons: list[int]
     faces: list[int]
+    pictures: list[int]
     events: list[int]
     unknowns: list[int]
     told: Replay
@@ -84,6 +88,8 @@ def replay(gallery: Gallery, journal: Journal, *, dry_run: bool = False) -> Repl
             people.remove(connection, persons.c.key.in_(some))
         for some in portions(plan.faces):
             connection.execute(faces.delete().where(faces.c.sample.in_(some)))
+        for some in portions(plan.pictures):
+            connection.execute(events.update().where(events.c.key.in_(some)).values(picture=None))
         for some in portions(plan.events):
             connection.execute(events.delete().where(events.c.key.in_(some)))
         if plan.samples or plan.persons:
@@ -94,8 +100,8 @@ def replay(gallery: Gallery, journal: Journal, *, dry_run: bool = False) -> Repl
             begin("forget_unknowns", [], unknowns=plan.told.unknowns)
         if plan.events:
             begin("delete_events", [], events=plan.told.events)
-        if plan.faces:
-            begin("forget", len(plan.faces))
+        if plan.told.faces:
+            begin("forget", plan.told.faces)
     empty_log(gallery.engine)
     return plan.told
 
@@ -120,10 +126,12 @@ def _plan(connection: sa.Connection, journal: Journal) -> _Plan:
     seen = _events_there(connection, journal.done)
     strangers = _unknowns_there(connection, journal.done)
     people_gone, events_gone, strangers_gone = (sorted(each.values()) for each in (gone, seen, strangers))
+    pictures = _pictures_there(connection, journal.forgotten, without=set(seen))
+    number = len(kept) + len(pictures)
     outcome = Replay(
-        told[ERASED], people_gone, told[STAYS], told[UNCLEAR], len(kept), events_gone, strangers_gone
+        told[ERASED], people_gone, told[STAYS], told[UNCLEAR], number, events_gone, strangers_gone
     )
-    return _Plan(erased, list(gone), kept, list(seen), list(strangers), outcome)
+    return _Plan(erased, list(gone), kept, pictures, list(seen), list(strangers), outcome)
 
 
 def _faces_there(connection: sa.Connection, forgotten: datetime | None, without: set[int]) -> list[int]:
@@ -132,6 +140,15 @@ def _faces_there(connection: sa.Connection, forgotten: datetime | None, without:
         return []
     query = sa.select(faces.c.sample).join(samples, samples.c.key == faces.c.sample)
     older = query.where(rows.inside(connection), samples.c.modified < _end_of(forgotten))
+    return [key for key in connection.execute(older).scalars() if key not in without]
+
+
+def _pictures_there(connection: sa.Connection, forgotten: datetime | None, without: set[int]) -> list[int]:
+    """Return the events of which a picture is kept in the same way."""
+    if forgotten is None:
+        return []
+    query = sa.select(events.c.key).where(inside_events(connection), events.c.picture.is_not(None))
+    older = query.where(events.c.recorded < _end_of(forgotten))
     return [key for key in connection.execute(older).scalars() if key not in without]
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from recognition.errors import DamagedGallery, GalleryModelMismatch, PersonExists
 from recognition.faces import Person, moment_of
+from recognition.gallery import event_rows, rows
 from recognition.gallery import persons as rows_of_people
-from recognition.gallery import rows
 from recognition.gallery.atrest import vector_of
 from recognition.gallery.database import empty_log, portions
 from recognition.gallery.persons import named
@@ -71,8 +71,8 @@ def make(gallery: Gallery, name: str, *, kept_for: timedelta | None) -> None:
 def rename(gallery: Gallery, old: str, new: str) -> bool:
     """Give all people of a name another one; where somebody has that, they get all samples.
 
-    Samples keep their ids, and people who are emptied so go. A name that is the same but for case is spelt
-    anew. Returns False where both are the same, and nobody is looked for.
+    They get the events, too. Samples keep their ids, and people who are emptied so go. A name that is the
+    same but for case is spelt anew. Returns False where both are the same, and nobody is looked for.
 
     Raises:
         NotFound: nobody has the old name.
@@ -104,6 +104,8 @@ def rename(gallery: Gallery, old: str, new: str) -> bool:
             revision = rows.next_revision(connection)
             values = {"person": others[0].key, "spelling": None, "modified": now, "revision": revision}
             connection.execute(samples.update().where(own).values(values))
+            for key in keys:
+                event_rows.merge(connection, key, others[0].key)
             connection.execute(persons.update().where(persons.c.key == others[0].key).values(modified=now))
             connection.execute(persons.delete().where(persons.c.key.in_(keys)))
             for row in theirs:  # a line of each, as of other merges: what replays erasures goes by them

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from recognition import backgrounds
 from recognition.errors import DamagedGallery, GalleryUnavailable
 from recognition.faces import KeptFace
+from recognition.gallery import event_rows
 from recognition.gallery.atrest import LITTLE_ENDIAN_FLOAT32, cipher_of, sealed_as
 from recognition.gallery.database import portions
 from recognition.gallery.face_rows import KIND
@@ -307,8 +308,10 @@ def move(connection: sa.Connection, emptied: int, into: int, revision: int) -> N
     whose = connection.execute(sa.select(unknowns).where(unknowns.c.key == emptied)).one()
     moved = unknown_faces.update().where(unknown_faces.c.unknown == emptied)
     connection.execute(moved.values(unknown=into))
-    connection.execute(unknowns.delete().where(unknowns.c.key == emptied))
     kept = unknowns.c.key == into
+    other = connection.execute(sa.select(unknowns.c.unknown_id).where(kept)).scalar_one()
+    event_rows.regroup(connection, whose.unknown_id, other)
+    connection.execute(unknowns.delete().where(unknowns.c.key == emptied))
     since = sa.case((unknowns.c.since < whose.since, unknowns.c.since), else_=whose.since)
     until = sa.case((unknowns.c.until > whose.until, unknowns.c.until), else_=whose.until)
     connection.execute(unknowns.update().where(kept).values(since=since, until=until))

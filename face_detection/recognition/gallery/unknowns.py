@@ -22,6 +22,7 @@ from pydantic import Field, TypeAdapter
 from recognition.bounds import Id
 from recognition.errors import DamagedGallery
 from recognition.faces import KeptFace, Match, Sample, moment_of
+from recognition.gallery import event_rows
 from recognition.gallery import unknown_rows as rows
 from recognition.gallery.database import empty_log, portions
 from recognition.gallery.store import Gallery
@@ -209,6 +210,7 @@ def name(
         rows.next_revision(connection)
         ids = [sample.id for sample in new]
         owner = stored.people[ids[0]]
+        event_rows.name(connection, unknown_id, owner)
         begin("name_unknown", ids, person=owner, unknowns=[unknown_id])
     empty_log(gallery.engine)
     return Named(owner, ids)

@@ -21,7 +21,8 @@ def unmerge(gallery: Gallery, into: str, emptied: Person, revision: int) -> Unme
     """Bring back the person who went with a merge, with the samples that are as the merge has left them.
 
     What somebody has changed, moved or enrolled anew meanwhile stays as and where it is: it has another
-    revision by now.
+    revision by now. Events go back with their samples; of those that have lost theirs nothing tells whose
+    they were before the merge, and they stay, too.
 
     Args:
         gallery: whose people they are.

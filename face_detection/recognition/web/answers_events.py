@@ -39,7 +39,9 @@ class Events(TypedDict):
     next: Annotated[
         str | None, Field(description="What to send as `after` for the next page; null on the last.")
     ]
-    cameras: Annotated[list[str], Field(description="The names of all cameras that have events.")]
+    cameras: Annotated[
+        list[str], Field(description="The names of the cameras that have events, at most 1,000.")
+    ]
 
 
 class EventsRemoved(TypedDict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from recognition import errors
 from recognition.web import answers, answers_events, examples, handlers, handlers_events, wire, wire_events
 from serving.errors import (
+    DiskFull,
     ImageTooLarge,
     InvalidImage,
     InvalidRequest,
@@ -40,6 +41,7 @@ EVENTS = (
             errors.ModelChanged,
             errors.GalleryModelMismatch,
             errors.NotCalibrated,
+            DiskFull,
         ),
     ),
     Route(
