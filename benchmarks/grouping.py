@@ -205,11 +205,12 @@ def rates_of(labels: Labels, names: Sequence[str]) -> dict[str, float]:
     """
     _, people = np.unique(names, return_inverse=True)
     _, groups = np.unique(labels, return_inverse=True)
-    table = np.zeros((people.max() + 1, groups.max() + 1), np.int64)
-    np.add.at(table, (people, groups), 1)
-    pictures, sizes = table.sum(axis=1), table.sum(axis=0)
-    together = pairs(table)
-    largest, most = table.argmax(axis=1), table.max(axis=1)
+    both, counts = np.unique(np.stack([people, groups]), axis=1, return_counts=True)
+    pictures, sizes = np.bincount(people), np.bincount(groups)
+    together = pairs(counts)
+    order = np.lexsort((counts, both[0]))  # the last of each person is the group with most of the faces
+    last = order[np.append(np.diff(both[0][order]) > 0, True)]
+    largest, most = both[1][last], counts[last]
     pure = sizes[largest] == most
     wanted = pictures >= LEAST_PICTURES
     return {
@@ -265,9 +266,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def crowd(number: int, dimension: int = 128, seed: int = SEED) -> tuple[Vectors, list[str]]:
-    """Make up faces of people of whom most have few and some have thousands; float32 (n, d), and whose."""
+    """Make up faces, half of them of up to 1,000 people, some of whom have thousands, and half of strangers.
+
+    Returns:
+        float32 (n, d), and whose each is.
+    """
     random = np.random.default_rng(seed)
-    whose = np.minimum(random.zipf(1.6, number), number) - 1
+    often = np.minimum(random.zipf(1.5, number), 1000) - 1
+    whose = np.where(random.random(number) < 0.5, often, 1000 + np.arange(number))
     places = directions(random.normal(size=(int(whose.max()) + 1, dimension)))
     spread = 0.6 / np.sqrt(dimension)  # one person's vectors have a cosine of 0.74 in the mean
     vectors = places[whose] + random.normal(scale=spread, size=(number, dimension))

@@ -171,3 +171,13 @@ def test_blocks_of_any_size_give_the_same_groups(monkeypatch: pytest.MonkeyPatch
     whole = joined(alone(vectors, None), LEAST)
     monkeypatch.setattr(grouping, "BLOCK_VALUES", 1)
     assert joined(alone(vectors, None), LEAST).tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 30])
+def test_many_faces_are_joined_some_at_a_time(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, whose = made_up([1, 2, 3, 5, 8, 30, 60], seed=3)
+    monkeypatch.setattr(grouping, "AT_ONCE", at_once)
+    assert parts(joined(alone(vectors, None), LEAST)) == parts(whose)
+    settled = np.arange(len(whose)) % 40 == 0
+    owners = joined(alone(vectors, None), LEAST, known=10, settled=settled)
+    assert set(owners[settled].tolist()) == set(np.flatnonzero(settled).tolist())

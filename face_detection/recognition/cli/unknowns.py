@@ -77,7 +77,7 @@ def unknowns() -> None:
 
 @unknowns.command("list")
 @click.option("--ignored", is_flag=True, help="Those who are ignored, in place of the others.")
-@click.option("--at-least", metavar="N", type=click.IntRange(min=1), default=1, help="With so many faces.")
+@click.option("--at-least", metavar="N", type=click.IntRange(min=0), default=0, help="With so many faces.")
 @FACES
 @CSV
 @IN_INDEX
