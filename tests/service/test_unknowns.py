@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from recognition.gallery import (
     unknowns,
 )
 from recognition.gallery.database import transaction
+from recognition.gallery.tables import unknown_faces
 from recognition.gallery.tables import unknowns as unknowns_table
 from recognition.strangers import Seen
 from serving.errors import NotFound
@@ -614,6 +616,33 @@ def test_faces_that_are_given_up_are_given_up_of_strangers_too(gallery: Gallery)
     (unknown,) = unknowns.page(gallery, SCALE, limit=9).unknowns
     assert [face.picture for face in unknown.faces] == [False, False]
     assert faces.forget(gallery) == 0
+
+
+def test_pictures_that_a_backup_brings_back_are_given_up_again(
+    gallery: Gallery, audit: Path, clock: FakeClock
+) -> None:
+    """Also of somebody who is forgotten at the same time, who is not counted twice; what came later stays."""
+    (forgotten,) = keep(gallery, 1, 1)
+    keep(gallery, 2, 2)
+    with transaction(gallery.engine) as connection:
+        groups = connection.execute(sa.select(unknowns_table)).mappings().all()
+        shown = connection.execute(sa.select(unknown_faces)).mappings().all()
+    faces.forget(gallery)
+    unknowns.forget(gallery, str(forgotten))
+    with gallery.writing() as (connection, _):
+        connection.execute(unknowns_table.delete())
+        connection.execute(unknowns_table.insert(), [dict(row) for row in groups])
+        connection.execute(unknown_faces.delete())
+        connection.execute(unknown_faces.insert(), [dict(row) for row in shown])
+    journal = erasures.read([audit.read_bytes().splitlines()])
+    journal = replace(journal, forgotten=clock())  # whose times are of another clock than the gallery's
+    clock.now += timedelta(minutes=1)
+    keep(gallery, 3, 3)
+    assert replay.replay(gallery, journal, dry_run=True).faces == 1
+    assert replay.replay(gallery, journal).faces == 1
+    there = unknowns.page(gallery, SCALE, limit=9).unknowns
+    assert sorted(face.picture for each in there for face in each.faces) == [False, True]
+    assert replay.replay(gallery, journal).faces == 0
 
 
 def test_no_sample_gets_a_picture_where_none_is_kept_by_now(gallery: Gallery, client: FlaskClient) -> None:

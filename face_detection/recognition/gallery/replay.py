@@ -15,8 +15,23 @@ from recognition.gallery.database import empty_log, portions
 from recognition.gallery.erasures import Erasures, Journal
 from recognition.gallery.event_rows import inside as inside_events
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import events, faces, naive_utc, persons, samples, unknowns
+from recognition.gallery.tables import (
+    events,
+    faces,
+    gallery_of,
+    naive_utc,
+    persons,
+    samples,
+    unknown_faces,
+    unknowns,
+)
 
+# Pictures in a column of their table, the time by which they are older than a deletion of all, and the row
+# with which they go anyway.
+PICTURES = (
+    (events.c.picture, events.c.recorded, events.c.key),
+    (unknown_faces.c.face, unknown_faces.c.seen, unknown_faces.c.unknown),
+)
 LOGGED_TO = timedelta(milliseconds=1)  # what the audit log cuts its times off to
 
 # The worst for the data, and the best for the person, first.
@@ -30,7 +45,7 @@ class Replay:
     samples, persons: are erased again.
     stay: were enrolled anew after their erasure.
     unclear: it cannot be told whether they were, or whether their erasure was ever done; they stay.
-    faces: how many kept faces are deleted again, as all were once, also of visits to cameras.
+    faces: how many kept faces are deleted again, as all were once, also of visits and of strangers.
     events: the ids of visits to cameras that are erased again, beside those that go with their people.
     unknowns: the ids of unknown people who are.
     """
@@ -48,13 +63,13 @@ class Replay:
 class _Plan:
     """The keys of the rows that go, and what is told.
 
-    faces: by their samples' keys; pictures: of the events that lose theirs.
+    faces: by their samples' keys; pictures: for each of PICTURES of the rows that lose theirs.
     """
 
     samples: list[int]
     persons: list[int]
     faces: list[int]
-    pictures: list[int]
+    pictures: list[list[int]]
     events: list[int]
     unknowns: list[int]
     told: Replay
@@ -88,8 +103,10 @@ def replay(gallery: Gallery, journal: Journal, *, dry_run: bool = False) -> Repl
             people.remove(connection, persons.c.key.in_(some))
         for some in portions(plan.faces):
             connection.execute(faces.delete().where(faces.c.sample.in_(some)))
-        for some in portions(plan.pictures):
-            connection.execute(events.update().where(events.c.key.in_(some)).values(picture=None))
+        for (picture, _, _), keys in zip(PICTURES, plan.pictures, strict=True):
+            for some in portions(keys):
+                which = picture.table.c.key.in_(some)
+                connection.execute(sa.update(picture.table).where(which).values({picture.name: None}))
         for some in portions(plan.events):
             connection.execute(events.delete().where(events.c.key.in_(some)))
         if plan.samples or plan.persons:
@@ -126,8 +143,11 @@ def _plan(connection: sa.Connection, journal: Journal) -> _Plan:
     seen = _events_there(connection, journal.done)
     strangers = _unknowns_there(connection, journal.done)
     people_gone, events_gone, strangers_gone = (sorted(each.values()) for each in (gone, seen, strangers))
-    pictures = _pictures_there(connection, journal.forgotten, without=set(seen))
-    number = len(kept) + len(pictures)
+    pictures = [
+        _pictures_there(connection, journal.forgotten, *columns, without=set(going))
+        for columns, going in zip(PICTURES, (seen, strangers), strict=True)
+    ]
+    number = len(kept) + sum(map(len, pictures))
     outcome = Replay(
         told[ERASED], people_gone, told[STAYS], told[UNCLEAR], number, events_gone, strangers_gone
     )
@@ -143,13 +163,21 @@ def _faces_there(connection: sa.Connection, forgotten: datetime | None, without:
     return [key for key in connection.execute(older).scalars() if key not in without]
 
 
-def _pictures_there(connection: sa.Connection, forgotten: datetime | None, without: set[int]) -> list[int]:
-    """Return the events of which a picture is kept in the same way."""
+def _pictures_there(
+    connection: sa.Connection,
+    forgotten: datetime | None,
+    picture: sa.Column[bytes],
+    written: sa.Column[datetime],
+    owner: sa.Column[int],
+    without: set[int],
+) -> list[int]:
+    """Return the keys of rows in which a picture is kept in the same way."""
     if forgotten is None:
         return []
-    query = sa.select(events.c.key).where(inside_events(connection), events.c.picture.is_not(None))
-    older = query.where(events.c.recorded < _end_of(forgotten))
-    return [key for key in connection.execute(older).scalars() if key not in without]
+    table = picture.table
+    query = sa.select(table.c.key, owner).where(table.c.gallery == gallery_of(connection))
+    older = query.where(picture.is_not(None), written < _end_of(forgotten))
+    return [key for key, goes_with in connection.execute(older) if goes_with not in without]
 
 
 def _events_there(connection: sa.Connection, erasures: Erasures) -> dict[int, str]:
