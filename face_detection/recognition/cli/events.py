@@ -13,13 +13,10 @@ import click
 
 from recognition.cli.service import service_command
 from recognition.cli.session import (
-    FAILED,
     OrderedGroup,
     cell,
-    error_of,
-    fail,
     opened_as_text,
-    opened_for_owner,
+    save_picture,
     show,
 )
 from recognition.client import Client, ServiceError
@@ -119,14 +116,7 @@ def picture(service: Client, as_json: bool, event_id: str, out: Path) -> bool:
 
     Exit status 1: no event has this id, or no picture is kept of it.
     """
-    try:
-        jpeg = service.event_picture(event_id)
-    except ServiceError as e:
-        if e.code != "not_found":
-            raise
-        fail(FAILED, error_of(e))
-    with opened_for_owner(out) as stream:
-        stream.write(jpeg)
+    save_picture(lambda: service.event_picture(event_id), out)
     show(as_json, {"picture": str(out)}, [f"The picture is in {out}."])
     return True
 

@@ -15,6 +15,7 @@ from recognition.cli.session import (
     error_of,
     fail,
     opened_for_owner,
+    save_picture,
     show,
     without_name,
 )
@@ -176,14 +177,7 @@ def face(service: Client, as_json: bool, sample_id: str, out: Path) -> bool:
 
     Exit status 1: no sample has this id, or no face is kept of it.
     """
-    try:
-        jpeg = service.face(sample_id)
-    except ServiceError as e:
-        if e.code != "not_found":
-            raise
-        fail(FAILED, error_of(e))
-    with opened_for_owner(out) as stream:
-        stream.write(jpeg)
+    save_picture(lambda: service.face(sample_id), out)
     show(as_json, {"face": str(out)}, [f"The face is in {out}."])
     return True
 

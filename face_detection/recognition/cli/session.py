@@ -160,6 +160,23 @@ def opened_for_owner(file: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
+def save_picture(fetch: Callable[[], bytes], file: Path) -> None:
+    """Write a picture that the service keeps into a file that only its owner can read.
+
+    Raises:
+        SystemExit: with FAILED, where there is none.
+        ServiceError: it cannot be had for another reason.
+    """
+    try:
+        jpeg = fetch()
+    except ServiceError as e:
+        if e.code != "not_found":
+            raise
+        fail(FAILED, error_of(e))
+    with opened_for_owner(file) as stream:
+        stream.write(jpeg)
+
+
 @contextmanager
 def opened_as_text(file: Path) -> Iterator[IO[str]]:
     """Open a file for writing, which is there once all is written, or the standard output for `-`."""

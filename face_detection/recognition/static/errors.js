@@ -37,6 +37,16 @@ export function explain(error) {
   return OUTAGES[error.code] ?? REFUSALS[error.code] ?? error.message;
 }
 
+/** Make a function that does some work, and says in `message` what goes wrong; what was said there, and in `others`, goes first. */
+export const attempting = (message, ...others) => async (work) => {
+  for (const node of [message, ...others]) node.textContent = "";
+  try {
+    await work();
+  } catch (error) {
+    complain(message, error);
+  }
+};
+
 /** Say in `node` what went wrong, unless the page tells it above everything. */
 export function complain(node, error) {
   node.textContent = isOutage(error) ? "" : explain(error);

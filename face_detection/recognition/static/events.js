@@ -4,7 +4,7 @@ import { call, json } from "./api.js";
 import { head } from "./avatar.js";
 import { strangersLike } from "./deciding.js";
 import { byId, confirmed, count, el } from "./elements.js";
-import { complain } from "./errors.js";
+import { attempting } from "./errors.js";
 import { pager, range } from "./pages.js";
 import { person } from "./people-api.js";
 import { askWhich, picker, put, whose } from "./picker.js";
@@ -13,6 +13,7 @@ const PAGE = 24;
 
 const camera = byId("events-camera");
 const message = byId("events-message");
+const attempt = attempting(message);
 const who = picker({ id: "events-person", placeholder: "Everybody" });
 const list = pager("events", PAGE, load, draw, turned);
 
@@ -58,15 +59,6 @@ async function turned() {
   await attempt(list.show);
   byId("title-events").focus();
   scrollTo(0, 0);
-}
-
-async function attempt(work) {
-  message.textContent = "";
-  try {
-    await work();
-  } catch (error) {
-    complain(message, error);
-  }
 }
 
 async function load(after) {

@@ -2,7 +2,7 @@
 
 import { deleteSample, deleteSamples, exported, imported, samples, sourceOf } from "./api.js";
 import { byId, confirmed, count, el } from "./elements.js";
-import { complain } from "./errors.js";
+import { attempting } from "./errors.js";
 import * as model from "./model.js";
 import { pager, range } from "./pages.js";
 import { onChosen } from "./pictures.js";
@@ -13,6 +13,7 @@ let name = ""; // whose samples are listed; empty: everybody's
 
 const message = byId("gallery-message");
 const done = byId("gallery-done");
+const attempt = attempting(message, done);
 const list = pager("gallery", PAGE, page, draw, turned);
 
 export function start() {
@@ -44,16 +45,6 @@ function find(whose) {
 function turned() {
   enter();
   byId("title-gallery").focus();
-}
-
-async function attempt(work) {
-  message.textContent = "";
-  done.textContent = "";
-  try {
-    await work();
-  } catch (error) {
-    complain(message, error);
-  }
 }
 
 async function page(after) {

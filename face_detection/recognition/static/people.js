@@ -2,7 +2,7 @@
 
 import { avatar } from "./avatar.js";
 import { byId, count, debounced, el } from "./elements.js";
-import { complain } from "./errors.js";
+import { attempting } from "./errors.js";
 import { pager, range } from "./pages.js";
 import { people } from "./people-api.js";
 import * as undo from "./undo.js";
@@ -11,6 +11,7 @@ const PAGE = 48;
 
 const search = byId("people-search");
 const message = byId("people-message");
+const attempt = attempting(message);
 const list = pager("people", PAGE, load, draw, turned);
 
 let q = ""; // of the page that is shown or asked for
@@ -42,15 +43,6 @@ async function turned() {
   await attempt(list.show);
   byId("title-people").focus();
   scrollTo(0, 0);
-}
-
-async function attempt(work) {
-  message.textContent = "";
-  try {
-    await work();
-  } catch (error) {
-    complain(message, error);
-  }
 }
 
 async function load(after) {

@@ -4,7 +4,7 @@ import { deleteSample, samples, sourceOf } from "./api.js";
 import { avatar } from "./avatar.js";
 import * as details from "./details.js";
 import { byId, confirmed, count, el } from "./elements.js";
-import { ApiError, complain, explain } from "./errors.js";
+import { ApiError, attempting, explain } from "./errors.js";
 import { pager, range } from "./pages.js";
 import { changePerson, deletePerson, merge, moveSample, person } from "./people-api.js";
 import { askWhich, leaveOut, nameIn, picker, put, whose } from "./picker.js";
@@ -15,6 +15,7 @@ const PAGE = 48;
 const title = byId("title-person");
 const message = byId("person-message");
 const done = byId("person-done");
+const attempt = attempting(message, done);
 const into = picker({ id: "person-into", required: true });
 const faces = pager("person", PAGE, load, draw, turned);
 
@@ -49,16 +50,6 @@ export function enter(id) {
 
 /** Called when the view is left. */
 export const leave = undo.hide;
-
-async function attempt(work) {
-  message.textContent = "";
-  done.textContent = "";
-  try {
-    await work();
-  } catch (error) {
-    complain(message, error);
-  }
-}
 
 /** Show a person as they are now; who has gone with the last face is shown no longer. */
 async function show(id, list = faces.show) {

@@ -2,7 +2,7 @@
 
 import { head } from "./avatar.js";
 import { byId, confirmed, count, el } from "./elements.js";
-import { complain, explain } from "./errors.js";
+import { attempting, explain } from "./errors.js";
 import { pager, range } from "./pages.js";
 import { actOn, faceOfUnknown, unknowns } from "./people-api.js";
 import { askWhich, nameIn, picker, whose } from "./picker.js";
@@ -12,6 +12,7 @@ const PAGE = 24;
 const title = byId("title-unknowns");
 const message = byId("unknowns-message");
 const done = byId("unknowns-done");
+const attempt = attempting(message);
 const mergeButton = byId("unknowns-merge");
 const list = pager("unknowns", PAGE, load, draw, turned);
 
@@ -23,15 +24,6 @@ export function start() {
 export function enter() {
   done.replaceChildren();
   attempt(list.show);
-}
-
-async function attempt(work) {
-  message.textContent = "";
-  try {
-    await work();
-  } catch (error) {
-    complain(message, error);
-  }
 }
 
 async function turned() {

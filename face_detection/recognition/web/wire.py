@@ -353,6 +353,16 @@ class DeleteQuery(NameQuery):
         return self
 
 
+PageSize = Annotated[
+    int, Field(ge=1, le=MAX_PAGE, description="How many on one page. Default: 100.", examples=[100])
+]
+
+
+def cursor(longest: int, description: str = "`next` of the page before. Default: the first page.") -> Any:
+    """Describe what `next` of a page was, which is opaque: base64 of at most so many characters."""
+    return Field(max_length=longest, pattern=r"^[A-Za-z0-9_=-]*$", description=description)
+
+
 class CountQuery(NameQuery):
     """Which samples to count."""
 
@@ -371,9 +381,7 @@ class CountQuery(NameQuery):
 class SamplesQuery(CountQuery):
     """Which samples to list."""
 
-    limit: Annotated[
-        int, Field(ge=1, le=MAX_PAGE, description="How many on one page. Default: 100.", examples=[100])
-    ] = 100
+    limit: PageSize = 100
     after: Annotated[
         str | None,
         Field(

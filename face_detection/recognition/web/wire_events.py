@@ -11,13 +11,14 @@ from recognition.bounds import CameraName, EventId, Id, Moment
 from recognition.faces import Search, box_of
 from recognition.visits import Visit
 from recognition.web.wire import (
-    MAX_PAGE,
     DetectOptions,
     Image,
     InGallery,
     MaxFalseMatch,
     MinDistance,
+    PageSize,
     Strict,
+    cursor,
 )
 from serving.errors import NotFound
 
@@ -185,16 +186,9 @@ class WhichEvents(InGallery):
 class EventsQuery(WhichEvents):
     """Which events to list."""
 
-    limit: Annotated[
-        int, Field(ge=1, le=MAX_PAGE, description="How many on one page. Default: 100.", examples=[100])
-    ] = 100
+    limit: PageSize = 100
     after: Annotated[
-        str | None,
-        Field(
-            max_length=MAX_CURSOR,
-            pattern=r"^[A-Za-z0-9_=-]*$",
-            description="`next` of the page before. Default: the newest ones.",
-        ),
+        str | None, cursor(MAX_CURSOR, "`next` of the page before. Default: the newest ones.")
     ] = None
 
 

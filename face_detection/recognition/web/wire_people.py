@@ -18,9 +18,11 @@ from recognition.web.wire import (
     FaceChoice,
     InGallery,
     LowQualityToo,
+    PageSize,
     Strict,
     Strictly,
     at_point,
+    cursor,
     parse_text,
 )
 from serving.errors import InvalidRequest, NotFound
@@ -178,17 +180,8 @@ class PersonsQuery(InGallery):
             examples=["eil"],
         ),
     ] = None
-    limit: Annotated[
-        int, Field(ge=1, le=MAX_PAGE, description="How many on one page. Default: 100.", examples=[100])
-    ] = 100
-    after: Annotated[
-        str | None,
-        Field(
-            max_length=MAX_CURSOR,
-            pattern=r"^[A-Za-z0-9_=-]*$",
-            description="`next` of the page before. Default: the first page.",
-        ),
-    ] = None
+    limit: PageSize = 100
+    after: Annotated[str | None, cursor(MAX_CURSOR)] = None
 
 
 class DoctorQuery(InGallery):
@@ -199,12 +192,7 @@ class DoctorQuery(InGallery):
         Field(ge=1, le=MAX_PAGE, description="How many samples in one part. Default: 100.", examples=[100]),
     ] = 100
     after: Annotated[
-        str | None,
-        Field(
-            max_length=MAX_CURSOR,
-            pattern=r"^[A-Za-z0-9_=-]*$",
-            description="`next` of the part before. Default: the first part.",
-        ),
+        str | None, cursor(MAX_CURSOR, "`next` of the part before. Default: the first part.")
     ] = None
 
 

@@ -9,7 +9,7 @@ from pydantic.type_adapter import TypeAdapter
 
 from recognition.bounds import Id, Name
 from recognition.strangers import Deed
-from recognition.web.wire import InGallery, Strict
+from recognition.web.wire import InGallery, Strict, cursor
 from serving.errors import NotFound
 
 MAX_PAGE = 100  # unknown people, of each of whom up to 100 faces are read
@@ -87,14 +87,7 @@ class UnknownsQuery(InGallery):
     limit: Annotated[
         int, Field(ge=1, le=MAX_PAGE, description="How many on one page. Default: 100.", examples=[100])
     ] = 100
-    after: Annotated[
-        str | None,
-        Field(
-            max_length=MAX_CURSOR,
-            pattern=r"^[A-Za-z0-9_=-]*$",
-            description="`next` of the page before. Default: the first page.",
-        ),
-    ] = None
+    after: Annotated[str | None, cursor(MAX_CURSOR)] = None
 
 
 class ForgetQuery(InGallery):
