@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from recognition.cameras import capturing
 from recognition.cameras.feeds import Look
 from recognition.cameras.protocol import ALWAYS, ENDED, FRAME, MOVING, TIMES
-from recognition.cameras.watching import FaceSeen, Reach, Sight, Watcher
+from recognition.cameras.reach import FaceSeen, Reach, Sight
+from recognition.cameras.watching import Watcher
 from recognition.faces import Box, Face
 from recognition.visits import Event, Visit
 from services import resident_mb

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 from recognition.cameras.feeds import Look, SourceLost, looks
-from recognition.cameras.sources import Source
-from recognition.cameras.watching import (
-    WAITING,
+from recognition.cameras.reach import (
     FaceSeen,
     FrameRefused,
     Reach,
@@ -22,8 +20,9 @@ from recognition.cameras.watching import (
     ServiceBusy,
     Sight,
     VisitRefused,
-    Watcher,
 )
+from recognition.cameras.sources import Source
+from recognition.cameras.watching import WAITING, Watcher
 from recognition.errors import ModelChanged
 from recognition.faces import Box, Face
 from recognition.visits import Event, Visit

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from recognition.cameras.watching import FaceSeen, FrameRefused, ServiceAway, ServiceBusy, Sight, VisitRefused
+from recognition.cameras.reach import FaceSeen, FrameRefused, ServiceAway, ServiceBusy, Sight, VisitRefused
 from recognition.cli.recognise import ONE_PICTURES_FAULT
 from recognition.client import Client, ServiceError
 from recognition.errors import ModelChanged

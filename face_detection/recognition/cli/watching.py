@@ -18,8 +18,9 @@ import click
 from setproctitle import setproctitle
 
 from recognition.cameras.feeds import Look, ProcessFeed, SourceLost, capturing, looks
+from recognition.cameras.reach import FrameRefused, Reach
 from recognition.cameras.sources import Source
-from recognition.cameras.watching import BUSY_S, FrameRefused, Reach, Watcher
+from recognition.cameras.watching import BUSY_S, Watcher
 from recognition.cli.asking import Asked, asked
 from recognition.cli.outlets import OutletOptions, naming_frigates_events, opened_outlets
 from recognition.cli.session import cell, printable
