@@ -401,15 +401,17 @@ def test_home_assistant_is_told_what_to_show(broker: Mosquitto, tmp_path: Path, 
 def test_renamed_people_are_renamed_and_erased_ones_are_gone(
     broker: Mosquitto, tmp_path: Path, said: Said
 ) -> None:
-    events: dict[str, Event] = {}
+    ann, ben = an_event(), an_event(1, name="Ben", person="b/+#")
+    events = {each.id: each for each in (ann, ben)}
     more: dict[str, Any] = {"discovery": "homeassistant", "event_of": events.get}
     with subscribed(broker) as home:
         with outlets(broker.url, tmp_path, said, **more) as out:
-            out.send(an_event(), JPEG)
-            out.send(an_event(1, name="Ben", person="b/+#"), JPEG)
+            for each in (ann, ben):
+                out.send(each, JPEG)
             home.wait(lambda home: len(home.ids()) == 2)
             assert sum(b'"Ben"' in config for config in home.kept.values()) > 4
-        events[an_event().id] = an_event(name="Ann Lee")
+        events[ann.id] = an_event(name="Ann Lee")
+        del events[ben.id]
         # Another run, which knows of them by what the broker has kept.
         with outlets(broker.url, tmp_path, said, **more) as out:
             eventually(lambda: _looked_after(out, home))
