@@ -9,6 +9,7 @@ from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from recognition.names import normalised
+from serving.credentials import without_credentials
 
 MAX_NAME = 100  # characters
 # Before the first = of an argument; an address has a colon or a slash before any.
@@ -74,11 +75,12 @@ def _derived(source: Source) -> str:
     """Name a source after its host, file or number: whatever else stands in an address may be secret."""
     if source.address.isdecimal():
         return f"camera {source.address}"
+    shown = without_credentials(source.address)  # part of a password with @ and / would be the host
     if not source.live:
-        name = PurePath(source.address).name
+        name = PurePath(shown).name
     else:
         try:
-            name = urlsplit(source.address).hostname or ""
+            name = urlsplit(shown).hostname or ""
         except ValueError:
             name = ""
     try:
