@@ -10,21 +10,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from fake_cameras import PASSWORD, Camera, FakeService, camera, fake_service, picture, rotated, video
 from processes import children, state_of
-from recognition.__main__ import cli
 from rtsp import rtsp
 
 PROGRAM = str(Path(sys.executable).with_name("recognition"))
+# The same program, which waits for a service that hangs only for a moment when it is to end.
+HASTY = (
+    *(sys.executable, "-c"),
+    "from recognition.cli import watching; watching.ENDING_S = 0.2\n"
+    "from recognition.__main__ import cli; cli(prog_name='recognition')",
+)
 LIMIT_S = 60
 
 
@@ -74,11 +78,16 @@ def captures(watching: Watching) -> list[int]:
 def watching(tmp_path: Path) -> Iterator[Callable[..., Watching]]:
     started: list[Watching] = []
 
-    def start(*arguments: object, environment: Mapping[str, str] | None = None, given: str = "") -> Watching:
+    def start(
+        *arguments: object,
+        environment: Mapping[str, str] | None = None,
+        given: str = "",
+        program: Sequence[str] = (PROGRAM,),
+    ) -> Watching:
         out, err = (tmp_path / f"{name}-{len(started)}" for name in ("out", "err"))
         with out.open("w") as stdout, err.open("w") as stderr:
             process = subprocess.Popen(
-                [PROGRAM, "watch", *map(str, arguments)],
+                [*program, "watch", *map(str, arguments)],
                 stdin=subprocess.PIPE,
                 stdout=stdout,
                 stderr=stderr,
@@ -328,27 +337,25 @@ def test_a_visit_whose_face_another_model_does_not_find_ends_as_whose_it_was(
 
 
 def test_what_a_service_that_hangs_has_not_taken_when_it_ends_is_said_to_be_lost(
-    service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: FakeService, watching: Callable[..., Watching], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("recognition.cli.watching.ENDING_S", 0.2)
-    over, before = threading.Event(), threading.enumerate()
+    asked, over = threading.Event(), threading.Event()
 
     def hang() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        asked.set()
         over.wait()
 
     service.hang = hang
     file = video(tmp_path / "door.avi", [picture(("Ann", 160, 120))] * 10)
     try:
-        result = CliRunner().invoke(cli, ["watch", str(file), "--host", service.url, "--json"])
+        watch = watching(file, "--host", service.url, "--json", program=HASTY)
+        watch.until(asked.is_set)
+        assert watch.end() == 0
     finally:
         service.hang = lambda: None
         over.set()
-        for thread in set(threading.enumerate()) - set(before):
-            thread.join(LIMIT_S)
-    assert result.exit_code == 0
-    assert result.stdout == ""
-    assert result.stderr == "door.avi: the service does not answer; visits that it has not taken are lost\n"
+    assert watch.events() == []
+    assert watch.said() == "door.avi: the service does not answer; visits that it has not taken are lost\n"
 
 
 def test_unknown_people_are_told_of_if_asked_for(
