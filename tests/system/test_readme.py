@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> Path:
 
 
 @pytest.fixture
-def service(pair: Pair, demo: Path) -> Pair:
-    """The running services, with somebody enrolled who is in no example."""
+def service(pair: Pair, demo: Path) -> Iterator[Pair]:
+    """The running services, with somebody enrolled who is in no example, and no other example's galleries."""
     with Client(pair.url) as client:
         client.enrol("0", "Jerry", min((demo / "train" / "jerry_seinfeld").iterdir()))
-    return pair
+        yield pair
+        for gallery in client.galleries():
+            if gallery["name"] != "default":
+                client.delete_gallery(gallery["name"])
 
 
 def run(command: list[str], pair: Pair, home: Path, models_dir: Path) -> str:
