@@ -28,6 +28,8 @@ import sqlalchemy as sa
 
 from recognition.faces import Box, Face, KeptFace, Sample
 from recognition.gallery import Gallery, open_gallery, people, unmerging
+from recognition.gallery.database import transaction
+from recognition.gallery.tables import DEFAULT_NAME, galleries, persons, samples
 from running import free_port, wait_until
 
 MODEL = "model-a"
@@ -88,6 +90,19 @@ def enrol(gallery: Gallery, ids: Sequence[str], seeds: Sequence[int], fingerprin
 def nearest_ids(gallery: Gallery, seed: int, k: int = 1) -> list[str]:
     (matches,) = gallery.nearest(vectors_of(seed), k, MODEL)
     return [match.sample.id for match in matches]
+
+
+def miscounted(gallery: Gallery) -> list[Any]:
+    """Return the galleries of a database whose rows say other numbers of samples or people than there are."""
+    columns = galleries.c.samples, galleries.c.people
+    there = [
+        sa.select(sa.func.count()).where(table.c.gallery == galleries.c.key).scalar_subquery()
+        for table in (samples, persons)
+    ]
+    differ = [column != number for column, number in zip(columns, there, strict=True)]
+    query = sa.select(galleries.c.name, *columns, *there).where(sa.or_(*differ))
+    with transaction(gallery.engine) as connection:
+        return list(connection.execute(query).all())
 
 
 class PostgreSQL:
@@ -270,9 +285,9 @@ def milvus_database(server: str) -> Iterator[str]:
 class OtherProcess:
     """A gallery in a process of its own: `call` does what `method_of` has for that name here."""
 
-    def __init__(self, url: str, index: str | None = None) -> None:
+    def __init__(self, url: str, index: str | None = None, name: str = DEFAULT_NAME) -> None:
         self._connection, theirs = PROCESSES.Pipe()
-        self._process = PROCESSES.Process(target=_serve, args=(theirs, url, index), daemon=True)
+        self._process = PROCESSES.Process(target=_serve, args=(theirs, url, index, name), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -301,8 +316,8 @@ def method_of(gallery: Gallery, name: str) -> Callable[..., Any]:
     return partial(getattr(modules[module], function), gallery) if module else getattr(gallery, name)
 
 
-def _serve(connection: Connection, url: str, index: str | None) -> None:
-    gallery = open_gallery(url, lock_timeout_s=30, index=index)
+def _serve(connection: Connection, url: str, index: str | None, name: str) -> None:
+    gallery = open_gallery(url, lock_timeout_s=30, index=index).of(name)
     while True:
         try:
             method, args, options = connection.recv()

@@ -68,6 +68,8 @@ def test_room_for_second_vectors_touches_no_sample(url: str) -> None:
             "other_fingerprint",
             "other_indexed",
             "unknowns_revision",
+            "samples",
+            "people",
         ):
             connection.exec_driver_sql(f"ALTER TABLE galleries DROP COLUMN {column}")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0010'")
@@ -75,6 +77,7 @@ def test_room_for_second_vectors_touches_no_sample(url: str) -> None:
     with engine.begin() as connection:
         assert connection.exec_driver_sql(files).all() == before
     assert nearest_ids(gallery, 29) == ["29"]
+    assert (gallery.count(), galleries.listed(gallery)[0].persons) == (30, 7)
     assert list(faults(gallery)) == []
     gallery.close()
     engine.dispose()

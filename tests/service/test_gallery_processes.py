@@ -19,9 +19,25 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
-from galleries import MODEL, NOW, OtherProcess, a_sample, database_url, method_of, milvus_database, vectors_of
+from galleries import (
+    MODEL,
+    NOW,
+    OtherProcess,
+    a_sample,
+    database_url,
+    method_of,
+    milvus_database,
+    miscounted,
+    vectors_of,
+)
 from recognition.errors import AmbiguousName, GalleryModelMismatch, PersonExists
 from recognition.faces import Sample, Stored
 from recognition.gallery import Gallery, open_gallery, people, transfer
@@ -55,10 +71,10 @@ class Here:
     """A gallery in this process, called like one in another."""
 
     def __init__(self, gallery: Gallery) -> None:
-        self._gallery = gallery
+        self.gallery = gallery
 
     def call(self, method: str, *args: Any, **options: Any) -> Any:
-        return method_of(self._gallery, method)(*args, **options)
+        return method_of(self.gallery, method)(*args, **options)
 
 
 ids = st.sampled_from(["a", "B", "é", "名", "\U0001f600", "a/b", "\uffff"])
@@ -87,6 +103,12 @@ class AnyHistory(RuleBasedStateMachine):
         self.people: dict[str, tuple[str, bool]] = {}  # id -> name, made by hand
         self.model: str | None = None
         self.clock = 0
+
+    @invariant()
+    def all_are_counted(self) -> None:
+        here = self.processes[0].gallery
+        assert here.count() == len(self.held)
+        assert miscounted(here) == []
 
     def call(self, side: bool, method: str, *args: Any, **options: Any) -> Any:
         return self.processes[side].call(method, *args, **options)
@@ -542,6 +564,7 @@ def test_what_was_acknowledged_survives_a_killed_process(
             if gallery.count(under_way):
                 stored[under_way] = batch_vectors(under_way)
             assert gallery.count() == BATCH * len(stored)
+            assert miscounted(gallery) == []
             everything = np.concatenate([np.empty((0, 8), np.float32), *stored.values()]).astype(float)
             probe = np.random.default_rng(run).normal(size=(1, 8)).astype(np.float32)
             nearest = np.linalg.norm(everything - probe, axis=1).min(initial=np.inf)

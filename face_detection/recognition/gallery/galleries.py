@@ -49,10 +49,13 @@ def _summary(gallery: Gallery) -> GallerySummary:
     with gallery.reading() as (connection, current):
         own = sa.select(galleries.c.created).where(galleries.c.key == current.gallery)
         created = connection.execute(own).scalar_one().replace(tzinfo=UTC)
-        people = sa.select(sa.func.count()).select_from(persons).where(rows_of_people.inside(connection))
-        people = rows_of_people.unexpired(connection, people, current.expired_by)
+        people = rows_of_people.number(connection)
+        if current.expired_by is not None:
+            every = sa.select(sa.func.count()).select_from(persons).where(rows_of_people.inside(connection))
+            every = rows_of_people.unexpired(connection, every, current.expired_by)
+            people = connection.execute(every).scalar_one()
         number = rows.count(connection, expired_by=current.expired_by)
-        return GallerySummary(gallery.name, number, connection.execute(people).scalar_one(), created)
+        return GallerySummary(gallery.name, number, people, created)
 
 
 def make(gallery: Gallery, name: str) -> GallerySummary:

@@ -67,6 +67,8 @@ def page(gallery: Gallery, *, limit: int, after: str | None = None, q: str | Non
         found = connection.execute(some).all()
         if after is None and len(found) <= limit:
             total = len(found)
+        elif not part and current.expired_by is None:
+            total = rows_of_people.number(connection)
         else:
             every = sa.select(sa.func.count()).select_from(persons).where(*which)
             counted = 0
@@ -183,7 +185,7 @@ def merge(gallery: Gallery, person_id: str, into: str) -> Merged:
         connection.execute(samples.update().where(theirs).values(**values))
         event_rows.merge(connection, emptied.key, kept.key)
         connection.execute(persons.update().where(persons.c.key == kept.key).values(modified=now))
-        connection.execute(persons.delete().where(persons.c.key == emptied.key))
+        rows_of_people.remove(connection, persons.c.key == emptied.key)
         (person,) = _people_of(connection, [row_of(connection, into)])
         begin("merge", ids, person=person_id, into=into)
     empty_log(gallery.engine)
@@ -202,7 +204,7 @@ def delete(gallery: Gallery, person_id: str) -> Erasure:
         key = row_of(connection, person_id).key
         seen = event_rows.count_of(connection, key)  # the events go with the person
         ids = rows.remove(connection, samples.c.person == key)
-        connection.execute(persons.delete().where(persons.c.key == key))  # those made by hand are there still
+        rows_of_people.remove(connection, persons.c.key == key)  # those made by hand are there still
         erased_at = gallery.now()  # nobody else can write yet: what is enrolled later is not erased
         begin("delete", ids, person=person_id)
     emptied = empty_log(gallery.engine)

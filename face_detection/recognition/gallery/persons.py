@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from recognition.errors import AmbiguousName, PersonExists
 from recognition.faces import Person, Sample
 from recognition.gallery.database import portions
-from recognition.gallery.tables import expired, gallery_of, naive_utc, persons, samples
+from recognition.gallery.tables import expired, galleries, gallery_of, naive_utc, persons, samples
 from recognition.names import key_of, search_key_of
 from serving.errors import Failure, NotFound
 
@@ -44,6 +44,25 @@ _EMPTIED = persons.delete().where(
     persons.c.by_hand.is_(False),
     ~has_samples(),
 )
+
+
+_COUNTED = (
+    galleries.update()
+    .where(galleries.c.key == sa.bindparam("gallery_key"))
+    .values(people=galleries.c.people + sa.bindparam("more", type_=sa.BigInteger))
+)
+
+
+def number(connection: sa.Connection) -> int:
+    """Return how many people the gallery has, from its row: they are not counted."""
+    query = sa.select(galleries.c.people).where(galleries.c.key == gallery_of(connection))
+    people: int = connection.execute(query).scalar_one()
+    return people
+
+
+def _count(connection: sa.Connection, more: int) -> None:
+    if more:
+        connection.execute(_COUNTED, {"gallery_key": gallery_of(connection), "more": more})
 
 
 def of_id(connection: sa.Connection, person_id: str) -> sa.ColumnElement[bool]:
@@ -189,7 +208,9 @@ def add(connection: sa.Connection, new: Iterable[Person]) -> Sequence[Any]:
     values = [{**values_of(person), "gallery": gallery} for person in new]
     if not values:
         return []
-    return connection.execute(persons.insert().returning(*PERSON_COLUMNS), values).all()
+    added = connection.execute(persons.insert().returning(*PERSON_COLUMNS), values).all()
+    _count(connection, len(added))
+    return added
 
 
 def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
@@ -197,13 +218,16 @@ def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str
     # A sum, as in rows.py.
     here = persons.c.gallery + 0 == gallery_of(connection)
     removed = persons.delete().where(here, which, ~has_samples()).returning(persons.c.person_id)
-    return list(connection.execute(removed).scalars())
+    ids = list(connection.execute(removed).scalars())
+    _count(connection, -len(ids))
+    return ids
 
 
 def remove_emptied(connection: sa.Connection, keys: Collection[int]) -> None:
     """Remove those of some people who have no samples left, unless they were made by hand."""
     for some in portions(sorted(keys)):
-        connection.execute(_EMPTIED, {"keys": some, "gallery_key": gallery_of(connection)})
+        emptied = connection.execute(_EMPTIED, {"keys": some, "gallery_key": gallery_of(connection)})
+        _count(connection, -emptied.rowcount)
 
 
 def spell_anew(connection: sa.Connection, revision: int, spellings: Mapping[int, str]) -> None:

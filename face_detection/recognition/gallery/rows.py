@@ -24,6 +24,7 @@ from recognition.gallery.tables import (
     expired,
     galleries,
     gallery_of,
+    number_expired,
     sample_of,
     samples,
     state,
@@ -57,6 +58,11 @@ _RAISED = (
     .where(galleries.c.key == sa.bindparam("gallery_key"))
     .values(revision=galleries.c.revision + 1)
     .returning(galleries.c.revision)
+)
+_COUNTED = (
+    galleries.update()
+    .where(galleries.c.key == sa.bindparam("gallery_key"))
+    .values(samples=galleries.c.samples + sa.bindparam("more", type_=sa.BigInteger))
 )
 _REMOVED = samples.delete().where(samples.c.key.in_(sa.bindparam("keys", expanding=True)))
 
@@ -127,14 +133,21 @@ def count(
     which: sa.ColumnElement[bool] | None = None,
     expired_by: datetime | None = None,
 ) -> int:
-    """Return the number of samples, or of those that meet a condition, without the expired ones."""
-    those = inside(connection) if which is None else _those(connection, which)
-    query = sa.select(sa.func.count()).select_from(samples)
-    number: int = connection.execute(query.where(those)).scalar_one()
-    if expired_by is not None:  # they are few, and have an index
-        gone = expired(gallery_of(connection), expired_by)
-        gone = gone if which is None else sa.and_(gone, which)
-        number -= connection.execute(query.where(_those(connection, gone))).scalar_one()
+    """Return the number of samples, or of those that meet a condition, without the expired ones.
+
+    Where all are meant, they are not counted: the gallery's row has their number.
+    """
+    gallery = gallery_of(connection)
+    if which is None:
+        query: sa.Select[Any] = sa.select(galleries.c.samples).where(galleries.c.key == gallery)
+    else:
+        query = sa.select(sa.func.count()).select_from(samples).where(_those(connection, which))
+    number: int = connection.execute(query).scalar_one()
+    if expired_by is not None:
+        gone = number_expired(gallery, expired_by)  # they are few
+        if which is not None:
+            gone = query.where(expired(gallery, expired_by))
+        number -= connection.execute(gone).scalar_one()
     return number
 
 
@@ -185,6 +198,7 @@ def store(
     if new:
         gallery = gallery_of(connection)
         connection.execute(samples.insert(), [{**row, "gallery": gallery} for row in new])
+        connection.execute(_COUNTED, {"gallery_key": gallery, "more": len(new)})
     if replaced:
         columns: Any = {name: sa.bindparam(name) for name in REPLACED}
         by_key = samples.update().where(samples.c.key == sa.bindparam("known_key"))
@@ -207,6 +221,7 @@ def remove(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str
         connection.execute(tombstones.insert(), buried)
         for some in portions([row.key for row in rows]):
             connection.execute(_REMOVED, {"keys": some})
+        connection.execute(_COUNTED, {"gallery_key": gallery, "more": -len(rows)})
         if (oldest := revision - DELETIONS_KEPT) > 0:
             here = tombstones.c.gallery == gallery_of(connection)
             connection.execute(tombstones.delete().where(here, tombstones.c.revision <= oldest))

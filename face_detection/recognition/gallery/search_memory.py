@@ -23,6 +23,7 @@ from recognition.gallery.search import Kind, Neighbours
 from recognition.gallery.tables import (
     State,
     faces,
+    galleries,
     gallery_of,
     persons,
     samples,
@@ -253,8 +254,8 @@ def _without_vector(connection: sa.Connection) -> set[int]:
 
 
 def _rows(connection: sa.Connection) -> int:
-    number: int = connection.execute(sa.select(sa.func.count()).select_from(samples)).scalar_one()
-    return number
+    """Return how many samples all galleries have."""
+    return sum(connection.execute(sa.select(galleries.c.samples)).scalars())
 
 
 def _vectors(blobs: Sequence[Any], dimension: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

@@ -41,10 +41,10 @@ from recognition.gallery.tables import (
     galleries,
     gallery_of,
     naive_utc,
+    number_expired,
     sample_of,
     samples,
 )
-from recognition.gallery.tables import expired as gone_by
 from recognition.gallery.transactions import Transactions
 from recognition.matching.decision import Calibration
 from serving.errors import DiskFull
@@ -272,6 +272,7 @@ class Gallery(Transactions):
         event_rows.clear(connection)
         self._clear(connection, rows.next_revision(connection), None, None)
         self._search().clear_people(connection)
+        connection.execute(rows.this_gallery(connection).values(people=0))
         unknown_rows.clear(connection)
         unknown_rows.next_revision(connection)
         return number
@@ -302,12 +303,11 @@ class Gallery(Transactions):
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        every = sa.select(sa.func.count()).select_from(samples)
         moment = self.moment()
         with self.of(DEFAULT_NAME).reading() as (connection, current):
-            gone = every.where(gone_by(None, current.trust.hides_by(moment)))
-            number: int = connection.execute(every).scalar_one() - connection.execute(gone).scalar_one()
-            return number
+            number = sum(connection.execute(sa.select(galleries.c.samples)).scalars())
+            gone = number_expired(None, current.trust.hides_by(moment))
+            return int(number - connection.execute(gone).scalar_one())
 
     def page(
         self, *, limit: int, after: str | None = None, name: str | None = None, person: str | None = None
@@ -508,7 +508,7 @@ class Gallery(Transactions):
         self, connection: sa.Connection, revision: int, fingerprint: str | None, dimension: int | None
     ) -> None:
         self._search().clear(connection, dimension)
-        anew = {"complete_since": revision, "fingerprint": fingerprint, "second": False}
+        anew = {"complete_since": revision, "fingerprint": fingerprint, "second": False, "samples": 0}
         none = dict.fromkeys(("other_model", "other_fingerprint", "other_indexed"))
         connection.execute(rows.this_gallery(connection).values(**anew, **none))
         vector_rows.switch(connection, second=False)

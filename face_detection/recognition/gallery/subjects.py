@@ -107,7 +107,7 @@ def rename(gallery: Gallery, old: str, new: str) -> bool:
             for key in keys:
                 event_rows.merge(connection, key, others[0].key)
             connection.execute(persons.update().where(persons.c.key == others[0].key).values(modified=now))
-            connection.execute(persons.delete().where(persons.c.key.in_(keys)))
+            rows_of_people.remove(connection, persons.c.key.in_(keys))
             for row in theirs:  # a line of each, as of other merges: what replays erasures goes by them
                 begin("merge", moved[row.key], person=row.person_id, into=others[0].person_id)
     empty_log(gallery.engine)  # the name of before stands in it
@@ -127,9 +127,7 @@ def remove(gallery: Gallery, name: str) -> tuple[str | None, int]:
         theirs = _of_name(connection, name)
         keys = [row.key for row in theirs]
         ids = rows.remove(connection, samples.c.person.in_(keys))
-        connection.execute(
-            persons.delete().where(persons.c.key.in_(keys))
-        )  # those made by hand are there still
+        rows_of_people.remove(connection, persons.c.key.in_(keys))  # those made by hand are there still
         if theirs:
             begin("delete", ids, persons=[row.person_id for row in theirs])
     empty_log(gallery.engine)
@@ -162,18 +160,20 @@ def page(gallery: Gallery, *, offset: int, limit: int, name: str | None = None) 
         AuditUnavailable: the audit log, which is to have what is shown, cannot be written.
     """
     query = sa.select(samples.c.sample_id, persons.c.name).select_from(samples.join(persons))
-    every = sa.select(sa.func.count()).select_from(samples.join(persons))
     if name is not None and "\0" in name:  # nobody has such a name, and PostgreSQL does not even look for it
         return [], 0
     with gallery.reading() as (connection, current):
         which = [rows.inside(connection)]
-        if name is not None:
+        if name is None:
+            total = rows.count(connection, expired_by=current.expired_by)
+        else:
             # The first condition has an index.
             which += [persons.c.name_key == key_of(name), persons.c.name == normalize("NFC", name)]
+            every = sa.select(sa.func.count()).select_from(samples.join(persons)).where(*which)
+            every = rows.unexpired(connection, every, current.expired_by)
+            total = connection.execute(every).scalar_one()
         some = query.where(*which).order_by(samples.c.key).offset(offset).limit(limit)
         found = connection.execute(rows.unexpired(connection, some, current.expired_by)).all()
-        counted = rows.unexpired(connection, every.where(*which), current.expired_by)
-        total: int = connection.execute(counted).scalar_one()
     gallery.audit.read("list", [row.sample_id for row in found])
     return [Example(*row) for row in found], total
 

@@ -23,7 +23,8 @@ from recognition.gallery.atrest import dimension_of, picture_of, vector_of
 from recognition.gallery.galleries import names
 from recognition.gallery.persons import has_samples, of_person, row_of
 from recognition.gallery.persons import inside as inside_people
-from recognition.gallery.rows import inside, unexpired
+from recognition.gallery.persons import number as number_of_people
+from recognition.gallery.rows import count, inside, unexpired
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import SAMPLES, events, faces, persons, sample_of, samples, tombstones
 from recognition.gallery.vector_rows import Vectors, joined, other, searched
@@ -354,6 +355,13 @@ def faults(gallery: Gallery) -> Iterator[str]:
 def _faults_of(gallery: Gallery) -> Iterator[str]:
     """Check one gallery of the database."""
     with gallery.reading() as (connection, current):
+        for what, noted, here in (
+            ("samples", count(connection), inside(connection)),
+            ("people", number_of_people(connection), inside_people(connection)),
+        ):
+            there = connection.execute(sa.select(sa.func.count()).where(here)).scalar_one()
+            if there != noted:
+                yield f"gallery {gallery.name!r}: it is said to have {noted} {what}, and there are {there}"
         buried = sa.select(sa.func.count()).select_from(
             tombstones.join(samples, tombstones.c.key == samples.c.key)
         )

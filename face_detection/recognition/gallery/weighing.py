@@ -35,6 +35,9 @@ MOST_PEOPLE = 600  # of a gallery, from whom it is told what scores mean, in 0.1
 MOST_SAMPLES = 10 * MOST_PEOPLE
 # People of whom it is told in some 10 ms, by the first search after a change; of more, the upkeep does it.
 QUICK = 100
+# Of more people those without samples count as well, for whom all are looked through: rates come out too high
+# by their share.
+LOOKED_THROUGH = 10_000
 MOST_EACH = 100  # samples of one person, the newest, that are weighed: more hardly move a mean, and take time
 _BY_PERSON = (
     sa.select(
@@ -92,9 +95,11 @@ class Weighed:
 
 def calibrate(connection: sa.Connection, state: State, fingerprint: str) -> Kept:
     """Tell what scores of a model's vectors mean in a gallery as it is now."""
-    everybody = sa.select(sa.func.count()).select_from(people).where(persons.inside(connection))
-    empty = everybody.where(people.c.by_hand, ~persons.has_samples())  # others go with their last sample
-    number = connection.execute(everybody).scalar_one() - connection.execute(empty).scalar_one()
+    number = persons.number(connection)
+    if number <= LOOKED_THROUGH:
+        empty = sa.select(sa.func.count()).select_from(people).where(persons.inside(connection))
+        empty = empty.where(people.c.by_hand, ~persons.has_samples())  # others go with their last sample
+        number -= connection.execute(empty).scalar_one()
     vectors = {}
     if state.fingerprint == fingerprint and (dimension := dimension_of(connection)) is not None:
         vectors = _vectors(connection, state, _some(connection), dimension)
