@@ -127,7 +127,7 @@ def make_room(gallery: Gallery, job: Job) -> None:
         NotFound, GalleryUnavailable, AuditUnavailable. The steps before are done.
     """
     with gallery.audit.outcomes() as begin:
-        with gallery.writing() as (connection, _):
+        with gallery.writing(alone=True) as (connection, _):  # an index may go
             row = held(connection, job.worker)
             if row.other_fingerprint in (None, job.fingerprint):
                 return

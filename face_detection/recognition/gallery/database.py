@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
@@ -28,16 +29,40 @@ DISK_FULL, OTHER_DIMENSION, READ_ONLY = "53100", "22000", "25006"
 LEAST_FREE_BYTES = 128 * 2**20
 SHM_BYTES = 32 * 1024  # by which SQLite enlarges the index of its log, the file -shm
 OPTION = re.compile(r"(?:-c\s*|--)([\w.-]+)\s*=")  # a setting in the `options` of a PostgreSQL URL
-WRITE_LOCK = int.from_bytes(b"gallery", "big")  # PostgreSQL's advisory locks are numbers
+# PostgreSQL's advisory locks are numbers. Whoever writes to a gallery shares that of the database, and has
+# that of the gallery alone, whose second number comes from its name; two names with the same one just wait.
+WRITE_LOCK = int.from_bytes(b"gallery", "big")
+GALLERY_LOCK = int.from_bytes(b"glry", "big")
+
+
+class NotAlone(Exception):
+    """A transaction that shares the database with those who write to other galleries is to have it alone."""
+
+
+def check_alone(connection: sa.Connection) -> None:
+    """See to it that a transaction that writes in PostgreSQL has the database alone.
+
+    What locks whole tables would else wait for somebody who in turn waits for the same.
+
+    Raises:
+        NotAlone: it has not.
+    """
+    if connection.get_execution_options()["writes_to"] is not None:
+        raise NotAlone
 
 
 @contextmanager
 def transaction(
-    engine: sa.Engine, *, write: bool = False, patience_ms: int | None = None
+    engine: sa.Engine, *, write: bool = False, gallery: str | None = None, patience_ms: int | None = None
 ) -> Iterator[sa.Connection]:
     """Run a transaction that sees one state of the database; those that write come one after the other.
 
-    patience_ms: how long those that write are waited for; None: as the engine was opened.
+    Args:
+        engine: of the database.
+        write: it may change something.
+        gallery: the name of the only one that it changes: in PostgreSQL it then waits for nobody who writes
+            to others. None: it has the database alone.
+        patience_ms: how long those that write are waited for; None: as the engine was opened.
 
     Raises:
         GalleryUnavailable: the database cannot be reached, is locked, or has no room left.
@@ -45,7 +70,7 @@ def transaction(
     """
     committing = False
     try:
-        options: dict[str, Any] = {"write": write, "patience_ms": patience_ms}
+        options: dict[str, Any] = {"write": write, "writes_to": gallery, "patience_ms": patience_ms}
         with engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
             committing = write
@@ -231,7 +256,6 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int, cipher: Ciphe
     read = f"BEGIN ISOLATION LEVEL REPEATABLE READ{local}"
     # Who waits for the lock must then see what its last holder wrote: a new snapshot for each statement.
     write = f"BEGIN ISOLATION LEVEL READ COMMITTED{local}"
-    alone = f"; SELECT pg_advisory_xact_lock({WRITE_LOCK})"
     query = {
         "connect_timeout": str(math.ceil(timeout_s)),
         # A server that vanishes without a word is noticed by the silence.
@@ -264,7 +288,8 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int, cipher: Ciphe
         options = connection.get_execution_options()
         patience_ms = options.get("patience_ms")
         patience = "" if patience_ms is None else f"; SET LOCAL lock_timeout = {patience_ms}"
-        connection.exec_driver_sql(f"{write}{patience}{alone}" if options.get("write") else read)
+        locks = _locks(options.get("writes_to"))
+        connection.exec_driver_sql(f"{write}{patience}; {locks}" if options.get("write") else read)
         driver.prepare_threshold = connection.info["prepare_threshold"]
 
     def leave(context: sa.engine.ExceptionContext) -> None:
@@ -275,3 +300,14 @@ def open_postgresql(url: sa.URL, timeout_s: float, ef_search: int, cipher: Ciphe
     sa.event.listen(engine, "begin", begin)
     sa.event.listen(engine, "handle_error", leave)
     return engine
+
+
+def _locks(gallery: str | None) -> str:
+    """Return the statements that wait for those who write to a gallery, or to any; see WRITE_LOCK."""
+    if gallery is None:
+        return f"SELECT pg_advisory_xact_lock({WRITE_LOCK})"
+    number = crc32(gallery.encode()) - 2**31  # a signed one of four bytes
+    return (
+        f"SELECT pg_advisory_xact_lock_shared({WRITE_LOCK}); "
+        f"SELECT pg_advisory_xact_lock({GALLERY_LOCK}, {number})"
+    )

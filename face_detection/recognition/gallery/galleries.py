@@ -97,7 +97,7 @@ def delete(gallery: Gallery) -> None:
     """
     if gallery.name == DEFAULT_NAME:
         raise InvalidRequest("default: this gallery can be emptied, by DELETE /samples, but not removed.")
-    with gallery.writing() as (connection, begin):
+    with gallery.writing(alone=True) as (connection, begin):
         count = gallery.emptied(connection)
         theirs = services.delete().where(services.c.gallery == gallery_of(connection))
         closed = connection.execute(theirs.returning(services.c.service_id)).scalars().all()

@@ -44,7 +44,7 @@ def forget(gallery: Gallery) -> int:
             raise ChangeUnderWay(UNDER_WAY)
 
     with gallery.audit.outcomes() as begin:
-        with gallery.writing() as (connection, _):
+        with gallery.writing(alone=True) as (connection, _):  # an index may go
             if _alive(gallery, change_of(connection)):
                 raise ChangeUnderWay(UNDER_WAY)
             if there := row_of(connection).other_fingerprint is not None:

@@ -97,10 +97,20 @@ def this_gallery(connection: sa.Connection) -> sa.Update:
     return galleries.update().where(galleries.c.key == gallery_of(connection))
 
 
-def note(connection: sa.Connection, trust: Trust) -> None:
-    """Store what is known of the time."""
-    known = {"clock_seen": trust.seen, "clock_claimed": trust.claimed}
-    connection.execute(state.update().values(**known, clock_held_s=trust.held.total_seconds()))
+def note(connection: sa.Connection, known: Trust, trust: Trust) -> bool:
+    """Store what is known of the time by now, unless somebody has stored something else, or is about to.
+
+    Those who write to other galleries may be, and would be waited for until they have committed.
+
+    known: what was known before.
+
+    Returns whether it is stored.
+    """
+    seen, claimed = state.c.clock_seen, state.c.clock_claimed
+    unchanged = seen.is_not_distinct_from(known.seen), claimed.is_not_distinct_from(known.claimed)
+    there = sa.select(state.c.id).where(*unchanged).with_for_update(skip_locked=True)  # SQLite locks all
+    anew = {seen: trust.seen, claimed: trust.claimed, state.c.clock_held_s: trust.held.total_seconds()}
+    return bool(connection.execute(state.update().where(state.c.id.in_(there)).values(anew)).rowcount)
 
 
 def unexpired(

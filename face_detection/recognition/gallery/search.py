@@ -47,11 +47,19 @@ class Search(Protocol):
         ...
 
     def stored(self, connection: sa.Connection, dimension: int) -> None:
-        """Do what is due when samples have been stored, whose vectors have `dimension` values."""
+        """Do what is due when samples have been stored, whose vectors have `dimension` values.
+
+        Raises:
+            NotAlone: as `clear` does.
+        """
         ...
 
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:
-        """Remove every sample and tombstone; vectors of `dimension`, if it is known, come next."""
+        """Remove every sample and tombstone; vectors of `dimension`, if it is known, come next.
+
+        Raises:
+            NotAlone: it needs a transaction that has the database alone, and this one has not.
+        """
         ...
 
     def clear_people(self, connection: sa.Connection) -> None:

@@ -14,7 +14,7 @@ from pgvector.sqlalchemy import VECTOR
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from recognition.errors import GalleryUnavailable
-from recognition.gallery.database import portions
+from recognition.gallery.database import check_alone, portions
 from recognition.gallery.rows import this_gallery, unexpired
 from recognition.gallery.search import Kind, Neighbours
 from recognition.gallery.tables import (
@@ -103,11 +103,10 @@ class DatabaseSearch:
         gallery = gallery_of(connection)
         if gallery == DEFAULT_KEY or dimension > INDEXED_DIMENSIONS:
             return
-        own = sa.select(galleries.c.indexed).where(galleries.c.key == gallery)
-        if connection.execute(own).scalar() is not None:
-            return
-        some = sa.select(samples.c.key).where(samples.c.gallery == gallery).limit(INDEXED_FROM).subquery()
-        if connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() == INDEXED_FROM:
+        own = sa.select(galleries.c.indexed, galleries.c.samples).where(galleries.c.key == gallery)
+        indexed, number = connection.execute(own).one()
+        if indexed is None and number >= INDEXED_FROM:
+            check_alone(connection)
             _index(connection, searched(connection), dimension)
 
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:
@@ -115,6 +114,7 @@ class DatabaseSearch:
 
         Where no other gallery has samples, TRUNCATE leaves nothing of the faces behind.
         """
+        check_alone(connection)
         for vectors in (FIRST, SECOND):
             connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name_of(gallery_of(connection), vectors)}")
         connection.execute(this_gallery(connection).values(indexed=None, other_indexed=None))

@@ -153,17 +153,10 @@ class Gallery(Transactions):
         """
         if not new:
             return Stored({}, {})
-        with self.writing() as (connection, begin):
-            stored, replaced = self.put(
-                connection,
-                begin,
-                new,
-                vectors,
-                fingerprint,
-                only_newer=only_newer,
-                make=make,
-                mistaken=mistaken,
-            )
+        options: dict[str, Any] = {"only_newer": only_newer, "make": make, "mistaken": mistaken}
+        stored, replaced = self.written(
+            lambda connection, begin: self.put(connection, begin, new, vectors, fingerprint, **options)
+        )
         if replaced:
             empty_log(self.engine)
         return stored
@@ -180,10 +173,13 @@ class Gallery(Transactions):
         make: bool = False,
         mistaken: Mistaken | None = None,
     ) -> tuple[Stored, bool]:
-        """Do what `upsert` does, with one sample or more, in a transaction that writes.
+        """Do what `upsert` does, with one sample or more, in a transaction of `written`.
 
         Returns:
             What became of the samples; and whether anything was replaced, so that the log is to be emptied.
+
+        Raises:
+            NotAlone: it has to make an index; `written` begins it anew.
         """
         known = rows.known(connection, [sample.id for sample in new])
         if only_newer:
@@ -259,12 +255,12 @@ class Gallery(Transactions):
         Raises:
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self.writing() as (connection, begin):
+        with self.writing(alone=True) as (connection, begin):
             begin("clear", self.emptied(connection))
         empty_log(self.engine)
 
     def emptied(self, connection: sa.Connection) -> int:
-        """Remove samples, people, unknown ones, too, and events in a transaction that writes.
+        """Remove samples, people, unknown ones, too, and events in a transaction that writes alone.
 
         Returns how many samples there were.
         """

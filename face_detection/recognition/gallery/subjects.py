@@ -141,7 +141,7 @@ def clear(gallery: Gallery) -> tuple[int, int]:
         GalleryUnavailable: the database cannot be reached or is locked.
         AuditUnavailable: the audit log cannot be written.
     """
-    with gallery.writing() as (connection, begin):
+    with gallery.writing(alone=True) as (connection, begin):
         different = sa.select(sa.func.count(persons.c.name_key.distinct()))
         number: int = connection.execute(different.where(rows_of_people.inside(connection))).scalar_one()
         count = gallery.emptied(connection)

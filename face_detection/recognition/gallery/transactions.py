@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import EllipsisType
-from typing import Self
+from typing import Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -22,7 +22,7 @@ from recognition.audit import Audit, Begin
 from recognition.errors import ModelChanged
 from recognition.gallery import atrest, persons, rows
 from recognition.gallery.clock import Clock, Trust
-from recognition.gallery.database import empty_log, transaction
+from recognition.gallery.database import NotAlone, empty_log, transaction
 from recognition.gallery.search import Search
 from recognition.gallery.tables import DEFAULT_NAME, State, naive_utc
 from recognition.gallery.tables import expired as gone_by
@@ -32,6 +32,8 @@ from recognition.gallery.weighing import Kept
 from serving.errors import NotFound
 
 log = logging.getLogger(__name__)
+
+Outcome = TypeVar("Outcome")
 
 
 class Transactions:
@@ -130,17 +132,35 @@ class Transactions:
                 current = current._replace(expired_by=expired_by)
             yield connection, current
 
+    def written(self, work: Callable[[sa.Connection, Begin], Outcome]) -> Outcome:
+        """Do work in a transaction of `writing`, and return what it returns.
+
+        Where it turns out to need the database alone, it is done over again in one that is.
+        """
+        try:
+            with self.writing() as (connection, begin):
+                return work(connection, begin)
+        except NotAlone:
+            with self.writing(alone=True) as (connection, begin):
+                return work(connection, begin)
+
     @contextmanager
-    def writing(self, patience_ms: int | None = None) -> Iterator[tuple[sa.Connection, Begin]]:
+    def writing(
+        self, patience_ms: int | None = None, *, alone: bool = False
+    ) -> Iterator[tuple[sa.Connection, Begin]]:
         """Begin a transaction that writes: first of all it removes what has expired, by a credible clock.
 
-        patience_ms: how long others that write are waited for; None: as the gallery was opened.
+        Args:
+            patience_ms: how long others that write are waited for; None: as the gallery was opened.
+            alone: nobody writes to another gallery meanwhile, either. What locks whole tables needs that: by
+                making or dropping an index, or by emptying them.
 
         Gives what begins a change's lines in the audit log, too: to be called when only the commit is left.
         """
         moment = self.moment()
         expired: list[str] = []
-        began = transaction(self.engine, write=True, patience_ms=patience_ms)
+        whose = None if alone else self.name
+        began = transaction(self.engine, write=True, gallery=whose, patience_ms=patience_ms)
         with self.audit.outcomes() as begin, began as connection:
             current = self._enter(connection)
             erased_by = self._judged(connection, current.trust, moment).erases_by(moment)
@@ -157,9 +177,8 @@ class Transactions:
         """Look at the clock, and note what is news; once for all processes the log tells of a jump."""
         trust = known.judged(moment, self._ran())
         self._looked_at_s = self._clock.steady_s()
-        if known.is_news(trust):
-            rows.note(connection, trust)
-        if trust.claimed is not None and known.claimed is None:
+        noted = known.is_news(trust) and rows.note(connection, known, trust)
+        if noted and trust.claimed is not None and known.claimed is None:
             log.warning(
                 "the clock has jumped from %s to %s: what expires in between is not found, and not erased "
                 "before services have run on this time for a while",

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
+from recognition.audit import Begin
 from recognition.bounds import Id
 from recognition.errors import DamagedGallery
 from recognition.faces import KeptFace, Match, Sample, moment_of
@@ -179,7 +180,8 @@ def name(
         AuditUnavailable: the audit log cannot be written.
     """
     now = gallery.now()
-    with gallery.writing() as (connection, begin):
+
+    def work(connection: sa.Connection, begin: Begin) -> Named:
         row = _row(connection, unknown_id, gallery.moment())
         faces = rows.faces_of(connection, row)
         if not faces:
@@ -212,8 +214,11 @@ def name(
         owner = stored.people[ids[0]]
         event_rows.name(connection, unknown_id, owner)
         begin("name_unknown", ids, person=owner, unknowns=[unknown_id])
+        return Named(owner, ids)
+
+    named = gallery.written(work)
     empty_log(gallery.engine)
-    return Named(owner, ids)
+    return named
 
 
 def merge(gallery: Gallery, unknown_id: str, into: str) -> None:
