@@ -270,9 +270,9 @@ def milvus_database(server: str) -> Iterator[str]:
 class OtherProcess:
     """A gallery in a process of its own: `call` does what `method_of` has for that name here."""
 
-    def __init__(self, url: str, index: str | None = None) -> None:
+    def __init__(self, url: str, index: str | None = None, read_url: str | None = None) -> None:
         self._connection, theirs = PROCESSES.Pipe()
-        self._process = PROCESSES.Process(target=_serve, args=(theirs, url, index), daemon=True)
+        self._process = PROCESSES.Process(target=_serve, args=(theirs, url, index, read_url), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -301,8 +301,8 @@ def method_of(gallery: Gallery, name: str) -> Callable[..., Any]:
     return partial(getattr(modules[module], function), gallery) if module else getattr(gallery, name)
 
 
-def _serve(connection: Connection, url: str, index: str | None) -> None:
-    gallery = open_gallery(url, lock_timeout_s=30, index=index)
+def _serve(connection: Connection, url: str, index: str | None, read_url: str | None) -> None:
+    gallery = open_gallery(url, lock_timeout_s=30, index=index, read_url=read_url)
     while True:
         try:
             method, args, options = connection.recv()
