@@ -285,9 +285,12 @@ def milvus_database(server: str) -> Iterator[str]:
 class OtherProcess:
     """A gallery in a process of its own: `call` does what `method_of` has for that name here."""
 
-    def __init__(self, url: str, index: str | None = None, name: str = DEFAULT_NAME) -> None:
+    def __init__(
+        self, url: str, index: str | None = None, name: str = DEFAULT_NAME, read_url: str | None = None
+    ) -> None:
         self._connection, theirs = PROCESSES.Pipe()
-        self._process = PROCESSES.Process(target=_serve, args=(theirs, url, index, name), daemon=True)
+        args = theirs, url, index, name, read_url
+        self._process = PROCESSES.Process(target=_serve, args=args, daemon=True)
         self._process.start()
         theirs.close()
 
@@ -316,8 +319,8 @@ def method_of(gallery: Gallery, name: str) -> Callable[..., Any]:
     return partial(getattr(modules[module], function), gallery) if module else getattr(gallery, name)
 
 
-def _serve(connection: Connection, url: str, index: str | None, name: str) -> None:
-    gallery = open_gallery(url, lock_timeout_s=30, index=index).of(name)
+def _serve(connection: Connection, url: str, index: str | None, name: str, read_url: str | None) -> None:
+    gallery = open_gallery(url, lock_timeout_s=30, index=index, read_url=read_url).of(name)
     while True:
         try:
             method, args, options = connection.recv()

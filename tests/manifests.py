@@ -38,9 +38,10 @@ def variants(folder: Path) -> dict[str, list[Object]]:
     """The objects of each variant. The folder is where those of the page's reader are made."""
     (text,) = re.findall(r"```yaml\n(   apiVersion: kustomize.*?)```", PAGE, re.DOTALL)
     example = yaml.safe_load(text)
-    (text,) = re.findall(r"```yaml\n(patches:.*?)```", PAGE, re.DOTALL)
+    texts = re.findall(r"```yaml\n(patches:.*?)```", PAGE, re.DOTALL)
+    patches = [each for text in texts for each in yaml.safe_load(text)["patches"]]
     components = [f"face-recognition/deploy/kubernetes/components/{name}" for name in COMPONENTS]
-    everything = example | yaml.safe_load(text) | {"components": components}
+    everything = example | {"patches": patches, "components": components}
     for name, kustomization in (EXAMPLE, example), (EVERYTHING, everything):
         (folder / name).mkdir()
         (folder / name / "face-recognition").symlink_to(ROOT)  # the checkout beside it

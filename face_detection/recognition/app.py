@@ -121,7 +121,7 @@ def create_app(
         measured,
         notices or Notices(),
         authentication=bool(keys),
-        beside=partial(_of_client_keys, settings, gallery) if speaks_compreface else list,
+        beside=partial(_beside, settings if speaks_compreface else None, gallery),
     )
     per_minute = settings.rate_limit_per_minute
     limit = RateLimit(per_minute) if per_minute else None
@@ -161,6 +161,15 @@ def create_app(
         )
         compreface.mount(native, dialect)
     return native
+
+
+def _beside(of_clients: Settings | None, gallery: Gallery) -> list[Notice]:
+    """Warn of what is of no one gallery; of_clients: None where no clients of CompreFace are answered."""
+    told = [] if of_clients is None else _of_client_keys(of_clients, gallery)
+    if gallery.replicas is not None and (trouble := gallery.replicas.trouble):
+        detail = f"DATABASE_READ_URL: {trouble} The primary searches meanwhile."
+        told.append(Notice(code="replicas_unused", detail=detail))
+    return told
 
 
 def _of_client_keys(settings: Settings, gallery: Gallery) -> list[Notice]:
@@ -280,6 +289,7 @@ def load_gallery(settings: Settings) -> Gallery:
             key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
             index=settings.gallery_index,
             index_token=settings.index_token,
+            read_url=settings.database_read_url,
             audit=audit,
         )
         gallery.load()
@@ -288,7 +298,7 @@ def load_gallery(settings: Settings) -> Gallery:
         stop(f"AUDIT_LOG: {e} {e.__cause__}")
     except (GalleryUnavailable, OSError) as e:
         cause = str(e.__cause__ or "").partition("\n")[0]  # what the driver says; the rest is the statement
-        name = "" if str(e).startswith("GALLERY_INDEX") else "DATABASE_URL: "
+        name = "" if str(e).startswith(("GALLERY_INDEX", "DATABASE_READ_URL")) else "DATABASE_URL: "
         stop(f"{name}{e} {cause}".rstrip())
 
 

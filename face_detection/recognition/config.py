@@ -28,6 +28,7 @@ def _anchored(url: str) -> str:
     return f"{SQLITE}{HOME / url.removeprefix(SQLITE)}" if url.startswith(SQLITE) else url
 
 
+ReadUrl = Annotated[str, Field(pattern=r"^postgres(ql)?(\+psycopg)?://")]
 DatabaseUrl = Annotated[
     str, Field(pattern=r"^(sqlite:///[^?:]|postgres(ql)?(\+psycopg)?://)"), AfterValidator(_anchored)
 ]
@@ -113,6 +114,7 @@ class Settings(Common):
     embedding_connect_timeout_s: Seconds = 2.0
     embedding_read_timeout_s: Seconds = 30.0
     database_url: DatabaseUrl = f"{SQLITE}{HOME / 'data' / 'gallery.sqlite3'}"
+    database_read_url: ReadUrl | None = None
     gallery_lock_timeout_s: Seconds = 10.0
     gallery_key: Annotated[SecretBytes, BeforeValidator(_key_of_32_bytes)] | None = None
     gallery_ef_search: Annotated[int, Field(ge=1, le=1000)] = 120
@@ -159,6 +161,19 @@ class Settings(Common):
             raise ValueError(
                 "GALLERY_INDEX, WORKERS: a file is for one process alone: set WORKERS=1, or let "
                 "`milvus-lite server` serve the file and set its URL"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _standbys_of_its_own(self) -> Settings:
+        if self.database_read_url is None:
+            return self
+        if self.database_url.startswith(SQLITE):
+            raise ValueError("DATABASE_READ_URL, DATABASE_URL: only PostgreSQL has standbys to read from")
+        if self.gallery_index is not None:
+            raise ValueError(
+                "DATABASE_READ_URL, GALLERY_INDEX: set one of them: Milvus, which then searches, is fed from "
+                "the primary"
             )
         return self
 

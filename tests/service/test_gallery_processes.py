@@ -36,6 +36,8 @@ from galleries import (
     method_of,
     milvus_database,
     miscounted,
+    running_postgresql,
+    running_standby,
     vectors_of,
 )
 from recognition.errors import AmbiguousName, GalleryModelMismatch, PersonExists
@@ -423,22 +425,34 @@ class AnyHistory(RuleBasedStateMachine):
         return sorted(samples, key=lambda sample: sample.id)
 
 
+def check_any_history(here: Gallery, there: OtherProcess, examples: int) -> None:
+    class OnThisDatabase(AnyHistory):
+        processes = (Here(here), there)
+
+    run_state_machine_as_test(
+        OnThisDatabase,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+
+
 def test_any_history_of_two_processes_is_that_of_a_dictionary(shared_url: str, index: str | None) -> None:
     here = open_gallery(shared_url, lock_timeout_s=30, index=index)
     with closing(here), closing(OtherProcess(shared_url, index)) as there:
+        check_any_history(here, there, 30 if index is None else 12)
 
-        class OnThisDatabase(AnyHistory):
-            processes = (Here(here), there)
 
-        run_state_machine_as_test(
-            OnThisDatabase,
-            settings=settings(
-                max_examples=30 if index is None else 12,
-                stateful_step_count=30,
-                deadline=None,
-                suppress_health_check=[HealthCheck.too_slow],
-            ),
-        )
+def test_any_history_of_two_processes_is_that_of_a_dictionary_where_they_search_on_a_standby() -> None:
+    with running_postgresql() as primary, running_standby(primary) as standby:
+        url, read_url = primary.url(), standby.url()
+        here = open_gallery(url, lock_timeout_s=30, read_url=read_url)
+        with closing(here), closing(OtherProcess(url, read_url=read_url)) as there:
+            check_any_history(here, there, 12)
+            here.check_replicas()
 
 
 # --- killed

@@ -47,9 +47,12 @@ def test_every_variable_is_a_setting_of_who_gets_it(objects: list[Object]) -> No
             config = CONFIGS[container["name"]]
             fields = {name.upper() for name in config.Settings.model_fields}
             own = {each["name"] for each in container["env"]}
-            assert own - fields <= {"MONITOR_KEY"}  # health.py's
+            assert own - fields <= {"MONITOR_KEY", "PGPASSWORD"}  # health.py's, and PostgreSQL's library's
             variables = environment(objects, container)
-            config.read({name: value for name, value in variables.items() if isinstance(value, str)})
+            known_here = {name: value for name, value in variables.items() if isinstance(value, str)}
+            if "DATABASE_READ_URL" in variables:  # refused without the other, which comes from a Secret
+                known_here["DATABASE_URL"] = "postgresql://gallery@gallery-rw/gallery"
+            config.read(known_here)
 
 
 def test_no_secret_is_in_plain_text(objects: list[Object]) -> None:
@@ -110,6 +113,17 @@ def test_the_database_is_the_operators(rendered: dict[str, list[Object]]) -> Non
     (backup,) = of_kind(rendered[EVERYTHING], "ScheduledBackup").values()
     assert backup["spec"]["cluster"]["name"] == name
     assert backup["spec"]["pluginConfiguration"]["name"] == plugin["name"]
+
+
+def test_searches_run_on_the_operators_standbys(rendered: dict[str, list[Object]]) -> None:
+    objects = rendered[EVERYTHING]
+    (cluster,) = of_kind(objects, "Cluster").values()
+    (container,) = pods(objects)["face-detection"]["spec"]["containers"]
+    variables, name = environment(objects, container), cluster["metadata"]["name"]
+    database = cluster["spec"]["bootstrap"]["initdb"]
+    url = f"postgresql://{database['owner']}@{name}-ro/{database['database']}"
+    assert variables["DATABASE_READ_URL"] == url
+    assert variables["PGPASSWORD"] == {"name": f"{name}-app", "key": "password"}
 
 
 def test_sqlite_has_one_pod_that_ends_before_the_next_one(rendered: dict[str, list[Object]]) -> None:

@@ -88,6 +88,8 @@ def test_a_secret_that_no_header_takes_or_that_is_short_is_refused_and_not_shown
         ("GALLERY_INDEX", "ftp://milvus:19530"),
         ("GALLERY_INDEX", "http://one@two@milvus"),
         ("GALLERY_INDEX", "index.db"),  # without WORKERS=1
+        ("DATABASE_READ_URL", "sqlite:////standby.sqlite3"),
+        ("DATABASE_READ_URL", "postgresql://gallery@standby/faces"),  # of a SQLite file
     ],
 )
 def test_bad_values_of_face_detection(name: str, value: str) -> None:
@@ -110,6 +112,16 @@ def test_vectors_that_a_key_encrypts_go_into_no_milvus() -> None:
         recognition_config.read(both)
     in_postgresql = both | {"DATABASE_URL": "postgresql://gallery@db/faces"}  # where they are plain anyway
     assert recognition_config.read(in_postgresql).gallery_index
+
+
+def test_searches_on_standbys() -> None:
+    urls = {
+        "DATABASE_URL": "postgresql://gallery@db/faces",
+        "DATABASE_READ_URL": "postgresql://gallery@/faces?host=a&host=b&load_balance_hosts=random",
+    }
+    assert recognition_config.read(urls).database_read_url == urls["DATABASE_READ_URL"]
+    with pytest.raises(recognition_config.SettingsError, match="DATABASE_READ_URL, GALLERY_INDEX"):
+        recognition_config.read(urls | {"GALLERY_INDEX": "http://milvus:19530"})
 
 
 def test_an_unknown_model_is_refused() -> None:

@@ -21,7 +21,7 @@ from recognition.cli.check import Check
 from recognition.client import Client, ServiceError
 from recognition.client_keys import ClientService
 from recognition.errors import GalleryUnavailable
-from recognition.gallery import LEAST_FREE_BYTES, open_gallery, services, shown
+from recognition.gallery import LEAST_FREE_BYTES, Gallery, open_gallery, services, shown
 from recognition.gallery.milvus import Milvus
 from serving import processor
 from serving.credentials import without_credentials
@@ -124,17 +124,33 @@ def _gallery(settings: config.Settings) -> Iterator[Check]:
             key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
             audit=Audit(settings.audit_log),
             create=False,
+            read_url=settings.database_read_url,
         )
         with closing(opened):
-            count, stored = opened.total(), services.listed(opened)
+            count, stored, read = opened.total(), services.listed(opened), _replicas(opened, settings)
     except (GalleryUnavailable, OSError) as e:
         cause = without_credentials(str(e.__cause__ or "").partition("\n")[0])
         yield Check("gallery", False, f"{url}: {e} {cause}".strip(), ADVICE["gallery_unavailable"])
         return
     yield Check("gallery", True, f"{count} samples in {url}")
+    yield from read
     if settings.gallery_index is not None and "://" in settings.gallery_index:  # a file is the service's own
         yield _index(settings.gallery_index, settings)
     yield from _client_keys(settings, stored)
+
+
+def _replicas(gallery: Gallery, settings: config.Settings) -> list[Check]:
+    """Check whether searches can run on the standbys that the settings name, if they name any."""
+    if settings.database_read_url is None:
+        return []
+    place = shown(settings.database_read_url)
+    try:
+        gallery.check_replicas()
+    except GalleryUnavailable as e:
+        cause = without_credentials(str(e.__cause__ or "").partition("\n")[0])
+        advice = "check DATABASE_READ_URL; the primary searches meanwhile"
+        return [Check("replicas", False, f"{place}: {e} {cause}".strip(), advice)]
+    return [Check("replicas", True, f"{place} has all that the primary has")]
 
 
 def _index(address: str, settings: config.Settings) -> Check:

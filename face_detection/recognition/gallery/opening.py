@@ -14,6 +14,7 @@ from recognition.errors import GalleryUnavailable
 from recognition.gallery import atrest, migrations
 from recognition.gallery.clock import Clock, SystemClock
 from recognition.gallery.database import open_postgresql, open_sqlite, reason, transaction
+from recognition.gallery.replicas import Replicas
 from recognition.gallery.search import Search
 from recognition.gallery.search_database import DatabaseSearch
 from recognition.gallery.search_memory import MemorySearch
@@ -24,6 +25,12 @@ from serving.credentials import without_credentials
 NO_GALLERY = "There is no gallery"  # as an error begins, where none is to be made
 NO_URL = "It is no URL of a database: what of user and password is not a letter or digit is percent-encoded."
 PLAIN = "GALLERY_INDEX would have the vectors in plain text that GALLERY_KEY encrypts: unset one of them."
+ONLY_POSTGRESQL = "DATABASE_READ_URL: only PostgreSQL has standbys; both URLs have to be of it."
+NO_INDEX = (
+    "DATABASE_READ_URL, GALLERY_INDEX: set one of them: Milvus, which then searches, is fed from the primary"
+)
+# A standby that vanishes without a word keeps a search waiting for so long, not for GALLERY_LOCK_TIMEOUT_S.
+SILENCE_S = 2
 SECRETS = ("password", "secret")  # in the names of query parameters of a URL
 
 
@@ -39,6 +46,7 @@ def open_gallery(
     audit: Audit = Audit(None),  # noqa: B008  it has no state
     index: str | None = None,
     index_token: str | None = None,
+    read_url: str | None = None,
 ) -> Gallery:
     """Open the gallery `default` at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
 
@@ -54,15 +62,21 @@ def open_gallery(
         index: where Milvus is, which then searches: a URL, or the file of milvus-lite. It is connected to
             when it is first needed.
         index_token: opens it.
+        read_url: of hot standbys of a PostgreSQL database, on which searches are made while they are not
+            behind. They are connected to when they are first needed.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked, lacks what is needed, was made by a
             newer version of this program, or is encrypted with another key or none; or there is no gallery,
             and none is to be made, or an older one, and it is to stay as it is; or what Milvus needs is not
-            installed, or its copies of vectors would be plain that the key encrypts.
+            installed, or its copies of vectors would be plain that the key encrypts; or standbys are
+            named of a SQLite file, or beside Milvus.
         OSError: the file cannot be made.
     """
     parsed = _parsed(url)
+    reading = None if read_url is None else _of_standbys(parsed, read_url)
+    if reading is not None and index is not None:
+        raise GalleryUnavailable(f"{NO_INDEX}.")
     search: Callable[[], Search]
     cipher = None
     if key is not None:
@@ -85,7 +99,10 @@ def open_gallery(
     except GalleryUnavailable:
         engine.dispose()
         raise
-    gallery = Gallery(engine, search, clock, audit)
+    replicas = None
+    if reading is not None:
+        replicas = Replicas(open_postgresql(reading, lock_timeout_s, ef_search, cipher))
+    gallery = Gallery(engine, search, clock, audit, replicas)
     try:
         if not create:
             with transaction(engine) as connection:
@@ -141,6 +158,22 @@ def _parsed(url: str) -> sa.URL:
         raise GalleryUnavailable(NO_URL)
     # As Heroku and others still write it; SQLAlchemy has dropped it.
     return parsed.set(drivername="postgresql") if parsed.drivername == "postgres" else parsed
+
+
+def _of_standbys(primary: sa.URL, read_url: str) -> sa.URL:
+    """Return the URL of standbys with what it does not say itself."""
+    try:
+        parsed = _parsed(read_url)
+    except GalleryUnavailable as e:
+        raise GalleryUnavailable(f"DATABASE_READ_URL: {e.detail}") from None
+    if {each.get_backend_name() for each in (primary, parsed)} != {"postgresql"}:
+        raise GalleryUnavailable(ONLY_POSTGRESQL)
+    defaults = {
+        "target_session_attrs": "standby",  # what stands in the place of one is none
+        "connect_timeout": str(SILENCE_S),
+        "tcp_user_timeout": str(1000 * SILENCE_S),
+    }
+    return parsed.set(query={**defaults, **parsed.query})
 
 
 def _has_gallery(file: Path, timeout_s: float) -> bool:

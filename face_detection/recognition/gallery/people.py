@@ -154,6 +154,7 @@ def change(gallery: Gallery, person_id: str, changes: Mapping[str, Any]) -> Pers
             values |= named(changes["name"])
             spelt = samples.c.person == key, samples.c.spelling.is_not(None)
             connection.execute(samples.update().where(*spelt).values(spelling=None))
+        rows.next_revision(connection)  # a search on a replica waits for it
         connection.execute(persons.update().where(persons.c.key == key).values(**values))
         (person,) = _people_of(connection, [row_of(connection, person_id)])
         begin("change", [], person=person_id)
@@ -259,6 +260,7 @@ def restore(gallery: Gallery, stored: Sequence[Person]) -> None:
         for person in stored:
             row = there.get(person.id)
             if row is not None and row.modified < naive_utc(person.modified):
+                rows.next_revision(connection)
                 values = rows_of_people.values_of(person)
                 connection.execute(persons.update().where(persons.c.key == row.key).values(**values))
 

@@ -33,7 +33,7 @@ from recognition.gallery import (
     weighing,
 )
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes
-from recognition.gallery.search import MORE_FOR_PEOPLE, Kind, nearest_people
+from recognition.gallery.search import MORE_FOR_PEOPLE, Kind, Search, nearest_people
 from recognition.gallery.tables import (
     DEFAULT_NAME,
     SAMPLES,
@@ -358,7 +358,8 @@ class Gallery(Transactions):
             GalleryModelMismatch: the gallery holds vectors of another model.
             GalleryUnavailable: the database cannot be reached or is locked.
         """
-        with self.searching() as (search, connection, current):
+
+        def look(search: Search, connection: sa.Connection, current: State) -> list[list[Match]]:
             known = self._calibrated(connection, current, fingerprint) if rated else None
             if self._is_empty(connection, current, fingerprint):
                 return [[] for _ in probes]
@@ -371,6 +372,8 @@ class Gallery(Transactions):
                 [match for place, match in enumerate(some) if place == 0 or match.distance < max_distance]
                 for some in weighing.matches(connection, found)
             ]
+
+        return self.search(look)
 
     def likeliest(
         self, probes: NDArray[np.float32], k: int, fingerprint: str, *, per_person: bool
@@ -390,7 +393,8 @@ class Gallery(Transactions):
             NotCalibrated: there is nobody to compare with.
             GalleryModelMismatch, GalleryUnavailable: as `nearest` does.
         """
-        with self.searching() as (search, connection, current):
+
+        def look(search: Search, connection: sa.Connection, current: State) -> list[list[Match]]:
             known = self._calibrated(connection, current, fingerprint)
             if self._is_empty(connection, current, fingerprint):
                 return [[] for _ in probes]
@@ -402,6 +406,8 @@ class Gallery(Transactions):
             found = weighing.weighed(search, connection, current, probes, neighbours, known, most)
             best = [weighing.likeliest(some, k, per_person=per_person) for some in found]
             return weighing.matches(connection, best)
+
+        return self.search(look)
 
     def calibration(self, fingerprint: str) -> Calibration | None:
         """Tell what scores mean in this gallery, as its last search knew it, or as it is now.

@@ -92,6 +92,7 @@ def rename(gallery: Gallery, old: str, new: str) -> bool:
             connection.execute(
                 samples.update().where(own, samples.c.spelling.is_not(None)).values(spelling=None)
             )
+            rows.next_revision(connection)  # as in people.py
             values = {**named(new), "modified": now}
             connection.execute(persons.update().where(persons.c.key.in_(keys)).values(values))
             begin("change", [], persons=[row.person_id for row in theirs])

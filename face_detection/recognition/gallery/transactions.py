@@ -19,10 +19,11 @@ from typing import Self, TypeVar
 import sqlalchemy as sa
 
 from recognition.audit import Audit, Begin
-from recognition.errors import ModelChanged
+from recognition.errors import GalleryUnavailable, ModelChanged
 from recognition.gallery import atrest, persons, rows
 from recognition.gallery.clock import Clock, Trust
 from recognition.gallery.database import NotAlone, empty_log, transaction
+from recognition.gallery.replicas import Replicas, origin_of
 from recognition.gallery.search import Search
 from recognition.gallery.tables import DEFAULT_NAME, State, naive_utc
 from recognition.gallery.tables import expired as gone_by
@@ -33,19 +34,26 @@ from serving.errors import NotFound
 
 log = logging.getLogger(__name__)
 
-Outcome = TypeVar("Outcome")
+T = TypeVar("T")
 
 
 class Transactions:
     """Begins them. Several threads may use it, and several processes the same database.
 
     name: of the gallery that they are in; `of` gives the others of the database.
+    replicas: standbys that searches are made on; None: there are none.
     """
 
     def __init__(
-        self, engine: sa.Engine, make_search: Callable[[], Search], clock: Clock, audit: Audit
+        self,
+        engine: sa.Engine,
+        make_search: Callable[[], Search],
+        clock: Clock,
+        audit: Audit,
+        replicas: Replicas | None = None,
     ) -> None:
         self.engine = engine
+        self.replicas = replicas
         self.name = DEFAULT_NAME
         self.audit = audit
         self._make_search = make_search
@@ -113,6 +121,45 @@ class Transactions:
     def close(self) -> None:
         """Close all connections to the database."""
         self.engine.dispose()
+        if self.replicas is not None:
+            self.replicas.close()
+
+    def search(self, look: Callable[[Search, sa.Connection, State], T]) -> T:
+        """Search in one transaction: of a replica, if one has all that was acknowledged before.
+
+        look: gets the search, whose lock is held, the transaction and the state. Where a replica fails on the
+            way, it is called a second time, on the primary.
+
+        Raises:
+            GalleryUnavailable: the primary cannot be reached, or is locked.
+        """
+        if self.replicas is not None and self.replicas.turn():
+            moment = self.moment()
+            with self.reading() as (connection, known):
+                origin = origin_of(connection)
+            try:
+                with self.replicas.reading(self.name, origin, known) as (connection, current):
+                    # The standby may not know yet which moments were credible.
+                    current = _hiding(current, known.trust.hides_by(moment))
+                    found = look(self._search(), connection, current)
+                self.replicas.served()
+                return found
+            except GalleryUnavailable as e:
+                self.replicas.failed(e)
+        with self.searching() as (search, connection, current):
+            return look(search, connection, current)
+
+    def check_replicas(self) -> None:
+        """Make sure that a replica can be read, and is not behind.
+
+        Raises:
+            GalleryUnavailable: none can, or the primary cannot.
+        """
+        if self.replicas is not None:
+            with self.reading() as (connection, known):
+                origin = origin_of(connection)
+            with self.replicas.reading(self.name, origin, known):
+                pass
 
     @contextmanager
     def searching(self) -> Iterator[tuple[Search, sa.Connection, State]]:
@@ -127,12 +174,9 @@ class Transactions:
         moment = self.moment()
         with transaction(self.engine) as connection:
             current = self._enter(connection)
-            expired_by = current.trust.hides_by(moment)
-            if current.due(expired_by):
-                current = current._replace(expired_by=expired_by)
-            yield connection, current
+            yield connection, _hiding(current, current.trust.hides_by(moment))
 
-    def written(self, work: Callable[[sa.Connection, Begin], Outcome]) -> Outcome:
+    def written(self, work: Callable[[sa.Connection, Begin], T]) -> T:
         """Do work in a transaction of `writing`, and return what it returns.
 
         Where it turns out to need the database alone, it is done over again in one that is.
@@ -209,3 +253,8 @@ class Transactions:
         if self._expected not in (..., current.model):
             raise ModelChanged("The gallery has another model by now.")
         return current
+
+
+def _hiding(current: State, moment: datetime) -> State:
+    """Let what has expired by a moment count as gone."""
+    return current._replace(expired_by=moment) if current.due(moment) else current
