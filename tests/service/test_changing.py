@@ -435,10 +435,10 @@ def interpose(
     real = gallery.writing
     numbers = iter(range(1000))
 
-    def writing() -> Any:
+    def writing(**options: Any) -> Any:
         if next(numbers) == number:
             happens()
-        return real()
+        return real(**options)
 
     monkeypatch.setattr(gallery, "writing", writing)
 
