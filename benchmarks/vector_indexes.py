@@ -23,8 +23,9 @@ from tqdm import tqdm
 import gallery as made_up  # which also finds the packages of the services
 from gallery import DIMENSION, MODEL, TIMEOUT_S, Vectors
 from recognition.gallery import Gallery, open_gallery
-from recognition.gallery.search_database import EF_CONSTRUCTION, SPARE, M, index_of
+from recognition.gallery.search_database import SPARE
 from recognition.gallery.tables import DEFAULT_KEY
+from recognition.gallery.vector_indexes import EF_CONSTRUCTION, M, index_of
 from recognition.gallery.vector_rows import FIRST
 
 EF_SEARCH = 120  # GALLERY_EF_SEARCH's default

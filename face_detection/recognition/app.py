@@ -280,6 +280,7 @@ def load_gallery(settings: Settings) -> Gallery:
             key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
             index=settings.gallery_index,
             index_token=settings.index_token,
+            halfvec=settings.gallery_halfvec,
             audit=audit,
         )
         gallery.load()

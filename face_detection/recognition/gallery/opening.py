@@ -39,6 +39,7 @@ def open_gallery(
     audit: Audit = Audit(None),  # noqa: B008  it has no state
     index: str | None = None,
     index_token: str | None = None,
+    halfvec: bool = False,
 ) -> Gallery:
     """Open the gallery `default` at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
 
@@ -54,6 +55,7 @@ def open_gallery(
         index: where Milvus is, which then searches: a URL, or the file of milvus-lite. It is connected to
             when it is first needed.
         index_token: opens it.
+        halfvec: whether the indexes that PostgreSQL makes from now on hold 16-bit floats.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked, lacks what is needed, was made by a
@@ -74,6 +76,7 @@ def open_gallery(
             raise GalleryUnavailable(PLAIN)
     if parsed.get_backend_name() == "postgresql":
         engine, search = open_postgresql(parsed, lock_timeout_s, ef_search, cipher), DatabaseSearch
+        engine.update_execution_options(halfvec=halfvec)  # of which vector_indexes.py asks
     else:
         file = Path(parsed.database or "")
         if not create and not _has_gallery(file, lock_timeout_s):
