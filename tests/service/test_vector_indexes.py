@@ -373,3 +373,15 @@ def test_only_the_probes_that_need_it_are_looked_for_harder(url: str) -> None:
     assert counted[2] == counted[0] + counted[1]
     assert counted[0] <= 5 * EF_SEARCH
     assert counted[1] == 3 * 2 * EF_SEARCH
+
+
+def test_a_wish_has_it_looked_at_harder_too(url: str) -> None:
+    """Where nobody is as near as an ordinary face that comes to the wish."""
+    gallery, _, probes = short_sighted(url)
+
+    def likeliest(wish: float | None) -> int:
+        matches = gallery.likeliest(probes, 1, MODEL, per_person=True, wish=wish)
+        return sum(match.sample.id == str(place) for place, (match,) in enumerate(matches))
+
+    with closing(gallery):
+        assert likeliest(0.01) > likeliest(None)
