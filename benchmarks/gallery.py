@@ -51,8 +51,8 @@ from tqdm import tqdm
 from gallery_report import ENROLMENT, FOUND, Measured, chart, report
 from recognition.faces import Sample
 from recognition.gallery import Gallery, open_gallery
-from recognition.gallery.search_database import index_of
 from recognition.gallery.tables import DEFAULT_KEY
+from recognition.gallery.vector_indexes import index_of
 from recognition.gallery.vector_rows import FIRST
 from services import resident_mb
 from speed import ROOT, Row, alternate, installed, machine

@@ -290,6 +290,7 @@ def load_gallery(settings: Settings) -> Gallery:
             index=settings.gallery_index,
             index_token=settings.index_token,
             read_url=settings.database_read_url,
+            halfvec=settings.gallery_halfvec,
             audit=audit,
         )
         gallery.load()

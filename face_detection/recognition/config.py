@@ -118,6 +118,7 @@ class Settings(Common):
     gallery_lock_timeout_s: Seconds = 10.0
     gallery_key: Annotated[SecretBytes, BeforeValidator(_key_of_32_bytes)] | None = None
     gallery_ef_search: Annotated[int, Field(ge=1, le=1000)] = 120
+    gallery_halfvec: bool = False
     gallery_index: HttpUrl | MilvusFile | None = None
     gallery_index_token: SecretStr | None = None
     detector: DetectorName = "mtcnn"

@@ -228,7 +228,7 @@ class Probing:
     ) -> list[list[Match]]:
         k = max(1, min(k, MOST_MATCHES // len(vectors))) if len(vectors) else k
         with stage("search"):
-            found = gallery.nearest(vectors, k, fingerprint_of(model), rated=False)
+            found = gallery.nearest(vectors, k, fingerprint_of(model), near=model.threshold, rated=False)
         self.audit("search", [match.sample.id for some in found for match in some])
         known = sum(some[0].distance < model.threshold for some in found if some)
         count("matches", known)

@@ -121,7 +121,13 @@ class Gallery(enrolling.Gallery, Protocol):
         ...
 
     def likeliest(
-        self, probes: NDArray[np.float32], k: int, fingerprint: str, *, per_person: bool
+        self,
+        probes: NDArray[np.float32],
+        k: int,
+        fingerprint: str,
+        *,
+        per_person: bool,
+        wish: float | None = None,
     ) -> list[list[Match]]:
         """Find the samples of those who each probe is likeliest, by all samples of a person together."""
         ...
@@ -475,7 +481,8 @@ class Service:
 def _found(gallery: Gallery, vectors: NDArray[np.float32], search: Search, model: Model) -> list[list[Match]]:
     fingerprint, per_person = fingerprint_of(model), search.per_person
     if search.max_distance is None:
-        return gallery.likeliest(vectors, search.top_k, fingerprint, per_person=per_person)
+        wish = search.max_false_match
+        return gallery.likeliest(vectors, search.top_k, fingerprint, per_person=per_person, wish=wish)
     return gallery.nearest(
         vectors, search.top_k, fingerprint, max_distance=search.max_distance, per_person=per_person
     )

@@ -39,6 +39,7 @@ from recognition.gallery import (
     search_database,
     tables,
     transfer,
+    vector_indexes,
     vector_rows,
 )
 from recognition.gallery.changes import Job
@@ -594,7 +595,7 @@ def test_an_index_that_a_stopped_change_has_left_is_not_in_the_way(
     lobby = gallery.of("lobby")
     enrol(lobby, [10])
     with lobby.writing() as (connection, _):
-        left = search_database.index_of(tables.gallery_of(connection), vector_rows.FIRST, 4)
+        left = vector_indexes.index_of(tables.gallery_of(connection), vector_rows.FIRST, 4)
         connection.exec_driver_sql(left)
     enrol(lobby, [20])
     assert nearest(lobby, 20) == [("020", 0.0)]

@@ -23,7 +23,7 @@ from recognition.errors import GalleryExists, GalleryModelMismatch
 from recognition.gallery import Gallery, galleries, keep_up, open_gallery, people, rows, transfer
 from recognition.gallery import backup as backups
 from recognition.gallery.database import transaction
-from recognition.gallery.search_database import INDEXED_FROM
+from recognition.gallery.vector_indexes import INDEXED_FROM
 from serving.errors import InvalidRequest, NotFound
 
 HOUR = timedelta(hours=1)

@@ -70,6 +70,8 @@ def test_room_for_second_vectors_touches_no_sample(url: str) -> None:
             "unknowns_revision",
             "samples",
             "people",
+            "half",
+            "other_half",
         ):
             connection.exec_driver_sql(f"ALTER TABLE galleries DROP COLUMN {column}")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0010'")

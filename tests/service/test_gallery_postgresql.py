@@ -17,8 +17,8 @@ from recognition.app import load_gallery
 from recognition.config import read
 from recognition.errors import GalleryUnavailable
 from recognition.gallery import Gallery, open_gallery
-from recognition.gallery.search_database import index_of
 from recognition.gallery.tables import DEFAULT_KEY
+from recognition.gallery.vector_indexes import index_of
 from recognition.gallery.vector_rows import FIRST
 from running import free_port, running_pair
 

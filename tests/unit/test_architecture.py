@@ -280,6 +280,7 @@ LAZY: dict[str, set[str]] = {
         "recognition.gallery.backup",
         "recognition.gallery.galleries",
         "recognition.gallery.faces",
+        "recognition.gallery.reindexing",
         "recognition.gallery.transfer",
     },
     f"{CLI}migrate.py": {"recognition.cli.migration"},

@@ -234,6 +234,38 @@ def migrate(database: str | None, check: bool, as_json: bool) -> None:
         show(as_json, {"up_to_date": True}, ["The tables are up to date."])
 
 
+@gallery.command("reindex", short_help="Make PostgreSQL's index of vectors anew while services go on.")
+@click.option("--drop", is_flag=True, help="Drop it instead, before a bulk load; the next run makes it.")
+@GALLERY
+@JSON
+@click.pass_obj
+def reindex(database: str | None, drop: bool, name: str, as_json: bool) -> None:
+    """Make PostgreSQL's index of a gallery's vectors anew, beside the old one, while services go on.
+
+    With GALLERY_HALFVEC=1 it holds 16-bit floats. If it is interrupted, start it again. PostgreSQL's own
+    settings come in PGOPTIONS: '-c maintenance_work_mem=2GB' is to be more than the index.
+
+    With --drop there is none, and each search compares all samples, before this command makes one.
+    """
+    from recognition.gallery.reindexing import drop_index
+    from recognition.gallery.reindexing import reindex as make_anew
+
+    with opened_gallery(database) as opened:
+        if opened.engine.dialect.name != "postgresql":
+            raise click.UsageError("This gallery is in SQLite, whose searches need no index.")
+        of = opened.of(name)
+        if drop:
+            drop_index(of)
+            return show(as_json, {"indexed": None}, ["The index is dropped: each sample is compared."])
+        made = make_anew(of)
+    if made is None:
+        show(as_json, {"indexed": None}, ["The gallery is small: each sample is compared, without an index."])
+        return
+    floats = "16-bit floats" if made.half else "32-bit floats"
+    line = f"Indexed: {made.dimension} values as {floats}, {made.bytes / 1e6:.1f} MB."
+    show(as_json, {"indexed": made.dimension, "halfvec": made.half, "bytes": made.bytes}, [line])
+
+
 @gallery.command("doctor", short_help="Find labels that may be wrong, people that are alike, and doubles.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=100, help="Show so many findings; 0: all. Default: 100."

@@ -57,6 +57,7 @@ def _opened(settings: Settings, *, create: bool, migrate: bool = True) -> Galler
         key=settings.gallery_key.get_secret_value() if settings.gallery_key else None,
         index=settings.gallery_index,
         index_token=settings.index_token,
+        halfvec=settings.gallery_halfvec,
         audit=audit,
         create=create,
         migrate=migrate,

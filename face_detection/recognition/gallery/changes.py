@@ -29,7 +29,6 @@ from recognition.gallery.models import (
     remove_others,
     row_of,
 )
-from recognition.gallery.search_database import INDEXED_DIMENSIONS, INDEXED_FROM, index_beside
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import (
     DEFAULT_KEY,
@@ -42,6 +41,7 @@ from recognition.gallery.tables import (
     samples,
     second_vectors,
 )
+from recognition.gallery.vector_indexes import INDEXED_FROM, indexable, make_beside, wished_half
 from recognition.gallery.vector_rows import lacks, other, with_them
 from recognition.results import WithoutFace
 
@@ -229,17 +229,19 @@ def index(gallery: Gallery, job: Job) -> None:
     Raises:
         ChangeStopped, NotFound, GalleryUnavailable, AuditUnavailable.
     """
-    if gallery.search_kind != "database" or job.dimension > INDEXED_DIMENSIONS:
+    if gallery.search_kind != "database" or not indexable(gallery.engine, job.dimension):
         return
     with gallery.reading() as (connection, _):
         row, vectors = row_of(connection), other(connection)
         small = row.key != DEFAULT_KEY and rows.count(connection) < INDEXED_FROM
     if small or row.other_indexed == job.dimension:
         return
-    index_beside(gallery.engine, row.key, vectors, job.dimension)
+    half = wished_half(gallery.engine)
+    make_beside(gallery.engine, row.key, vectors, job.dimension, half=half)
     with gallery.writing() as (connection, _):
         _check(connection, rows.enter(connection, gallery.name), job)
-        connection.execute(rows.this_gallery(connection).values(other_indexed=job.dimension))
+        there = {"other_indexed": job.dimension, "other_half": half}
+        connection.execute(rows.this_gallery(connection).values(**there))
 
 
 Made = Callable[[Sequence[Lacking]], Sequence[tuple[Lacking, NDArray[np.float32]]]]
@@ -285,6 +287,8 @@ def change_over(
             "other_fingerprint": row.fingerprint,
             "indexed": row.other_indexed,
             "other_indexed": row.indexed,
+            "half": row.other_half,
+            "other_half": row.half,
             "second": not row.second,
             "complete_since": revision,  # so that whoever has vectors in memory reads them anew
         }

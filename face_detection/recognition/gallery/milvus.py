@@ -29,6 +29,9 @@ from recognition.errors import GalleryUnavailable
 MOST = 16_384  # rows that Milvus returns, at most (quotaAndLimits of its configuration)
 ROWS_PER_INSERT = 2_000  # 1 MB at 128 values, of the 64 MB that a message may have
 KEYS_PER_FILTER = 500
+# Whether a connection still lives. gRPC's servers by default end one on which somebody asks oftener while no data
+# flows, and milvus-lite's is such a one.
+PING_EACH_MS = 300_000
 # The parameters of the index, HNSW, as search_database.py has chosen them.
 INDEX = {"index_type": "HNSW", "metric_type": "L2", "params": {"M": 16, "efConstruction": 200}}
 MARKS = 0  # stands where the rows of samples have their fill
@@ -329,7 +332,11 @@ class Milvus:
         # It logs addresses and tracebacks; what it logs it raises, too.
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
         parts = urlsplit(self._address)
-        options: dict[str, Any] = {"token": self._token or "", "timeout": self._timeout_s}
+        options: dict[str, Any] = {
+            "token": self._token or "",
+            "timeout": self._timeout_s,
+            "grpc_options": {"grpc.keepalive_time_ms": PING_EACH_MS},
+        }
         if self.file is None:
             options["db_name"] = unquote(parts.path.strip("/"))
         try:

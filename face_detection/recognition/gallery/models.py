@@ -13,9 +13,9 @@ from recognition.errors import ChangeStopped, ChangeUnderWay
 from recognition.gallery import rows, vector_rows
 from recognition.gallery.database import empty_log, portions
 from recognition.gallery.persons import of_person
-from recognition.gallery.search_database import name_of
 from recognition.gallery.store import Gallery
 from recognition.gallery.tables import changes, galleries, gallery_of, naive_utc, samples, second_vectors
+from recognition.gallery.vector_indexes import drop
 from recognition.gallery.vector_rows import Vectors, lacks, other, searched, with_them
 from recognition.results import ModelChange
 
@@ -62,7 +62,7 @@ def begin_to_remove(connection: sa.Connection, begin: Begin) -> None:
     row = row_of(connection)
     begin("forget_vectors", 0, model=row.other_model or "")
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name_of(row.key, other(connection))}")
+        drop(connection, other(connection))
     connection.execute(rows.this_gallery(connection).values(other_indexed=None))
 
 

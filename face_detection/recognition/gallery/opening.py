@@ -47,6 +47,7 @@ def open_gallery(
     index: str | None = None,
     index_token: str | None = None,
     read_url: str | None = None,
+    halfvec: bool = False,
 ) -> Gallery:
     """Open the gallery `default` at a SQLAlchemy URL; make its tables, or bring them up to date, if need be.
 
@@ -64,6 +65,7 @@ def open_gallery(
         index_token: opens it.
         read_url: of hot standbys of a PostgreSQL database, on which searches are made while they are not
             behind. They are connected to when they are first needed.
+        halfvec: whether the indexes that PostgreSQL makes from now on hold 16-bit floats.
 
     Raises:
         GalleryUnavailable: the database cannot be reached or is locked, lacks what is needed, was made by a
@@ -88,6 +90,7 @@ def open_gallery(
             raise GalleryUnavailable(PLAIN)
     if parsed.get_backend_name() == "postgresql":
         engine, search = open_postgresql(parsed, lock_timeout_s, ef_search, cipher), DatabaseSearch
+        engine.update_execution_options(halfvec=halfvec)  # of which vector_indexes.py asks
     else:
         file = Path(parsed.database or "")
         if not create and not _has_gallery(file, lock_timeout_s):

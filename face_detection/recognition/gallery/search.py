@@ -20,6 +20,8 @@ from recognition.gallery.tables import State, samples
 Neighbours = tuple[NDArray[np.int64], NDArray[np.float64]]  # keys and distances, nearest first, then by key
 Nearest = Callable[[NDArray[np.float32], int], list[Neighbours]]  # of probes, float32 (n, d), the k nearest
 
+Near = NDArray[np.float64]  # (n,): the distances of n probes below which somebody matters
+
 Kind = Literal["memory", "database", "milvus"]
 
 MORE_FOR_PEOPLE = 4  # vectors looked at for each one asked for, and their growth while some are missing
@@ -67,9 +69,16 @@ class Search(Protocol):
         ...
 
     def nearest(
-        self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
+        self,
+        connection: sa.Connection,
+        state: State,
+        probes: NDArray[np.float32],
+        k: int,
+        near: Near | None = None,
     ) -> list[Neighbours]:
         """Find the k nearest samples of each probe, float32 (n, d), in this state of the gallery.
+
+        near: a search that may miss some looks harder where it finds none below this; None: it never does.
 
         Raises:
             GalleryModelMismatch: the vectors have another number of values, though the same fingerprint.
@@ -90,6 +99,11 @@ class Search(Protocol):
         ...
 
 
+def below(distance: float, probes: int) -> Near | None:
+    """Turn one distance for all of so many probes into what `nearest` takes; infinite: none matters."""
+    return np.full(probes, distance) if np.isfinite(distance) else None
+
+
 def nearest_people(
     search: Search,
     connection: sa.Connection,
@@ -103,11 +117,12 @@ def nearest_people(
     Looks at more and more samples until they are of k people, or reach max_distance, or are all there are.
     """
     people: dict[int, int] = {}  # by the keys of samples
+    near = below(max_distance, 1)
 
     def nearest_people_of(probe: NDArray[np.float32]) -> Neighbours:
         take = MORE_FOR_PEOPLE * k
         while True:
-            ((keys, distances),) = search.nearest(connection, state, probe[np.newaxis], take)
+            ((keys, distances),) = search.nearest(connection, state, probe[np.newaxis], take, near)
             for some in portions([int(key) for key in keys if int(key) not in people]):
                 query = sa.select(samples.c.key, samples.c.person).where(samples.c.key.in_(some))
                 people.update((row.key, row.person) for row in connection.execute(query))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from pgvector.sqlalchemy import VECTOR
+from pgvector.sqlalchemy import HALFVEC, VECTOR
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from recognition.errors import GalleryUnavailable
 from recognition.gallery.database import check_alone, portions
 from recognition.gallery.rows import this_gallery, unexpired
-from recognition.gallery.search import Kind, Neighbours
+from recognition.gallery.search import Kind, Near, Neighbours
 from recognition.gallery.tables import (
     DEFAULT_KEY,
     Key,
@@ -29,26 +28,16 @@ from recognition.gallery.tables import (
     samples,
     tombstones,
 )
+from recognition.gallery.vector_indexes import INDEXED, INDEXED_FROM, drop, indexable, make
 from recognition.gallery.vector_rows import FIRST, SECOND, Vectors, searched, with_them
 
-# The parameters of HNSW (Malkov and Yashunin, arXiv 1603.09320) that make an index; see `DatabaseSearch`.
-M = 16
-EF_CONSTRUCTION = 200
-INDEXED_DIMENSIONS = 2000  # pgvector indexes vectors up to this
-# The rows of an index, which search and index must state in the same words. What stands in a COALESCE
-# PostgreSQL takes for half of all rows, counted or not; a gallery that it has not counted it would take for
-# so few that it sorts them instead of using the index. Without the dimension, an index would stumble over
-# deleted vectors of another model that somebody may still see.
-INDEXED = "coalesce(gallery = {gallery:d} AND vector_dims(vector) = {dimension:d}, false)"
-CREATE_INDEX = (
-    "CREATE INDEX {name} ON {table} USING hnsw ((vector::vector({dimension:d})) vector_l2_ops)"
-    f" WITH (m = {M}, ef_construction = {EF_CONSTRUCTION}) WHERE {INDEXED}"
-)
-# A gallery other than `default` has an index from so many samples on: to compare each of them takes longer
-# then (5.7 ms a face, 4.8 with the index, 128 values). An index costs something whenever a sample is stored
-# or a search is planned, in any gallery.
-INDEXED_FROM = 2000
+TIMES = 2  # as many candidates as `ef_search` are looked at where the first ones are not near enough
 GALLERY: sa.BindParameter[int] = sa.bindparam("gallery", type_=Key)
+COUNT: sa.BindParameter[int] = sa.bindparam("count", type_=sa.Integer)
+# Of the row of `probes` for which candidates are looked for, and the distance at which they matter.
+PROBE: sa.ColumnClause[Any] = sa.literal_column("probes.vector", VECTOR())
+NEAR: sa.ColumnClause[float] = sa.literal_column("probes.near", sa.Double)
+FINGERPRINT: sa.BindParameter[str] = sa.bindparam("fingerprint", type_=sa.Text)
 # Put together once: that takes as long as to execute it.
 _VECTORS = {
     each.second: with_them(sa.select(samples.c.key, each.vector), each).where(
@@ -81,7 +70,8 @@ class DatabaseSearch:
     A search takes time in proportion to ef_search; a larger ef_construction costs when samples are enrolled,
     half as much again for 200 as for 128. On 100,000 vectors, five around each centre, each of these finds
     all 500, and m 8 at ef_search 100 0.978 of them. The default, 120, is what a search of 1,000,000 within
-    10 ms leaves room for (benchmarks/GALLERY.md).
+    10 ms leaves room for (benchmarks/GALLERY.md). Who is looked for and not found among the first candidates
+    is looked for among as many more: `benchmarks/vector_indexes.py --second-look`.
     """
 
     kind: Kind = "database"
@@ -101,13 +91,13 @@ class DatabaseSearch:
     def stored(self, connection: sa.Connection, dimension: int) -> None:
         """Index a gallery that has become large."""
         gallery = gallery_of(connection)
-        if gallery == DEFAULT_KEY or dimension > INDEXED_DIMENSIONS:
+        if gallery == DEFAULT_KEY or not indexable(connection, dimension):
             return
         own = sa.select(galleries.c.indexed, galleries.c.samples).where(galleries.c.key == gallery)
         indexed, number = connection.execute(own).one()
         if indexed is None and number >= INDEXED_FROM:
             check_alone(connection)
-            _index(connection, searched(connection), dimension)
+            make(connection, searched(connection), dimension)
 
     def clear(self, connection: sa.Connection, dimension: int | None) -> None:
         """Remove every sample and tombstone; index vectors of `dimension`, in `default`.
@@ -116,27 +106,36 @@ class DatabaseSearch:
         """
         check_alone(connection)
         for vectors in (FIRST, SECOND):
-            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name_of(gallery_of(connection), vectors)}")
+            drop(connection, vectors)
         connection.execute(this_gallery(connection).values(indexed=None, other_indexed=None))
         _remove_all(connection, samples, "samples, faces, second_vectors, events")
         connection.execute(tombstones.delete().where(tombstones.c.gallery == gallery_of(connection)))
-        if gallery_of(connection) == DEFAULT_KEY and 0 < (dimension or 0) <= INDEXED_DIMENSIONS:
-            _index(connection, FIRST, dimension or 0)
+        if gallery_of(connection) == DEFAULT_KEY and dimension and indexable(connection, dimension):
+            make(connection, FIRST, dimension)
 
     def clear_people(self, connection: sa.Connection) -> None:
         """Remove every person; TRUNCATE takes along the empty tables that refer to this one."""
         _remove_all(connection, persons, "persons, samples, faces, second_vectors, events")
 
     def nearest(
-        self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
+        self,
+        connection: sa.Connection,
+        state: State,
+        probes: NDArray[np.float32],
+        k: int,
+        near: Near | None = None,
     ) -> list[Neighbours]:
-        """Find the k nearest samples of each probe: of all in small galleries, of HNSW's in large ones."""
+        """Find the k nearest samples of each probe: of all in small galleries, of HNSW's in large ones.
+
+        Where the index's first `ef_search` candidates are not nearer than `near`, it goes on to as many more.
+        """
         count, expiring = k + SPARE, state.expired_by is not None
         candidates: list[list[Any]] = [[] for _ in probes]
         vectors = SECOND if state.second else FIRST
         if state.indexed == probes.shape[1]:
-            by_index = _nearest_in_index(vectors, state.gallery, state.indexed, expiring)
-            candidates = _nearest_rows(connection, by_index, probes, count, state)
+            which = vectors, state.gallery, state.indexed, state.half, expiring
+            by_index = _nearest_in_index(*which, going_on=near is not None)
+            candidates = _nearest_rows(connection, by_index, probes, count, state, near)
         # There are no more, or the index did not find them, or there is none.
         few = [place for place, rows in enumerate(candidates) if len(rows) < count]
         if few:
@@ -162,47 +161,6 @@ class DatabaseSearch:
         return 0
 
 
-def name_of(gallery: int, vectors: Vectors) -> str:
-    """Return the name of the index of a gallery's vectors."""
-    name = "second_vectors_by_vector" if vectors.second else "samples_by_vector"
-    return name if gallery == DEFAULT_KEY else f"{name}_{gallery}"
-
-
-def index_of(gallery: int, vectors: Vectors, dimension: int) -> str:
-    """Return the statement that makes it."""
-    names = {"name": name_of(gallery, vectors), "table": vectors.vector.table.name}
-    return CREATE_INDEX.format(gallery=gallery, dimension=dimension, **names)
-
-
-def _index(connection: sa.Connection, vectors: Vectors, dimension: int) -> None:
-    """Make the index of the gallery's vectors."""
-    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # other galleries may be large
-    # One may be left of a change that was stopped while it made one.
-    connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name_of(gallery_of(connection), vectors)}")
-    connection.exec_driver_sql(index_of(gallery_of(connection), vectors, dimension))
-    connection.execute(this_gallery(connection).values(indexed=dimension))
-
-
-def index_beside(engine: sa.Engine, gallery: int, vectors: Vectors, dimension: int) -> None:
-    """Make the index of a gallery's vectors while others write, who would wait too long for `_index`.
-
-    Raises:
-        GalleryUnavailable: the database cannot be reached, or cannot make it.
-    """
-    statement = index_of(gallery, vectors, dimension)
-    try:
-        with closing(engine.raw_connection()) as borrowed:
-            driver: Any = borrowed.driver_connection  # where each statement is a transaction
-            driver.execute("SET statement_timeout = 0")
-            # What an interrupted one has left is of no use, and would be in the way.
-            driver.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name_of(gallery, vectors)}")
-            driver.execute(statement.replace("CREATE INDEX", "CREATE INDEX CONCURRENTLY", 1))
-            driver.execute(f"ANALYZE {vectors.vector.table.name}")
-            driver.execute("RESET statement_timeout")
-    except (engine.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError) as e:
-        raise GalleryUnavailable("The index of the new vectors cannot be made.") from e
-
-
 def _remove_all(connection: sa.Connection, table: sa.Table, truncated: str) -> None:
     """Remove the gallery's rows of a table: by truncating these tables, if that takes nothing else along.
 
@@ -220,52 +178,82 @@ def _remove_all(connection: sa.Connection, table: sa.Table, truncated: str) -> N
 
 # Each takes 0.2 ms to put together, of the 2.5 that a search of a small gallery takes.
 @cache
-def _nearest_in_index(vectors: Vectors, gallery: int, dimension: int, expiring: bool) -> sa.Select[Any]:
+def _nearest_in_index(
+    vectors: Vectors, gallery: int, dimension: int, half: bool, expiring: bool, *, going_on: bool
+) -> sa.Select[Any]:
     """Select the `count` rows of a gallery nearest to each of `probes`, with the index of its vectors.
 
     It serves the very expressions that it was made of, and no others.
+
+    going_on: where none of them is nearer than the probe's `near`, look at TIMES as many candidates, and
+        select such rows, too.
     """
     indexed = sa.literal_column(INDEXED.format(gallery=gallery, dimension=dimension), sa.Boolean)
-    return _nearest_to_each(vectors, sa.cast(vectors.vector, VECTOR(dimension)), expiring, indexed)
+    kind: Any = (HALFVEC if half else VECTOR)(dimension)
+    distance = sa.cast(vectors.vector, kind).l2_distance(sa.cast(PROBE, kind) if half else PROBE)
+    if not going_on:
+        whole = vectors.sample.label("key"), vectors.vector, vectors.fingerprint
+        return _of_model(_ranked(vectors, whole, distance, expiring, indexed).limit(COUNT))
+    # PostgreSQL reads no more of a WITH than is asked for: the index is asked for the rest if that is needed,
+    # and goes on where it stopped, which takes less than a larger search takes from the start.
+    # One less than it has then, for the sort looks one row ahead.
+    most = TIMES * sa.cast(sa.func.current_setting("hnsw.ef_search"), sa.Integer) - 1
+    columns = vectors.sample.label("key"), distance.label("distance")
+    ranked = _ranked(vectors, columns, distance, expiring, indexed)
+    scan = ranked.limit(sa.func.greatest(most, COUNT)).cte("scan")
+    first = sa.select(scan.c.key, scan.c.distance).limit(COUNT)
+    found = sa.exists().where(first.subquery("looked").c.distance < NEAR)
+    further = sa.select(scan.c.key, scan.c.distance).where(~found, scan.c.distance < NEAR).limit(COUNT)
+    both = sa.union_all(sa.select(first.subquery()), sa.select(further.subquery()))
+    keys = both.add_cte(scan, nest_here=True).subquery("keys")
+    read = sa.select(vectors.sample.label("key"), vectors.vector, vectors.fingerprint)
+    return _of_model(read.join(keys, keys.c.key == vectors.sample), near=True)
 
 
 @cache
 def _nearest_of_all(vectors: Vectors, expiring: bool) -> sa.Select[Any]:
     """Select the `count` rows of the gallery `gallery` nearest to each of `probes`, of every row."""
-    of_model = vectors.fingerprint == sa.bindparam("fingerprint", type_=sa.Text)
-    vector = sa.type_coerce(vectors.vector, VECTOR())
-    return _nearest_to_each(vectors, vector, expiring, vectors.gallery == GALLERY, of_model)
+    distance = sa.type_coerce(vectors.vector, VECTOR()).l2_distance(PROBE)
+    columns = vectors.sample.label("key"), vectors.vector, vectors.fingerprint
+    which = vectors.gallery == GALLERY, vectors.fingerprint == FINGERPRINT
+    return _of_model(_ranked(vectors, columns, distance, expiring, *which).limit(COUNT))
 
 
-def _nearest_to_each(
-    vectors: Vectors, vector: sa.ColumnElement[Any], expiring: bool, *which: sa.ColumnElement[bool]
+def _ranked(
+    vectors: Vectors,
+    columns: Sequence[sa.ColumnElement[Any]],
+    distance: sa.ColumnElement[Any],
+    expiring: bool,
+    *which: sa.ColumnElement[bool],
 ) -> sa.Select[Any]:
-    """Select the `count` rows nearest to each of `probes` that are of the model `fingerprint`.
+    """Select columns of rows in the order of their distances, then of their keys.
 
-    Args:
-        vectors: that are searched.
-        vector: what is compared, in the type VECTOR.
-        expiring: leave out those that have expired by `expired_by`.
-        which: of all rows.
+    expiring: leave out those that have expired by `expired_by`; which: of all rows.
     """
-    probes = (
-        sa.func.unnest(sa.bindparam("probes", type_=ARRAY(VECTOR())))
-        .table_valued(sa.column("vector", VECTOR()), with_ordinality="place")
-        .render_derived(name="probes")
-    )
-    key = vectors.sample.label("key")
-    ranked = sa.select(key, vectors.vector, vectors.fingerprint).where(*which)
+    ranked = sa.select(*columns).where(*which)
     if expiring:
         gone = expired(GALLERY, sa.bindparam("expired_by", type_=sa.DateTime))
-        if vectors.second:  # of whose samples more is asked then
-            ranked = ranked.join(samples, samples.c.key == vectors.sample)
+        if vectors.second:  # a join would have two columns `gallery`
+            gone = vectors.sample.in_(sa.select(samples.c.key).where(gone))
         ranked = ranked.where(~gone)
-    order = vector.l2_distance(probes.c.vector), vectors.sample
-    nearest = ranked.order_by(*order).limit(sa.bindparam("count", type_=sa.Integer)).lateral()
+    return ranked.order_by(distance, vectors.sample)
+
+
+def _of_model(nearest: sa.Select[Any], *, near: bool = False) -> sa.Select[Any]:
+    """Select for each of `probes` the rows nearest to it that are of the model `fingerprint`.
+
+    nearest: the rows nearest to PROBE. near: it asks for NEAR, too.
+    """
+    given: list[sa.BindParameter[Any]] = [sa.bindparam("probes", type_=ARRAY(VECTOR()))]
+    columns: list[Any] = [sa.column("vector", VECTOR())]
+    if near:
+        given.append(sa.bindparam("near", type_=ARRAY(sa.Double)))
+        columns.append(sa.column("near", sa.Double))
+    each = sa.func.unnest(*given).table_valued(*columns, with_ordinality="place")
+    probes, rows = each.render_derived(name="probes"), nearest.lateral()
     # Filtered behind the limit: before it PostgreSQL would take a fingerprint that it has not counted yet for
     # a rare one, and go through every row instead of the index.
-    of_model = nearest.c.fingerprint == sa.bindparam("fingerprint", type_=sa.Text)
-    return sa.select(probes.c.place, nearest).join(nearest, of_model)
+    return sa.select(probes.c.place, rows).join(rows, rows.c.fingerprint == FINGERPRINT)
 
 
 def _nearest_rows(
@@ -274,6 +262,7 @@ def _nearest_rows(
     probes: NDArray[np.float32],
     count: int,
     state: State,
+    near: Near | None = None,
 ) -> list[list[Any]]:
     nearest: list[list[Any]] = [[] for _ in probes]
     values = {
@@ -282,6 +271,7 @@ def _nearest_rows(
         "fingerprint": state.fingerprint,
         "gallery": state.gallery,
         **({"expired_by": state.expired_by} if state.expired_by else {}),
+        **({} if near is None else {"near": near.tolist()}),
     }
     for row in connection.execute(query, values):
         nearest[row.place - 1].append(row)

@@ -19,7 +19,7 @@ from recognition.gallery.database import portions
 from recognition.gallery.index import VectorIndex
 from recognition.gallery.portable import LARGEST
 from recognition.gallery.rows import count, inside
-from recognition.gallery.search import Kind, Neighbours
+from recognition.gallery.search import Kind, Near, Neighbours
 from recognition.gallery.tables import (
     State,
     faces,
@@ -96,7 +96,12 @@ class MemorySearch:
         connection.execute(persons.delete().where(persons.c.gallery == gallery_of(connection)))
 
     def nearest(
-        self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
+        self,
+        connection: sa.Connection,
+        state: State,
+        probes: NDArray[np.float32],
+        k: int,
+        near: Near | None = None,
     ) -> list[Neighbours]:
         """Find the k nearest samples of each probe, exactly.
 

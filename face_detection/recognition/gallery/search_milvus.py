@@ -39,7 +39,7 @@ from recognition.gallery.milvus_source import (
     witness,
 )
 from recognition.gallery.rows import inside
-from recognition.gallery.search import Kind, Neighbours, Search
+from recognition.gallery.search import Kind, Near, Neighbours, Search
 from recognition.gallery.tables import DEFAULT_KEY, State, galleries, samples, tombstones
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,12 @@ class MilvusSearch:
         self._base.clear_people(connection)
 
     def nearest(
-        self, connection: sa.Connection, state: State, probes: NDArray[np.float32], k: int
+        self,
+        connection: sa.Connection,
+        state: State,
+        probes: NDArray[np.float32],
+        k: int,
+        near: Near | None = None,
     ) -> list[Neighbours]:
         """Find the k nearest samples of each probe.
 
@@ -168,8 +173,8 @@ class MilvusSearch:
             short, missing = [], []
             for place, some in zip(left, found, strict=True):
                 keys = [key for key, revision in dict.fromkeys(some) if stored.revision_of(key) == revision]
-                near, distances = ranked(*stored.get(keys), probes[place])
-                nearest[place] = near[:k], distances[:k]
+                ordered, distances = ranked(*stored.get(keys), probes[place])
+                nearest[place] = ordered[:k], distances[:k]
                 # More are behind those that have gone or expired, or behind others that are as near.
                 if len(some) == limit and (len(keys) <= k or distances[-1] == distances[k - 1]):
                     short.append(place)

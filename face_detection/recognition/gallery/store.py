@@ -33,7 +33,7 @@ from recognition.gallery import (
     weighing,
 )
 from recognition.gallery.database import LEAST_FREE_BYTES, empty_log, file_of, free_bytes
-from recognition.gallery.search import MORE_FOR_PEOPLE, Kind, Search, nearest_people
+from recognition.gallery.search import MORE_FOR_PEOPLE, Kind, Search, below, nearest_people
 from recognition.gallery.tables import (
     DEFAULT_NAME,
     SAMPLES,
@@ -338,6 +338,7 @@ class Gallery(Transactions):
         *,
         max_distance: float = math.inf,
         per_person: bool = False,
+        near: float | None = None,
         rated: bool = True,
     ) -> list[list[Match]]:
         """Find the k nearest samples of each probe, among all that were acknowledged before this call.
@@ -348,6 +349,7 @@ class Gallery(Transactions):
             fingerprint: of the model that made the probes.
             max_distance: matches are nearer than this, but for the first, which is there in any case.
             per_person: take of each person only the nearest sample, so that the k matches are of k people.
+            near: where none is nearer, an index that may miss samples looks harder; None: max_distance.
             rated: whether matches have their rates.
 
         Returns:
@@ -366,7 +368,8 @@ class Gallery(Transactions):
             if per_person and k > 1:
                 neighbours = nearest_people(search, connection, current, probes, k, max_distance)
             else:
-                neighbours = search.nearest(connection, current, probes, k)
+                near_each = below(max_distance if near is None else near, len(probes))
+                neighbours = search.nearest(connection, current, probes, k, near_each)
             found = weighing.weighed(search, connection, current, probes, neighbours, known, k)
             return [
                 [match for place, match in enumerate(some) if place == 0 or match.distance < max_distance]
@@ -376,7 +379,13 @@ class Gallery(Transactions):
         return self.search(look)
 
     def likeliest(
-        self, probes: NDArray[np.float32], k: int, fingerprint: str, *, per_person: bool
+        self,
+        probes: NDArray[np.float32],
+        k: int,
+        fingerprint: str,
+        *,
+        per_person: bool,
+        wish: float | None = None,
     ) -> list[list[Match]]:
         """Find the samples of those who each probe is likeliest, by all samples of a person together.
 
@@ -385,6 +394,8 @@ class Gallery(Transactions):
             k: at least 1.
             fingerprint: of the model that made the probes.
             per_person: take of each person only the nearest sample.
+            wish: the rate in (0, 1) below which somebody matters: where nobody seems to come to it, an index
+                that may miss samples looks harder; None: it never does.
 
         Returns:
             For each probe at most k matches, the likeliest first, each with its rate.
@@ -401,7 +412,10 @@ class Gallery(Transactions):
             if known is None:
                 raise NotCalibrated(weighing.NOBODY_TO_COMPARE_WITH)
             take = max(weighing.LOOKED_AT, MORE_FOR_PEOPLE * k)
-            neighbours = search.nearest(connection, current, probes, take)
+            near = None
+            if wish is not None and search.kind == "database":  # of no use to others, and it takes time
+                near = weighing.reach(known, wish, probes)
+            neighbours = search.nearest(connection, current, probes, take, near)
             most = max(weighing.PEOPLE, k)
             found = weighing.weighed(search, connection, current, probes, neighbours, known, most)
             best = [weighing.likeliest(some, k, per_person=per_person) for some in found]

@@ -13,7 +13,7 @@ from pgvector.sqlalchemy import VECTOR
 from recognition.faces import Sample
 from recognition.gallery.clock import Trust
 
-VERSION = "0015"  # of the tables below: the newest revision in migrations/versions
+VERSION = "0016"  # of the tables below: the newest revision in migrations/versions
 
 # SQLite compares texts by their UTF-8 bytes, which is the order of code points; so does PostgreSQL's "C".
 Id = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -56,7 +56,8 @@ galleries = sa.Table(
     # Rows and tombstones tell every change since this revision; an index that is older starts anew.
     sa.Column("complete_since", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("fingerprint", sa.Text),  # of the vectors that are searched
-    sa.Column("indexed", sa.Integer),  # values of the vectors in PostgreSQL's index of them; null: none
+    # Values of the vectors in PostgreSQL's index of them; null: none; 0: none before somebody asks for one.
+    sa.Column("indexed", sa.Integer),
     # The name of their model; null: whatever the embedding service has for its own.
     sa.Column("model", sa.Text),
     # Those that are searched are the second ones of its samples; see vector_rows.py.
@@ -65,6 +66,9 @@ galleries = sa.Table(
     sa.Column("other_model", sa.Text),
     sa.Column("other_fingerprint", sa.Text),
     sa.Column("other_indexed", sa.Integer),
+    # Whether these two indexes hold 16-bit floats.
+    sa.Column("half", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("other_half", sa.Boolean, nullable=False, server_default=sa.false()),
     # Of its unknown people; their changes raise no other revision, so nothing else need look at them.
     sa.Column("unknowns_revision", sa.BigInteger, nullable=False, server_default="0"),
     # How many it has, changed along with them: to count them takes time in proportion.
@@ -334,6 +338,7 @@ class State(NamedTuple):
     fingerprint: of the vectors that are searched; other_fingerprint: of the others.
     second: whether those that are searched are the second ones.
     model: the name of their model; None: the embedding service's own.
+    half: whether PostgreSQL's index of them holds 16-bit floats.
     """
 
     gallery: int
@@ -346,6 +351,7 @@ class State(NamedTuple):
     second: bool
     model: str | None
     other_fingerprint: str | None
+    half: bool
     trust: Trust
     next_expiry: datetime | None  # of a sample: UTC, naive; None: none expires
     next_persons_expiry: datetime | None
@@ -379,6 +385,7 @@ STATE = (
         galleries.c.second,
         galleries.c.model,
         galleries.c.other_fingerprint,
+        galleries.c.half,
         state.c.clock_seen,
         state.c.clock_claimed,
         state.c.clock_held_s,
@@ -458,7 +465,7 @@ def state_of(row: Any) -> State:
     """Turn the row of STATE into a state."""
     trust = Trust(row.clock_seen, row.clock_claimed, timedelta(seconds=row.clock_held_s))
     # By place, as in `sample_of`: every transaction begins with it.
-    return State._make((*row[:10], trust, row.next_expiry, row.next_person, None))
+    return State._make((*row[:11], trust, row.next_expiry, row.next_person, None))
 
 
 def naive_utc(moment: datetime) -> datetime:

@@ -341,7 +341,7 @@ def _likened(
     if asked:
         probes = np.stack([sums[place] for place in asked])
         probes *= scale.length / np.linalg.norm(probes, axis=1, keepdims=True)
-        found = gallery.nearest(probes, 1, scale.fingerprint)
+        found = gallery.nearest(probes, 1, scale.fingerprint, near=scale.threshold)
         likes = {
             place: match
             for place, matches in zip(asked, found, strict=True)

@@ -20,12 +20,12 @@ from recognition.gallery import persons, rows
 from recognition.gallery.atrest import dimension_of
 from recognition.gallery.database import portions
 from recognition.gallery.portable import LARGEST
-from recognition.gallery.search import Neighbours, Search
+from recognition.gallery.search import Near, Neighbours, Search
 from recognition.gallery.surroundings import look_up, of_people
 from recognition.gallery.tables import State, samples
 from recognition.gallery.tables import persons as people
 from recognition.matching.background import LEAST_PEOPLE
-from recognition.matching.decision import Calibration, calibrated, false_matches
+from recognition.matching.decision import Calibration, calibrated, false_matches, meaning
 
 # Samples nearest to a face, and how many of their people are weighed, the nearest ones. In 10,688 searches of
 # benchmarks/identification.py whoever scored best was behind 16 others' samples, and 12 people, at most.
@@ -164,6 +164,13 @@ def _rates(
         for place, row in enumerate(found)
         for person, rate in zip(weighed_people.tolist(), row, strict=True)
     }
+
+
+def reach(known: Calibration, wish: float, probes: NDArray[np.float32]) -> Near:
+    """Tell at which distance from probes, (n, d), an ordinary face comes to a wish with a single sample."""
+    cosine = meaning(known, wish).cosine
+    near: Near = np.linalg.norm(probes.astype(np.float64), axis=1) * np.sqrt(max(0.0, 2 - 2 * cosine))
+    return near
 
 
 def likeliest(found: Sequence[Weighed], k: int, *, per_person: bool) -> list[Weighed]:

@@ -13,8 +13,8 @@ from alembic.util import CommandError
 
 from recognition.errors import GalleryUnavailable
 from recognition.gallery.migrations import FIRST, version
-from recognition.gallery.search_database import INDEXED
 from recognition.gallery.tables import DEFAULT_KEY
+from recognition.gallery.vector_indexes import INDEXED
 
 LAST_TO_CHANGE_ROWS = "0010"  # of the versions; those after it leave all samples as they are
 # An index of before there were galleries: it has no WHERE.
