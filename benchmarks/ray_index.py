@@ -5,7 +5,8 @@
 
 The same pictures are indexed in turns, each time anew, by the plain program and by workers of Ray that it
 starts on this machine. What counts is the time from the first pictures in the index to the last one, so the
-start of the program, and of Ray, is told apart. Once more, a worker is killed when a third is done; what is
+start of the program, and of Ray, is told apart. Where others use the machine, too, the processor's time for a
+picture says more: two processes get more of it than one. Once more, a worker is killed when a third is done; what is
 in the index then is compared with the plain command's.
 
 Data flow: folder -> the program in processes of its own -> seconds at which its index had so many pictures
@@ -42,8 +43,8 @@ def index(
     kill: whether one worker is killed when a third is done.
 
     Returns:
-        The seconds until the first pictures were in the index, and those from then until the last one was,
-        and how many that were.
+        The seconds until the first pictures were in the index; and from then until the last one was: seconds,
+        those of the processor, and pictures.
 
     Raises:
         SystemExit: it fails.
@@ -63,10 +64,13 @@ def index(
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     first: tuple[float, int] | None = None
     last = (0.0, 0)
+    used = first_used = 0.0
     while process.poll() is None:
         number, now = count(folder / "archive.sqlite3"), time.perf_counter()
         if number > last[1]:
             last = (now, number)
+            used = processor_s(process.pid)
+            first_used = used if first is None else first_used
             first = first or last
         if kill and number >= total / 3:
             os.kill(a_worker_of(process.pid), signal.SIGKILL)
@@ -74,7 +78,12 @@ def index(
         time.sleep(EVERY_S)
     if process.returncode != 0 or first is None or last[1] != total or kill:
         sys.exit(f"ray_index.py: {' '.join(command)} failed:\n{(folder / 'log').read_text()}")
-    return {"start_s": first[0] - began, "s": last[0] - first[0], "pictures": last[1] - first[1]}
+    return {
+        "start_s": first[0] - began,
+        "s": last[0] - first[0],
+        "processor_s": used - first_used,
+        "pictures": last[1] - first[1],
+    }
 
 
 def count(file: Path) -> int:
@@ -84,6 +93,17 @@ def count(file: Path) -> int:
             return int(connection.execute("SELECT count(*) FROM pictures").fetchone()[0])
     except sqlite3.OperationalError:
         return 0
+
+
+def processor_s(process: int) -> float:
+    """Return the seconds that a process and all that it has started have had of the processor."""
+    ticks = 0
+    for each in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if process in (int(each.name), *ancestors(int(each.name))):
+                fields = (each / "stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def a_worker_of(process: int) -> int:
@@ -127,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     commands = {"plain": [], "ray": ["--ray"]}
     rates: dict[str, list[float]] = {name: [] for name in commands}
     starts: dict[str, list[float]] = {name: [] for name in commands}
+    used: dict[str, list[float]] = {name: [] for name in commands}
     models_dir = options.models_dir.resolve()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -140,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
                 taken = index(arguments, source, folder / f"{name}-{number}", models_dir, False)
                 rates[name].append(taken["pictures"] / taken["s"])
                 starts[name].append(taken["start_s"])
+                used[name].append(taken["processor_s"] / taken["pictures"])
                 print(name, json.dumps(taken), file=sys.stderr, flush=True)
         killed = index(commands["ray"], source, folder / "killed", models_dir, True)
         plain = faces_in(folder / "plain-0" / "archive.sqlite3")
@@ -148,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             "a_second": {name: statistics.median(some) for name, some in rates.items()},
             "ratio": statistics.median(rates["ray"]) / statistics.median(rates["plain"]),
             "ratios": [ray / plain for ray, plain in zip(rates["ray"], rates["plain"], strict=True)],
+            "processor_s": {name: statistics.median(some) for name, some in used.items()},
             "start_s": {name: statistics.median(some) for name, some in starts.items()},
             "killed": {
                 "a_second": killed["pictures"] / killed["s"],

@@ -128,7 +128,7 @@ class Workers:
         more = True
         try:
             while more or again or any(worker.has for worker in self._workers):
-                for free in self._with_room():
+                while (free := self._with_room(alone=bool(again))) is not None:
                     if again:
                         batch = again.popleft()
                     elif (some := next(source, None)) is not None:
@@ -145,13 +145,14 @@ class Workers:
                 except self._ray.exceptions.RayTaskError:
                     raise
                 except self._ray.exceptions.RayError:
-                    again += [other for other, _ in list(worker.has)[1:]]
+                    died_at = [each for each, _ in worker.has]
                     self._replace(worker)
-                    batch.deaths += 1
-                    if batch.deaths >= DEATHS and len(batch.items) == 1:
-                        yield batch.items, [give_up(batch.items[0])]
-                    else:
-                        again += _to_do_again(batch)
+                    for each in died_at:
+                        each.deaths += 1
+                        if each.deaths >= DEATHS and len(each.items) == 1:
+                            yield each.items, [give_up(each.items[0])]
+                        else:
+                            again += _to_do_again(each)
                     continue
                 worker.has.popleft()
                 yield batch.items, outcomes
@@ -159,10 +160,25 @@ class Workers:
             for worker in self._workers:  # what it is at comes to nothing
                 worker.has.clear()
 
-    def _with_room(self) -> Iterator[_Worker]:
-        """Yield workers for a batch each, whoever has least first, as long as one has room."""
-        while room := [each for each in self._workers if each.is_ready and len(each.has) < AHEAD]:
-            yield min(room, key=lambda each: len(each.has))
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            self._ray.kill(worker.actor)
+        self._workers.clear()
+
+    def _with_room(self, *, alone: bool) -> _Worker | None:
+        """Return the worker that is to have the next batch; None: none has room.
+
+        alone: it is to have no other one, as for one at which a worker died: whose fault that was, only a
+        worker tells that has just this one, and what it did before may be lost with it, too.
+        """
+        most = 0 if alone else AHEAD - 1
+        room = [
+            each
+            for each in self._workers
+            if each.is_ready and len(each.has) <= most and not any(batch.deaths for batch, _ in each.has)
+        ]
+        return min(room, key=lambda each: len(each.has), default=None)
 
     def _wait(self) -> _Worker | None:
         """Wait for a worker that has done a batch or died, and return it; None: one is about to get ready."""
