@@ -5,9 +5,9 @@
 
 The same pictures are indexed in turns, each time anew, by the plain program and by workers of Ray that it
 starts on this machine. What counts is the time from the first pictures in the index to the last one, so the
-start of the program, and of Ray, is told apart. Where others use the machine, too, the processor's time for a
-picture says more: two processes get more of it than one. Once more, a worker is killed when a third is done; what is
-in the index then is compared with the plain command's.
+start of the program, and of Ray, is told apart. Where others use the machine, too, the processor's time for
+a picture says more: two processes get more of it than one. Once more, a worker is killed when a third is
+done; what is in the index then is compared with the plain command's.
 
 Data flow: folder -> the program in processes of its own -> seconds at which its index had so many pictures
 """
