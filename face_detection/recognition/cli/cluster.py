@@ -29,7 +29,7 @@ ADDRESS = re.compile(r"auto|[^/@\s]+:\d{1,5}")
 NEEDS = "--ray needs the extra `ray`: pip install 'face-recognition-service[ray]'"
 AHEAD = 2  # batches that a worker has: the one that it is at, and the next one
 DEATHS = 3  # of workers at one item, before it is given up
-STARTS = 3  # of workers that fail one after the other, before the command does
+STARTS = 3  # of workers, or of Ray, that fail one after the other, before the command does
 STORE_BYTES = 100 * 2**20  # for what is on its way, where Ray is started; its least is 75 MiB
 
 Item = TypeVar("Item")
@@ -252,7 +252,9 @@ def joined(address: str, jobs: int | None) -> Iterator[tuple[Any, int]]:
                 # Ray shows a cluster's users the command, which may have a database's password in it.
                 setproctitle("recognition --ray")
                 ray.init(address=address, configure_logging=False, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as e:
+        except click.UsageError:
+            raise
+        except Exception as e:  # Ray raises just that, too
             fail(UNAVAILABLE, {"code": "ray_unavailable", "detail": f"Ray at {address}: {_reason(e)}"})
         try:
             yield ray, jobs or max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -266,6 +268,8 @@ def _imported(*, local: bool) -> Any:
     """Return the module ray, which tells its makers nothing of its use, and listens to this machine alone."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns that this will change
+    os.environ["RAY_DEDUP_LOGS"] = "1"
+    os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = ".*"  # it tells of dead workers on stdout, amid our JSON
     if local:
         # The one switch that keeps Ray's servers on the loopback address, whatever the system; and a token,
         # which lets other users of the machine do nothing, without a file of it in the home folder.
@@ -281,14 +285,21 @@ def _imported(*, local: bool) -> Any:
 
 
 def _start(ray: Any, cores: int | None, folder: Path) -> None:
-    ray.init(
-        address=LOCAL,
-        num_cpus=cores,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        object_store_memory=STORE_BYTES,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(folder / "ray"),  # which Ray opens to everybody
-    )
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address=LOCAL,
+                num_cpus=cores,
+                num_gpus=0,
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                object_store_memory=STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(folder / "ray"),  # which Ray opens to everybody
+            )
+            return
+        except Exception as e:
+            # Ray gives its processes half a minute, which is too little where others want the processor, too.
+            if not left or "timed out during startup" not in str(e):
+                raise
