@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognition.errors import ChangeStopped, ChangeUnderWay, ModelUnknown
+from recognition.faces import KeptFace
 from recognition.gallery import Gallery, changes, models
 from recognition.gallery.changes import Job, Lacking, Orphan
 from recognition.pictures import crops
@@ -33,6 +34,9 @@ BEAT_S = 5.0
 ROUNDS = 8
 WITHOUT_FACE = "without_face"  # as a change's trouble
 
+Vectors = Sequence[NDArray[np.float32] | None]
+# Makes vectors of kept faces, some at a time: yields them with those that they are of, in any order.
+EmbedAll = Callable[[Iterable[Sequence[Lacking]]], Iterable[tuple[Sequence[Lacking], Vectors]]]
 Made = list[tuple[Lacking, NDArray[np.float32]]]
 
 
@@ -112,6 +116,7 @@ def change(
     *,
     without_face: WithoutFace = "wait",
     unattended: bool = False,
+    embed_all: EmbedAll | None = None,
     advance: Callable[[int], object] = lambda samples: None,
 ) -> Changed:
     """Bring a gallery to another model, or go on with that.
@@ -123,6 +128,7 @@ def change(
         without_face: samples of which no face is kept, or none that can be read, are waited for, left without
             a vector, or dropped once the gallery has changed.
         unattended: whether any service may go on with it if this process dies.
+        embed_all: makes the vectors in the place of decoder and embedder, with the very same model.
         advance: is told the number of samples of each step.
 
     Raises:
@@ -134,15 +140,20 @@ def change(
     """
     model = embedder.model(name)
     job = _job(name, model)
-    embed = partial(_embedded, model=model, decode=decode, embedder=embedder)
     before = _name_of_own(gallery, embedder)
     made = 0
 
-    def counted(some: Sequence[Lacking]) -> Made:
+    def one_by_one(parts: Iterable[Sequence[Lacking]]) -> Iterator[tuple[Sequence[Lacking], Vectors]]:
+        for some in parts:
+            yield some, vectors_of([each.face for each in some], model, decode, embedder)
+
+    def counted(parts: Iterable[Sequence[Lacking]]) -> Iterator[tuple[int, Made]]:
         nonlocal made
-        vectors = embed(some)
-        made += len(vectors)
-        return vectors
+        for some, vectors in (embed_all or one_by_one)(parts):
+            pairs = zip(some, vectors, strict=True)
+            vectors_made = [(each, vector) for each, vector in pairs if vector is not None]
+            made += len(vectors_made)
+            yield len(some), vectors_made
 
     dropped = 0
     left = changes.claim(gallery, job, without_face, unattended=unattended)
@@ -163,7 +174,7 @@ def _changed(
     gallery: Gallery,
     job: Job,
     before: str | None,
-    embed: Callable[[Sequence[Lacking]], Made],
+    embed: Callable[[Iterable[Sequence[Lacking]]], Iterator[tuple[int, Made]]],
     advance: Callable[[int], object],
     *,
     wait: bool,
@@ -173,16 +184,18 @@ def _changed(
     since = -1
     for number in counting():
         until = changes.revision_of(gallery)
-        after: int | None = 0
-        while after is not None:
-            some, after = changes.lacking(gallery, job, after, since, CROPS_PER_CALL)
-            changes.store(gallery, job, embed(some))
-            advance(len(some))
+        for samples, vectors in embed(_parts(gallery, job, since)):
+            changes.store(gallery, job, vectors)
+            advance(samples)
         if number == 0:
             changes.index(gallery, job)
         if wait and changes.any_left(gallery, job, since, until):
             break
-        last = embed if number >= ROUNDS else None
+        last = (
+            (lambda some: [pair for _, pairs in embed([some]) for pair in pairs])
+            if number >= ROUNDS
+            else None
+        )
         changed = changes.change_over(gallery, job, until, before, last, wait=wait)
         if changed is None:
             break
@@ -193,28 +206,41 @@ def _changed(
     return False
 
 
-def _embedded(some: Sequence[Lacking], model: Model, decode: Decode, embedder: Embedder) -> Made:
-    """Make vectors of kept faces; those whose picture cannot be read are left out.
+def _parts(gallery: Gallery, job: Job, since: int) -> Iterator[list[Lacking]]:
+    """Yield those that lack a vector of the new model, and changed last after a revision, some at a time."""
+    after: int | None = 0
+    while after is not None:
+        some, after = changes.lacking(gallery, job, after, since, CROPS_PER_CALL)
+        if some:
+            yield some
+
+
+def vectors_of(
+    faces: Sequence[KeptFace], model: Model, decode: Decode, embedder: Embedder
+) -> list[NDArray[np.float32] | None]:
+    """Make vectors of kept faces: float32 (d,) each; None: its picture cannot be read.
 
     They are tried twice: a decoder may have died, or been too slow under a heavy load.
     """
     cut: list[NDArray[np.uint8]] = []
-    whose: list[Lacking] = []
-    failed: list[Lacking] = []
-    for attempt in (some, failed):
-        for each in attempt:
+    whose: list[int] = []
+    failed: list[int] = []
+    for attempt in (range(len(faces)), failed):
+        for place in attempt:
             try:
-                picture = decode(each.face.jpeg)
+                picture = decode(faces[place].jpeg)
             except (InvalidImage, ImageTooLarge):
-                if attempt is some:
-                    failed.append(each)
+                if attempt is not failed:
+                    failed.append(place)
                 continue
-            crop = crops.crop_faces(picture.pixels, [each.face.face], model.input_size, model.template)
+            crop = crops.crop_faces(picture.pixels, [faces[place].face], model.input_size, model.template)
             cut.append(crop[0])
-            whose.append(each)
-    if not whose:
-        return []
-    return list(zip(whose, embedder.embed(np.stack(cut), model), strict=True))
+            whose.append(place)
+    vectors: list[NDArray[np.float32] | None] = [None] * len(faces)
+    if whose:
+        for place, vector in zip(whose, embedder.embed(np.stack(cut), model), strict=True):
+            vectors[place] = vector
+    return vectors
 
 
 def _name_of_own(gallery: Gallery, embedder: Embedder) -> str | None:

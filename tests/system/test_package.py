@@ -135,7 +135,10 @@ def names(requirements: list[str]) -> set[str]:
 def test_whatever_is_imported_is_declared(package: str) -> None:
     # Other recognisers and detectors run through these two, where a setting chooses one: the extra `prepare`.
     chosen = {"deepface", "tensorflow"}
-    optional = {"imagecodecs": "jxl", "paho": "mqtt", "pymilvus": "milvus", "milvus_lite": "milvus"}  # extras
+    optional = {  # extras
+        **{"imagecodecs": "jxl", "paho": "mqtt", "pymilvus": "milvus", "milvus_lite": "milvus"},
+        **{"ray": "ray", "pyarrow": "ray"},
+    }
     modules = set(imported(PACKAGES[package])) - sys.stdlib_module_names - PACKAGES.keys() - {"_typeshed"}
     declared = names(PROJECT["dependencies"])
     if package == "preparation":

@@ -36,7 +36,7 @@ ROOMS = {
     "seeing": {"pictures"},
     "enrolling": {"seeing", "pictures", "matching"},
     # Of the gallery it sees how a file is opened and encrypted.
-    "archive": {"seeing", "enrolling", "matching", "gallery"},
+    "archive": {"seeing", "enrolling", "pictures", "matching", "gallery"},
     "keeping": {"seeing", "pictures", "gallery"},
     "changing": {"seeing", "pictures", "gallery"},  # it is about the gallery's vectors, and no request's
     "takeover": {"gallery", "enrolling"},
@@ -96,6 +96,8 @@ ONLY = {
     "setproctitle": {"cli"},
     "requests": {"client", "cli", "events"},
     "paho": {"events"},
+    "ray": {"cli"},
+    "pyarrow": {"archive"},
     "urllib3": {"embedder", "client", "takeover"},
     "onnxruntime": {"serving"},
     "openvino": {"serving"},
@@ -253,6 +255,9 @@ LAZY: dict[str, set[str]] = {
         "tensorflow",
     },
     "face_detection/recognition/archive/tables.py": {"recognition.gallery.cipher"},
+    "face_detection/recognition/archive/buckets.py": {"pyarrow"},
+    "face_detection/recognition/archive/parquet.py": {"pyarrow"},
+    f"{CLI}cluster.py": {"ray", "ray.exceptions"},
     # Most galleries are searched without Milvus.
     "face_detection/recognition/gallery/milvus.py": {
         "milvus_lite.server_manager",

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition.faces import Box
+from recognition.faces import Box, KeptFace
 
+HIDDEN = b"."
+THUMBNAILS = b"@eaDir"  # in which Synology's systems keep smaller copies of every picture
 NO_PICTURE = "no_picture"  # the code of what is a file of another kind, with which nothing is wrong
 
 
@@ -40,10 +42,24 @@ class SeenFace:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Portrait:
+    """What a sample needs beside of the largest face of a picture. No index keeps it.
+
+    kept: what a gallery keeps of the face; None: it keeps none.
+    digest: of the picture's pixels; sha256: of the file, in hexadecimal.
+    """
+
+    kept: KeptFace | None
+    digest: bytes
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Seen:
     """A picture and its faces, largest first.
 
     width, height: of the upright picture, in pixels; orientation: how it is stored, by EXIF's tag.
+    portrait: of the first face, where it was asked for.
     """
 
     file: File
@@ -51,6 +67,7 @@ class Seen:
     height: int
     orientation: int
     faces: tuple[SeenFace, ...]
+    portrait: Portrait | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,17 @@ class Refused:
 
 
 Outcome = Seen | Refused
+
+
+def unreadable(file: File, error: OSError) -> Refused:
+    """Say why a file cannot be read, for now."""
+    reason = error.strerror or str(error).partition("\n")[0] or "The file cannot be read."
+    return Refused(file, "file", reason, passing=True)
+
+
+def is_passed_over(name: bytes, *, folder: bool) -> bool:
+    """Tell whether a file or folder of this name is not looked at."""
+    return name.startswith(HIDDEN) or (folder and name == THUMBNAILS)
 
 
 class IndexUnavailable(Exception):

@@ -194,6 +194,29 @@ class Index:
             for row in rows:
                 yield Refused(file_of(row), row.code, row.detail)
 
+    def every(self, fingerprint: str, roots: Collection[bytes], dimension: int) -> Iterator[list[Outcome]]:
+        """Yield what was seen in the pictures of folders, with or without faces, and refused, some at a time.
+
+        fingerprint, dimension: of the model; what was seen with another one is passed over.
+
+        Raises:
+            IndexUnavailable: a vector is damaged.
+        """
+        after = 0
+        query = sa.select(pictures).where(
+            sa.or_(pictures.c.fingerprint == fingerprint, pictures.c.code != NO_PICTURE),
+            sa.or_(False, *map(below, roots)),
+        )
+        while True:
+            with transaction(self._engine) as connection:
+                some = query.where(pictures.c.key > after).order_by(pictures.c.key).limit(PICTURES_AT_ONCE)
+                rows = connection.execute(some).all()
+                found = list(outcomes_of(connection, rows, dimension))
+            if not rows:
+                return
+            after = rows[-1].key
+            yield found
+
     def count(self, root: bytes) -> int:
         """Count the files of a folder that the index knows, whatever was seen in them."""
         with transaction(self._engine) as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recognition.archive.entries import File, Outcome, Refused, Seen, SeenFace
+from recognition.archive.entries import File, Outcome, Portrait, Refused, Seen, SeenFace
 from recognition.archive.walking import read
 from recognition.enrolling import ahead
 from recognition.faces import Face, Quality
+from recognition.pictures.digest import digest
+from recognition.pictures.keeping import keep_face
 from recognition.seeing import CROPS_PER_CALL, Sight
 from serving.errors import ImageTooLarge, InvalidImage
 from serving.model import Model
@@ -33,6 +36,7 @@ class _Cut:
     faces: Sequence[Face]
     qualities: Sequence[Quality]
     crops: NDArray[np.uint8]
+    portrait: Portrait | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Looker:
     model: makes the vectors.
     max_bytes: a larger file is refused.
     small_faces: as in Search.
+    portraits: whether what a sample needs is made of the largest face of each picture.
+    keep_faces: whether the face is to be kept of it.
     """
 
     sight: Sight
@@ -52,6 +58,8 @@ class Looker:
     model: Model
     max_bytes: int
     small_faces: bool | None = None
+    portraits: bool = False
+    keep_faces: bool = False
 
     def __call__(self, files: Iterable[File]) -> Iterator[Outcome]:
         """Yield what is seen in each file, in their order. At no time are many pictures in memory."""
@@ -83,7 +91,11 @@ class Looker:
         faces = self.sight.largest(picture, every).faces
         cut = self.sight.cut(picture, faces, self.model)
         qualities = self.sight.assessed(picture, faces, cut, self.model)
-        return _Cut(file, width, height, decoded.orientation, faces, qualities, cut)
+        portrait = None
+        if self.portraits and faces:
+            kept = keep_face(picture.pixels, faces[0]) if self.keep_faces else None
+            portrait = Portrait(kept, digest(picture.pixels), hashlib.sha256(data).hexdigest())
+        return _Cut(file, width, height, decoded.orientation, faces, qualities, cut, portrait)
 
     def _embedded(self, outcomes: Sequence[_Cut | Refused]) -> Iterator[Outcome]:
         cut = [each.crops for each in outcomes if isinstance(each, _Cut) and len(each.crops)]
@@ -96,4 +108,4 @@ class Looker:
                 SeenFace(face.box, face.confidence, quality.value, next(vectors))
                 for face, quality in zip(each.faces, each.qualities, strict=True)
             )
-            yield Seen(each.file, each.width, each.height, each.orientation, faces)
+            yield Seen(each.file, each.width, each.height, each.orientation, faces, each.portrait)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from recognition.archive.entries import File, IndexUnavailable, Outcome, Refused
 from recognition.archive.index import Index
-from recognition.archive.walking import files_below, is_gone
+from recognition.archive.walking import files_below, gone
 
 FILES_AT_ONCE = 500  # that are looked up together
 STORED_AT_ONCE = (
@@ -90,16 +90,16 @@ def update(
     Raises:
         GalleryUnavailable: the index is locked, or its disk is full.
     """
-    gone = 0
+    removed = 0
     for root, files in due.files.items():
         index.remove_passing(root)
         if due.waiting:
             files = _see(index, root, look, fingerprint, again=again, advance=advance)
         if index.count(root) > files:
-            gone += _remove_gone(index, root)
-    if due.waiting or gone:
+            removed += _remove_gone(index, root)
+    if due.waiting or removed:
         index.empty_log()
-    return gone
+    return removed
 
 
 def _see(
@@ -142,10 +142,9 @@ def _new(
 def _remove_gone(index: Index, root: bytes) -> int:
     number = 0
     for paths in index.paths(root):
-        gone = [path for path in paths if is_gone(path)]
-        if gone:
-            index.remove(gone)
-        number += len(gone)
+        if missing := gone(paths):
+            index.remove(missing)
+        number += len(missing)
     return number
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from recognition.cli.cluster import RAY
 from recognition.cli.recognise import INDEX, MAX_FALSE_MATCH, MIN_DISTANCE, SMALL_FACES, check_rule
 from recognition.cli.service import GALLERY
 from recognition.cli.session import FAILED, JSON, check_processor
 
 
 @click.command(short_help="Look through folders of pictures, for `find`.")
-@click.argument("folders", metavar="DIR...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("folders", metavar="DIR|s3://...", nargs=-1)
 @click.option("--again", is_flag=True, help="Look at all pictures anew, also at those that are unchanged.")
 @click.option("--forget", is_flag=True, help="Erase what the index has of these folders; they may be gone.")
 @click.option(
@@ -21,17 +22,28 @@ from recognition.cli.session import FAILED, JSON, check_processor
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write what was refused into this file, as CSV: reason, what exactly, path.",
 )
+@click.option("--enrol", is_flag=True, help="Enrol the largest face of each, too: its folder is the person.")
+@click.option(
+    "--parquet",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write all that the index has of these folders, with vectors, as Parquet.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Pictures at once; default: as there are cores.")
+@RAY
 @INDEX
 @SMALL_FACES
 @GALLERY
 @JSON
 def index(
-    folders: tuple[Path, ...],
+    folders: tuple[str, ...],
     again: bool,
     forget: bool,
     refused: Path | None,
+    enrol: bool,
+    parquet: Path | None,
     jobs: int | None,
+    ray: str | None,
     index_file: Path | None,
     small_faces: bool | None,
     name_of_gallery: str | None,
@@ -43,7 +55,8 @@ def index(
     goes on where it was. The index has boxes and vectors, and no names: whose a face is, `find` asks the
     gallery each time. Without a folder it says what is in the index.
 
-    Names that begin with a dot are passed over, and links to folders are not followed.
+    Names that begin with a dot are passed over, and links to folders are not followed. Folders may be in S3,
+    and workers of Ray may do the work, on this machine or on many.
 
     Exit status 1: some pictures were refused; the report says why.
     """
@@ -58,17 +71,18 @@ def index(
             indexing.describe(index_file, as_json=as_json)
         else:
             for folder in folders:
-                if not folder.exists():
+                if not archives.exists(folder):
                     raise click.BadParameter(f"{folder} does not exist; --forget erases what is known of it.")
             check_processor()
-            options = archives.Options(index_file, name_of_gallery, small_faces, jobs)
-            if not indexing.index(options, folders, again=again, refused=refused, as_json=as_json):
+            options = archives.Options(index_file, name_of_gallery, small_faces, jobs, ray)
+            outputs = indexing.Outputs(refused, parquet, enrol)
+            if not indexing.index(options, folders, outputs, again=again, as_json=as_json):
                 sys.exit(FAILED)
 
 
 @click.command(short_help="List the pictures of an index in which somebody is.")
 @click.argument("who", metavar="NAME|ID|PICTURE")
-@click.option("--in", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Only in this folder.")
+@click.option("--in", "folder", metavar="DIR", help="Only in this folder.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table, as CSV.")
 @MIN_DISTANCE
 @MAX_FALSE_MATCH
@@ -78,7 +92,7 @@ def index(
 @JSON
 def find(
     who: str,
-    folder: Path | None,
+    folder: str | None,
     as_csv: bool,
     min_distance: float | None,
     max_false_match: float | None,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognition.app import create_service, decoding_here, load_decoder
-from recognition.archive import finding
+from recognition.archive import buckets, finding
 from recognition.archive.entries import IndexUnavailable
 from recognition.archive.index import Index, open_index
 from recognition.archive.looking import Looker
@@ -51,12 +51,14 @@ class Options:
     gallery: its name; None: `default`.
     small_faces: as in Search.
     jobs: how many pictures are looked at at once; None: as many as there are cores.
+    ray: where workers look at them, as for `joined`; None: this process does.
     """
 
     index: Path | None = None
     gallery: str | None = None
     small_faces: bool | None = None
     jobs: int | None = None
+    ray: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,10 @@ def loaded(need: GalleryNeed) -> Iterator[Parts]:
 
 
 @contextmanager
-def workshop(parts: Parts, options: Options) -> Iterator[Workshop]:
+def workshop(parts: Parts, options: Options, *, portraits: bool = False) -> Iterator[Workshop]:
     """Put to use what was loaded, with a process of its own that decodes pictures, as the service has it.
+
+    portraits: as in Looker.
 
     Raises:
         NotFound: there is no such gallery; GalleryUnavailable, ModelUnknown.
@@ -153,7 +157,16 @@ def workshop(parts: Parts, options: Options) -> Iterator[Workshop]:
         model = service.sight.model(gallery.model_name)
         pool = ThreadPoolExecutor(jobs, "archive")
         stack.callback(pool.shutdown, cancel_futures=True)
-        looker = Looker(service.sight, pool, jobs, model, settings.max_body_bytes, options.small_faces)
+        looker = Looker(
+            service.sight,
+            pool,
+            jobs,
+            model,
+            settings.max_body_bytes,
+            options.small_faces,
+            portraits=portraits,
+            keep_faces=settings.keep_faces,
+        )
         yield Workshop(settings, service, gallery.of_model(gallery.model_name), model, looker)
 
 
@@ -162,9 +175,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def path_of(folder: Path) -> bytes:
-    """Return the absolute path of a folder without links in it, by which an index knows it."""
-    return os.fsencode(folder.resolve())
+def path_of(folder: Path | str) -> bytes:
+    """Return the absolute path of a folder without links in it, by which an index knows it; or that in S3."""
+    name = os.fsencode(folder)
+    return name.rstrip(b"/") if buckets.is_in_one(name) else os.fsencode(Path(folder).resolve())
+
+
+def exists(folder: str) -> bool:
+    """Tell whether there is such a folder or file.
+
+    Raises:
+        IndexUnavailable, OSError: as `buckets.exists` does.
+    """
+    path = path_of(folder)
+    return buckets.exists(path) if buckets.is_in_one(path) else Path(folder).exists()
 
 
 def identifying(here: Workshop, search: Search) -> finding.Identify:

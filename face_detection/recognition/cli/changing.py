@@ -9,6 +9,7 @@ from typing import Any
 
 from recognition.app import decoding_here, load_decoder, load_embedder
 from recognition.changing import change
+from recognition.cli import workers
 from recognition.cli.session import progress, read_settings
 from recognition.gallery import Gallery, changes, models
 from recognition.results import ModelChange, WithoutFace
@@ -31,8 +32,12 @@ class Outcome:
     ids: list[str]
 
 
-def changed(gallery: Gallery, model: str | None, without_face: WithoutFace) -> Outcome:
+def changed(
+    gallery: Gallery, model: str | None, without_face: WithoutFace, ray: str | None, jobs: int | None
+) -> Outcome:
     """Change a gallery to a model; None: to the one that it had before.
+
+    ray, jobs: where workers make the vectors, as for `workers.embedding`; None: the embedding service does.
 
     Raises:
         NotFound: there is no such gallery, or it has had no other model.
@@ -48,11 +53,13 @@ def changed(gallery: Gallery, model: str | None, without_face: WithoutFace) -> O
     with ExitStack() as stack:
         if (decoder := load_decoder(settings)) is not None:
             stack.callback(decoder.close)
-        advance = stack.enter_context(progress("embedding", left))
-        options: dict[str, Any] = {"without_face": without_face, "advance": advance}
-        outcome = change(
-            gallery, name, decoder or decoding_here(settings), load_embedder(settings), **options
-        )
+        embedder = load_embedder(settings)
+        options: dict[str, Any] = {"without_face": without_face}
+        if ray is not None:
+            made_by = workers.embedding(ray, jobs, settings, embedder.model(name))
+            options["embed_all"] = stack.enter_context(made_by)
+        options["advance"] = stack.enter_context(progress("embedding", left))
+        outcome = change(gallery, name, decoder or decoding_here(settings), embedder, **options)
     return Outcome(name, *outcome, models.waiting(gallery, LISTED)[0])
 
 

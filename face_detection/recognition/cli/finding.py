@@ -30,7 +30,7 @@ ROUNDING = 1e-6  # by which two ways to compute a distance may differ, as a shar
 def find(
     options: Options,
     who: str,
-    folder: Path | None,
+    folder: str | None,
     rule: tuple[float | None, float | None],
     *,
     as_csv: bool,

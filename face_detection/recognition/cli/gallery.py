@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from recognition.cli.cluster import JOBS, RAY
 from recognition.cli.session import (
     FAILED,
     INTERRUPTED,
@@ -300,10 +301,21 @@ def doctor(database: str | None, limit: int, name: str, as_json: bool) -> None:
 @click.option("--list", "list_", is_flag=True, help="List the ids of samples that wait for a picture.")
 @click.option("--stop", is_flag=True, help="Stop a change, in whichever process; what is done is kept.")
 @click.option("--forget", is_flag=True, help="Remove the vectors of the model that is not used.")
+@RAY
+@JOBS
 @GALLERY
 @JSON
 @click.pass_obj
-def change_model(database: str | None, /, model: str | None, name: str, as_json: bool, **asked: bool) -> None:
+def change_model(
+    database: str | None,
+    /,
+    model: str | None,
+    ray: str | None,
+    jobs: int | None,
+    name: str,
+    as_json: bool,
+    **asked: bool,
+) -> None:
     """Change a gallery to MODEL, which the embedding service has: vectors are made of the kept faces.
 
     Services go on meanwhile, with the old model, and use the new one as soon as all is done. The same command
@@ -323,13 +335,15 @@ def change_model(database: str | None, /, model: str | None, name: str, as_json:
         raise click.UsageError("Name a model, or one of --back, --status, --list, --stop and --forget.")
     if asked["leave"] and asked["drop"]:
         raise click.UsageError("--leave and --drop exclude each other.")
+    if jobs is not None and ray is None:
+        raise click.UsageError("--jobs goes with --ray.")
     with opened_gallery(database) as opened:
         of = opened.of(name)
         if model is None and what != ["back"]:
             value, lines = LOOKS[what[0]](of)
             return show(as_json, value, lines)
         without_face: WithoutFace = "leave" if asked["leave"] else "drop" if asked["drop"] else "wait"
-        outcome = changed(of, model, without_face)
+        outcome = changed(of, model, without_face, ray, jobs)
     show(as_json, value_of(outcome), lines_of(outcome))
     if not outcome.changed:
         sys.exit(FAILED)
