@@ -97,7 +97,14 @@ def opened(url: str, read_url: str, **options: Any) -> Iterator[tuple[Gallery, l
 @pytest.fixture
 def both(primary: PostgreSQL, standby: PostgreSQL, database: str) -> Iterator[tuple[Gallery, list[str]]]:
     with opened(primary.url(database), standby.url(database)) as both:
+        wait_until_replayed(primary, standby)
         yield both
+
+
+def wait_until_replayed(primary: PostgreSQL, standby: PostgreSQL) -> None:
+    """Let the standby have all that is on the primary now: databases and tables, too."""
+    [(written,)] = primary.execute("SELECT pg_current_wal_insert_lsn()")
+    wait_for(lambda: standby.execute(f"SELECT pg_last_wal_replay_lsn() >= '{written}'") == [(True,)])
 
 
 def searching_is_back(gallery: Gallery, places: Sequence[str]) -> bool:
@@ -239,6 +246,7 @@ def test_a_moment_that_the_primary_found_credible_hides_what_expired_by_it(
     ahead, behind = FakeClock(), FakeClock()
     ahead.now = NOW + timedelta(hours=3)
     with opened(primary.url(database), standby.url(database), clock=behind) as (gallery, places):
+        wait_until_replayed(primary, standby)
         enrol(gallery, ["a", "b"], [1, 2])
         people.change_sample(gallery, "a", {"expires_at": NOW + timedelta(hours=2)})
         assert nearest_ids(gallery, 1, k=9) == ["a", "b"]
@@ -287,6 +295,7 @@ def test_what_is_no_copy_of_the_database_is_left_alone(
         with closing(open_gallery(primary.url(other), TIMEOUT_S)) as gallery:
             for number in range(5):
                 enrol(gallery, [f"stranger {number}"], [number])
+        wait_until_replayed(primary, standby)
         with opened(primary.url(database), standby.url(other)) as (gallery, places):
             enrol(gallery, ["a"], [1])
             assert nearest_ids(gallery, 1, k=9) == ["a"]
@@ -329,7 +338,8 @@ def test_after_a_failover_a_standby_is_asked_once_it_is_known_to_follow_the_new_
         with closing(open_gallery(old.url(), TIMEOUT_S)) as gallery:
             enrol(gallery, ["a"], [1])
         replayed = "SELECT bool_and(replay_lsn = pg_current_wal_lsn()) FROM pg_stat_replication"
-        wait_for(lambda: old.execute(replayed) == [(True,)])
+        both = replayed.replace("SELECT", "SELECT count(*) = 2 AND")
+        wait_for(lambda: old.execute(both) == [(True,)])
         old.stop()
         new.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
         new.execute("SELECT pg_promote()")

@@ -29,8 +29,8 @@ from recognition.errors import GalleryUnavailable
 MOST = 16_384  # rows that Milvus returns, at most (quotaAndLimits of its configuration)
 ROWS_PER_INSERT = 2_000  # 1 MB at 128 values, of the 64 MB that a message may have
 KEYS_PER_FILTER = 500
-# Whether a connection still lives. gRPC's servers by default end one on which somebody asks oftener while no data
-# flows, and milvus-lite's is such a one.
+# How often it is asked whether a connection still lives. gRPC's servers by default end one where it is asked
+# oftener while no data flows; milvus-lite's is such a one.
 PING_EACH_MS = 300_000
 # The parameters of the index, HNSW, as search_database.py has chosen them.
 INDEX = {"index_type": "HNSW", "metric_type": "L2", "params": {"M": 16, "efConstruction": 200}}
