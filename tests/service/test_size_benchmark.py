@@ -130,20 +130,24 @@ def test_a_database_in_use_is_left_alone(url: str, tmp_path: Path) -> None:
 
 def test_other_sizes_follow_by_the_laws_that_the_page_names() -> None:
     step = Step(
-        10_000,
-        10_000,
-        table_bytes=8_000_000,
-        other_indexes_bytes=1_000_000,
-        people_bytes=1_000_000,
+        10_000_000,
+        10_000_000,
+        table_bytes=8_000_000_000,
+        other_indexes_bytes=1_000_000_000,
+        people_bytes=1_000_000_000,
         copied_rate=1000.0,
-        build_s=36.0,
-        vector_bytes=9_000_000,
-        known=Times(4.0, 5.0, 100),
-        enrolment=Times(10.0, 12.0, 30),
+        build_s=9000.0,
+        build_cpu_s=7000.0,
+        vector_bytes=9_000_000_000,
+        known=Times(7.0, 9.0, 100),
+        enrolment=Times(14.0, 15.0, 30),
     )
-    rows = [
-        line for line in size_report.report("", [step]).splitlines() if line.startswith("| 100,000,000 |")
-    ]
-    cells = rows[1].strip("| ").split(" | ")[1:]
-    # 10,000 times as many samples, whose logarithm is twice as large.
-    assert cells == ["190 GB e", "90 GB e", "-", "1.2 days e", "8.3 days e", "8.0 e", "50 e", "-"]
+    lines = size_report.report("", [step]).splitlines()
+    rows = {
+        size: [line.strip("| ").split(" | ")[1:] for line in lines if line.startswith(f"| {size:,} |")][1]
+        for size in (10**6, 10**7, 10**9)
+    }
+    assert rows[10**6][5:7] == ["10 s", "56 s"]  # of GALLERY.md
+    assert rows[10**7] == ["19 GB m", "9.0 GB m", "-", "2.8 h m", "1.9 h m", "7.0 m", "71 m", "-"]
+    # A hundred times as many samples, whose logarithm is 9/7 as large.
+    assert rows[10**9] == ["1.9 TB e", "900 GB e", "-", "12 days e", "10 days e", "9.0 e", "56 e", "-"]
