@@ -53,6 +53,7 @@ CHANGED = 30  # samples that are enrolled and deleted
 SEARCH_S = 60.0  # of one kind of search, at most
 LEAST = 3  # searches of each kind
 MAX_WAL = "4GB"  # as docs/scaling.md has it for loading
+IMPORTING = "importing"  # a file with the range of samples whose import is under way
 BEGUN = "begun"  # a file that tells that the database is of a run of this program
 EF_SEARCH = 120  # GALLERY_EF_SEARCH's default
 
@@ -114,14 +115,18 @@ def load(run: Run, step: Step, wanted: int, folder: Path) -> None:
 def by_import(run: Run, begin: int, end: int, folder: Path) -> tuple[float, float]:
     """Let samples of one chunk go in as `recognition gallery import` has it.
 
+    The folder has their range meanwhile: an import has many transactions, and is repeated if it was stopped.
+
     Returns:
         How many went in a second, and how many bytes of the file each had.
     """
     (some,) = made_up_rows.between(begin, end)
+    (folder / IMPORTING).write_text(f"{begin} {end}", encoding="utf-8")
     with tempfile.TemporaryDirectory(dir=folder) as name:
         path = Path(name) / "gallery.jsonl"
         made_up_rows.file_of(some, path)
         took, length = seconds(lambda: made_up_rows.imported(run.gallery, path)), path.stat().st_size
+    (folder / IMPORTING).unlink()
     return (end - begin) / took, length / (end - begin)
 
 
@@ -145,14 +150,13 @@ def measure_rows(run: Run, step: Step, folder: Path) -> None:
     known, nearest = made_up_rows.probes(step.rows, 20, np.random.default_rng(step.rows))
     step.exact, step.exact_found = searched(run.gallery, known, nearest)
     step.bare_enrolment, step.bare_deletion = changed(run.gallery)
-    if step.rows <= run.arguments.dump_up_to:
-        if (program := pg_dump()) is not None:
-            path = folder / "dump"
-            uri = run.url.replace("postgresql+psycopg:", "postgresql:")
-            command = [program, "--format=custom", f"--file={path}", uri]
-            step.dump_s = seconds(lambda: subprocess.run(command, check=True))
-            step.dump_bytes = path.stat().st_size
-            path.unlink()
+    if step.rows <= run.arguments.dump_up_to and (program := pg_dump()) is not None:
+        path = folder / "dump"
+        uri = run.url.replace("postgresql+psycopg:", "postgresql:")
+        command = [program, "--format=custom", f"--file={path}", uri]
+        step.dump_s = seconds(lambda: subprocess.run(command, check=True))
+        step.dump_bytes = path.stat().st_size
+        path.unlink()
 
 
 def measure_index(run: Run, step: Step, expected_s: float) -> None:
@@ -345,6 +349,9 @@ def server_mb(pid: int) -> float:
 def run_steps(run: Run, steps: list[Step], folder: Path) -> None:
     """Measure one step after the other, behind those that are there already, and note each in the folder."""
     forget_changes(run.gallery)
+    if (stopped := folder / IMPORTING).exists():
+        begin, end = map(int, stopped.read_text(encoding="utf-8").split())
+        by_import(run, begin, end, folder)
     for wanted in sorted(each // SAMPLES_EACH * SAMPLES_EACH for each in run.arguments.steps):
         if any(step.rows >= wanted for step in steps) or run.rows() > wanted:
             continue

@@ -101,6 +101,7 @@ def test_a_run_goes_on_behind_its_last_step(tmp_path: Path) -> None:
         assert "- 300 samples: no index, which was wanted up to 0." in text
         state = Path(folder) / "size.json"
         state.write_text(json.dumps([{**json.loads(state.read_text())[0], "count_ms": 12345.0}]))
+        (Path(folder) / "importing").write_text("300 320")  # as if it had been killed in the next step
         second = run(*SMALL, *kept)
         assert second.returncode == 0, second.stderr
     rows = measured((tmp_path / "SIZE.md").read_text(encoding="utf-8"))
