@@ -105,7 +105,8 @@ def report(heading: str, steps: Sequence[Step]) -> str:
         "",
         "## Measured",
         "",
-        "Medians (95th percentiles) in ms, one at a time; `-`: not measured.",
+        "Medians (95th percentiles) in ms, one at a time. Rates of loading are of what a step added. "
+        "`-`: not measured.",
         "",
         "| samples | " + " | ".join(f"{step.rows:,}" for step in steps) + " |",
         "| --- |" + " ---: |" * len(steps),
@@ -207,7 +208,8 @@ NOTES = {
         "Loading is by COPY, which goes around the service's checks; `recognition gallery import` takes as "
         "many times longer as the rates above say. Source: [GALLERY.md](GALLERY.md), for searches and "
         "enrolments, one at a time, with the index in memory. From 100,000 to a million samples a search "
-        "took 1.7 times as long there, where log n says 1.2: take the milliseconds beyond for the least."
+        "took 1.7 times as long there, where log n says 1.2: take the milliseconds beyond for the least. "
+        "The same goes for loading, once the indexes of random ids are larger than the memory."
     ),
     "Milvus beside PostgreSQL": (
         "Sources: [scaling.md](../docs/scaling.md#milvus), where Milvus's own figures for 100 million "
