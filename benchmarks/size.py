@@ -40,8 +40,8 @@ import size_rows as made_up_rows
 from gallery import DIMENSION, SAMPLES_EACH, TIMEOUT_S, Vectors
 from recognition.faces import Sample
 from recognition.gallery import Gallery, open_gallery
-from recognition.gallery.search_database import INDEXED, index_of
 from recognition.gallery.tables import DEFAULT_KEY
+from recognition.gallery.vector_indexes import INDEXED, index_of
 from recognition.gallery.vector_rows import FIRST
 from size_report import Step, Times, expected_build_s, report
 from size_rows import FINGERPRINT
@@ -180,9 +180,7 @@ def measure_index(run: Run, step: Step, expected_s: float) -> None:
     step.enrolment, step.deletion = changed(run.gallery)
     if step.rows <= run.arguments.halfvec_up_to and run.left_s() > 0:
         step.raw, step.raw_found = in_sql(run, "vector", known, nearest)
-        half = index_of(DEFAULT_KEY, FIRST, DIMENSION).replace("samples_by_vector", "by_halfvec")
-        half = half.replace(f"vector::vector({DIMENSION})", f"vector::halfvec({DIMENSION})")
-        half = half.replace("vector_l2_ops", "halfvec_l2_ops")
+        half = index_of(DEFAULT_KEY, FIRST, DIMENSION, half=True, name="by_halfvec")
         step.half_build_s, step.half_build_cpu_s = built(run, half)
         if step.half_build_s is not None:
             step.half_bytes = run.sql("SELECT pg_relation_size('by_halfvec')")

@@ -19,7 +19,7 @@ import gallery as made_up  # which also finds the packages of the services
 from gallery import DIMENSION, NOW, SAMPLES_EACH, Vectors
 from recognition.faces import Person, Sample
 from recognition.gallery import Gallery, portable, rows, transfer
-from recognition.gallery.tables import gallery_of
+from recognition.gallery.tables import galleries, gallery_of
 
 CHUNK = 20_000  # samples that are made up at once, and loaded in one transaction
 FINGERPRINT = "5" * 64 + "-similarity-1"  # as long as that of a model
@@ -149,6 +149,8 @@ def copied(gallery: Gallery, some: Rows) -> None:
                 statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
                 with cursor.copy(statement) as copy:
                     copy.write(binary(columns))
+        more = {"samples": galleries.c.samples + count, "people": galleries.c.people + people}
+        connection.execute(rows.this_gallery(connection).values(more))
 
 
 def binary(columns: dict[str, NDArray[Any]]) -> bytes:
