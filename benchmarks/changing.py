@@ -134,7 +134,7 @@ def measure(url: str, count: int, embedder: Any, to: str) -> None:
             began = time.perf_counter()
             outcome = change(gallery, name, decode, embedder)
             taken = time.perf_counter() - began
-        in_database = sum(seconds["lacking"]) + sum(seconds["store"])
+        in_database = sum(seconds["lacking"]) + sum(seconds.get("store", []))  # none lacks one, back
         first, usual = search_ms(gallery, model)
         print(
             f"to {name}: {outcome.embedded:,} embedded in {taken:.1f} s"

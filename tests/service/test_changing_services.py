@@ -6,7 +6,7 @@ import base64
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
@@ -89,9 +89,24 @@ class Service:
         return status
 
 
+def wait_for_changes() -> None:
+    """Let threads that are at changes end: they need the gallery for a moment after the last step is seen."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("change of the model"):
+            thread.join(LIMIT_S)
+            assert not thread.is_alive()
+
+
 @pytest.fixture
 def service(gallery: Gallery) -> Service:
     return Service(gallery)
+
+
+@pytest.fixture(autouse=True)
+def changes_end(gallery: Gallery) -> Iterator[None]:
+    """Before the gallery is closed."""
+    yield
+    wait_for_changes()
 
 
 @pytest.fixture
@@ -309,6 +324,7 @@ def test_another_process_goes_on_with_a_change_that_was_left_behind(
             assert time.monotonic() < deadline
             threading.Event().wait(0.01)
         assert looks[0] is None
+        wait_for_changes()
 
 
 def test_one_whose_model_is_no_longer_prepared_says_so(gallery: Gallery, url: str, clock: FakeClock) -> None:
@@ -324,6 +340,7 @@ def test_one_whose_model_is_no_longer_prepared_says_so(gallery: Gallery, url: st
         assert (status["trouble"], status["running"], status["resumes"]) == ("model_unknown", False, True)
         Changer(decode, TwoModels()).look_after(later)
         poor.until(lambda status: status["model"] == "b")
+        wait_for_changes()
 
 
 class Down(TwoModels):
