@@ -294,6 +294,20 @@ def test_the_command_drops_it_before_a_bulk_load_and_makes_it_after(
     assert read({"GALLERY_HALFVEC": "1"}).gallery_halfvec
 
 
+def test_one_that_is_dropped_before_the_first_sample_is_not_made_by_it(url: str) -> None:
+    arguments = ["gallery", "--database", url, "reindex"]
+    with opened(url, half=False) as gallery:
+        assert CliRunner().invoke(cli, [*arguments, "--drop"]).exit_code == 0
+        enrol(gallery, IDS, SEEDS)
+        assert indexes(url) == {}
+        assert nearest_ids(gallery, 20) == ["20"]
+        assert CliRunner().invoke(cli, arguments).exit_code == 0
+        assert indexes(url) == {NAME: FLOAT}
+        gallery.clear()
+        enrol(gallery, IDS[:1], SEEDS[:1])  # nothing is loaded in bulk any more
+        assert indexes(url) == {NAME: FLOAT}
+
+
 def test_the_command_has_nothing_to_do_in_sqlite_or_without_samples(url: str, tmp_path: Path) -> None:
     file = f"sqlite:///{tmp_path / 'gallery.sqlite3'}"
     open_gallery(file, lock_timeout_s=5).close()

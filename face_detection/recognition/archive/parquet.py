@@ -22,7 +22,20 @@ from recognition.archive.entries import IndexUnavailable, Outcome, Refused
 from recognition.archive.index import Index
 
 ROWS_PER_FILE = 50_000  # some 30 MB at 128 values
-FILES = "faces-*.parquet"
+FILES = "faces-" + 6 * "[0-9]" + ".parquet"
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, so that whoever waits for hours knows that it can be written.
+
+    Raises:
+        IndexUnavailable: the library is not there; OSError: the folder cannot be made.
+    """
+    try:
+        import pyarrow  # noqa: F401  here: few need it
+    except ModuleNotFoundError as e:
+        raise IndexUnavailable(NEEDS.replace("s3://", "--parquet")) from e
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def write(index: Index, roots: Sequence[bytes], fingerprint: str, dimension: int, folder: Path) -> int:
@@ -34,22 +47,19 @@ def write(index: Index, roots: Sequence[bytes], fingerprint: str, dimension: int
         index: what is known.
         roots: the folders.
         fingerprint, dimension: of the model of the vectors.
-        folder: where the files go; made if need be.
+        folder: where the files go, which `prepare` has made.
 
     Returns:
         The number of rows.
 
     Raises:
-        IndexUnavailable: the library is not there, or a vector is damaged.
+        IndexUnavailable: a vector is damaged.
         OSError: the files cannot be written.
     """
-    try:
-        import pyarrow  # here: few need it
-        from pyarrow import parquet
-    except ModuleNotFoundError as e:
-        raise IndexUnavailable(NEEDS.replace("s3://", "--parquet")) from e
+    import pyarrow
+    from pyarrow import parquet
+
     schema = _schema(pyarrow, fingerprint, dimension)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in folder.glob(f".{FILES}"):
         left.unlink()
     written: list[Path] = []
@@ -60,9 +70,8 @@ def write(index: Index, roots: Sequence[bytes], fingerprint: str, dimension: int
         parquet.write_table(pyarrow.Table.from_pylist(rows, schema), part)
         written.append(part)
         number += len(rows)
-    for part in written:
-        part.replace(part.with_name(part.name.removeprefix(".")))
-    for file in sorted(folder.glob(FILES))[len(written) :]:
+    named = [part.replace(part.with_name(part.name.removeprefix("."))) for part in written]
+    for file in {*folder.glob(FILES)}.difference(named):
         file.unlink()
     return number
 

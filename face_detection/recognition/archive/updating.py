@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 from recognition.archive.entries import File, IndexUnavailable, Outcome, Refused
@@ -141,9 +141,8 @@ def _new(
 
 def _remove_gone(index: Index, root: bytes) -> int:
     number = 0
-    for paths in index.paths(root):
-        if missing := gone(paths):
-            index.remove(missing)
+    for missing in chunks(gone(chain.from_iterable(index.paths(root))), STORED_AT_ONCE):
+        index.remove(missing)
         number += len(missing)
     return number
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from recognition.archive import buckets
@@ -55,7 +55,7 @@ def read(file: File, max_bytes: int) -> bytes | Refused:
                 return Refused(file, NO_PICTURE, f"Not a picture: it is {other_kind(start)}.")
             if file.size > max_bytes:
                 return Refused(file, "body_too_large", f"The file has more than {max_bytes} bytes.")
-            data = start + opened.read(file.size + 1 - len(start))
+            data = start + opened.read(max(0, file.size + 1 - len(start)))
             changed = len(data) != file.size or not _is_as_it_was(file, opened)
     except OSError as e:
         return unreadable(file, e)
@@ -64,11 +64,12 @@ def read(file: File, max_bytes: int) -> bytes | Refused:
     return data
 
 
-def gone(paths: Sequence[bytes]) -> list[bytes]:
-    """Return those of some paths where there is no file any more; without those of which nobody knows."""
-    in_buckets = [path for path in paths if buckets.is_in_one(path)]
-    gone = buckets.gone(in_buckets) if in_buckets else []
-    return gone + [path for path in paths if not buckets.is_in_one(path) and _is_gone(path)]
+def gone(paths: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield those of some paths, sorted, where there is no file any more, as far as anybody knows."""
+    is_gone_from_bucket = buckets.comparing()
+    for path in paths:
+        if is_gone_from_bucket(path) if buckets.is_in_one(path) else _is_gone(path):
+            yield path
 
 
 def _opened(path: bytes) -> BinaryIO:

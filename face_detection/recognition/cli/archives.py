@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +27,7 @@ from recognition.cli.session import (
     GalleryNeed,
     fail,
     file_error,
+    printable,
 )
 from recognition.config import Settings
 from recognition.errors import NoFace
@@ -176,9 +178,17 @@ def cores() -> int:
 
 
 def path_of(folder: Path | str) -> bytes:
-    """Return the absolute path of a folder without links in it, by which an index knows it; or that in S3."""
+    """Return the absolute path of a folder without links in it, by which an index knows it; or that in S3.
+
+    Raises:
+        click.BadParameter: it is no name in S3, though it begins like one.
+    """
     name = os.fsencode(folder)
-    return name.rstrip(b"/") if buckets.is_in_one(name) else os.fsencode(Path(folder).resolve())
+    if not buckets.is_in_one(name):
+        return os.fsencode(Path(folder).resolve())
+    if not buckets.is_name(name):
+        raise click.BadParameter(f"{printable(str(folder))}: names in S3 are like s3://BUCKET/FOLDER.")
+    return name.rstrip(b"/")
 
 
 def exists(folder: str) -> bool:

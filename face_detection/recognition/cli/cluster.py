@@ -243,7 +243,7 @@ def joined(address: str, jobs: int | None) -> Iterator[tuple[Any, int]]:
         click.UsageError: Ray is not installed.
         SystemExit: with UNAVAILABLE, where it cannot be reached, or workers do not start.
     """
-    with tempfile.TemporaryDirectory(prefix="recognition-") as folder:  # nobody else may look into it
+    with tempfile.TemporaryDirectory(prefix="recognition-", ignore_cleanup_errors=True) as folder:
         try:
             ray = _imported(local=address == LOCAL)
             if address == LOCAL:
@@ -259,7 +259,7 @@ def joined(address: str, jobs: int | None) -> Iterator[tuple[Any, int]]:
         try:
             yield ray, jobs or max(1, int(ray.cluster_resources().get("CPU", 1)))
         except WorkersUnavailable as e:
-            fail(UNAVAILABLE, {"code": "ray_unavailable", "detail": str(e)})
+            fail(UNAVAILABLE, {"code": "ray_unavailable", "detail": _reason(e)})
         finally:
             ray.shutdown()
 

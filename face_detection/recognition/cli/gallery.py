@@ -251,7 +251,7 @@ def reindex(database: str | None, drop: bool, name: str, as_json: bool) -> None:
     from recognition.gallery.reindexing import drop_index
     from recognition.gallery.reindexing import reindex as make_anew
 
-    with opened_gallery(database) as opened:
+    with opened_gallery(database, create=drop) as opened:
         if opened.engine.dialect.name != "postgresql":
             raise click.UsageError("This gallery is in SQLite, whose searches need no index.")
         of = opened.of(name)

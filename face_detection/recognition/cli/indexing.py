@@ -47,6 +47,8 @@ class Outputs:
 def index(options: Options, folders: Sequence[str], outputs: Outputs, *, again: bool, as_json: bool) -> bool:
     """Bring the index up to date with folders, and report. Returns whether nothing was refused."""
     roots = updating.outermost(map(path_of, folders))
+    if outputs.parquet is not None:
+        parquet.prepare(outputs.parquet)
     with _looking(options, portraits=outputs.enrol) as (settings, gallery, model, look):
         fingerprint = fingerprint_of(model)
         enrolled = Enrolled()

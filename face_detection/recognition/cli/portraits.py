@@ -91,7 +91,8 @@ def enrolling(
 
 def _sample(seen: Seen, roots: Sequence[bytes], now: datetime, settings: Settings) -> Sample:
     assert seen.portrait is not None
-    root = next(root for root in roots if seen.file.path.startswith(root))
+    file = seen.file.path
+    root = next(root for root in roots if file == root or file.startswith(root.rstrip(b"/") + b"/"))
     path = PurePosixPath(os.fsdecode(seen.file.path[len(root) :].lstrip(b"/") or root.rpartition(b"/")[2]))
     named = path.parent.name or path.stem
     name = _NAME.validate_python(named.encode(errors="replace").decode())

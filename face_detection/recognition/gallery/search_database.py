@@ -28,7 +28,7 @@ from recognition.gallery.tables import (
     samples,
     tombstones,
 )
-from recognition.gallery.vector_indexes import INDEXED, INDEXED_FROM, drop, indexable, make
+from recognition.gallery.vector_indexes import INDEXED, INDEXED_FROM, NONE, drop, indexable, make
 from recognition.gallery.vector_rows import FIRST, SECOND, Vectors, searched, with_them
 
 TIMES = 2  # as many candidates as `ef_search` are looked at where the first ones are not near enough
@@ -105,12 +105,18 @@ class DatabaseSearch:
         Where no other gallery has samples, TRUNCATE leaves nothing of the faces behind.
         """
         check_alone(connection)
+        own = sa.select(galleries.c.indexed).where(galleries.c.key == gallery_of(connection))
+        # Somebody has dropped it before a bulk load, of which this is the beginning.
+        dropped = dimension is not None and connection.execute(own).scalar_one() == NONE
         for vectors in (FIRST, SECOND):
             drop(connection, vectors)
-        connection.execute(this_gallery(connection).values(indexed=None, other_indexed=None))
+        indexed = NONE if dropped else None
+        connection.execute(this_gallery(connection).values(indexed=indexed, other_indexed=None))
         _remove_all(connection, samples, "samples, faces, second_vectors, events")
         connection.execute(tombstones.delete().where(tombstones.c.gallery == gallery_of(connection)))
-        if gallery_of(connection) == DEFAULT_KEY and dimension and indexable(connection, dimension):
+        if gallery_of(connection) != DEFAULT_KEY or not dimension or dropped:
+            return
+        if indexable(connection, dimension):
             make(connection, FIRST, dimension)
 
     def clear_people(self, connection: sa.Connection) -> None:
