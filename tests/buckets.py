@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import requests
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
@@ -57,5 +58,7 @@ def running_bucket() -> Iterator[Bucket]:
                 patch.setenv(name, value)
             yield Bucket(f"http://{host}:{port}")
     finally:
+        # What is in the buckets is this process's, whichever server put it there.
+        requests.post(f"http://{host}:{port}/moto-api/reset", timeout=30).raise_for_status()
         buckets._files.cache_clear()
         server.stop()
