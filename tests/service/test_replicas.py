@@ -30,7 +30,7 @@ from galleries import (
 from recognition import config
 from recognition.app import create_app
 from recognition.cli import checks
-from recognition.errors import GalleryUnavailable
+from recognition.errors import GalleryUnavailable, ModelChanged
 from recognition.faces import Box, Face, Match, Sample
 from recognition.gallery import Gallery, galleries, open_gallery, people, subjects
 from recognition.gallery.search import Search
@@ -286,6 +286,25 @@ def test_a_standby_that_is_killed_fails_no_search(
             stopped = True
         assert all(each.result() for each in searches)
     assert any("the primary searches" in message for message in caplog.messages)
+
+
+def test_a_model_that_only_the_standby_knows_of_already_is_told_as_on_the_primary(
+    both: tuple[Gallery, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The primary was asked a moment before the gallery changed its model."""
+    gallery, _ = both
+    assert gallery.replicas is not None
+    enrol(gallery, ["a"], [1])
+    real = gallery.replicas.reading
+
+    @contextmanager
+    def later(*args: Any) -> Iterator[tuple[sa.Connection, State]]:
+        with real(*args) as (connection, current):
+            yield connection, current._replace(model="b", fingerprint="of b")
+
+    monkeypatch.setattr(gallery.replicas, "reading", later)
+    with pytest.raises(ModelChanged):
+        nearest_ids(gallery.of_model(None), 1)
 
 
 def test_what_is_no_copy_of_the_database_is_left_alone(

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from galleries import MODEL, PROCESSES, a_sample, enrol, nearest_ids, vectors_of
 from recognition.cli.main import cli
 from recognition.config import read
-from recognition.errors import ChangeStopped
+from recognition.errors import ChangeStopped, GalleryUnavailable
 from recognition.gallery import Gallery, changes, galleries, open_gallery, reindexing, vector_indexes
 from recognition.gallery.reindexing import drop_index, reindex
 from recognition.gallery.tables import DEFAULT_KEY
@@ -143,6 +143,40 @@ def test_searches_and_enrolments_go_on_while_it_is_made(url: str, half: bool) ->
         assert gallery.count() == 3000 + rounds
         assert nearest_ids(gallery, 10_000 + rounds - 1) == [f"new {10_000 + rounds - 1}"]
     assert indexes(url) == {NAME: HALF if half else FLOAT}
+
+
+def test_nobody_waits_for_one_that_is_made_for_another_gallery(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old transaction keeps it from ending."""
+    monkeypatch.setattr("recognition.gallery.search_database.INDEXED_FROM", 3)
+    with opened(url, half=False) as gallery, psycopg.connect(url.replace("+psycopg", "")) as old:
+        enrol(gallery, IDS, SEEDS)
+        lobby = gallery.of("lobby")
+        galleries.make(gallery, "lobby")
+        enrol(lobby, IDS[:2], SEEDS[:2])
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM samples")
+        maker = threading.Thread(target=_reindex, args=(url,))
+        maker.start()
+        try:
+            making = "SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = current_database()"
+            deadline = time.monotonic() + LIMIT_S
+            while query(url, making) != [(1,)]:
+                assert maker.is_alive() and time.monotonic() < deadline
+                maker.join(0.02)
+            enrol(lobby, IDS[2:], SEEDS[2:])  # which is large enough now
+            assert NAME + "_2" not in indexes(url)
+            assert nearest_ids(lobby, 20) == ["20"]
+            with pytest.raises(GalleryUnavailable, match="An index is being made"):
+                gallery.clear()
+        finally:
+            old.rollback()
+            maker.join()
+        enrol(lobby, ["one more"], [99])
+        assert NAME + "_2" in indexes(url)
+        gallery.clear()
+        assert (gallery.count(), lobby.count()) == (0, len(IDS) + 1)
 
 
 def _reindex(url: str) -> None:

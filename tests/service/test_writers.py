@@ -98,6 +98,13 @@ def test_writers_of_other_galleries_do_not_wait(gallery: Gallery) -> None:
     assert miscounted(gallery) == []
 
 
+@pytest.mark.parametrize("number", [0, 2**32 - 1])
+def test_a_name_may_have_any_number(gallery: Gallery, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr("recognition.gallery.database.crc32", lambda name: number)
+    enrol(gallery, ["a"], [1])
+    assert nearest_ids(gallery, 1) == ["a"]
+
+
 def test_who_waits_too_long_for_a_gallery_is_told_so(url: str, gallery: Gallery) -> None:
     with ExitStack() as stack:
         impatient = open_gallery(url, lock_timeout_s=0.2)

@@ -309,5 +309,5 @@ def _locks(gallery: str | None) -> str:
     number = crc32(gallery.encode()) - 2**31  # a signed one of four bytes
     return (
         f"SELECT pg_advisory_xact_lock_shared({WRITE_LOCK}); "
-        f"SELECT pg_advisory_xact_lock({GALLERY_LOCK}, {number})"
+        f"SELECT pg_advisory_xact_lock({GALLERY_LOCK}, ({number})::int)"
     )

@@ -1,6 +1,6 @@
 """PostgreSQL's index of a gallery's vectors, made anew beside the old one while services go on.
 
-Nobody waits for it: the new one is built CONCURRENTLY, takes the old one's name in one short transaction,
+Searches and enrolments go on: the new one is built CONCURRENTLY, takes the name in one short transaction,
 and the old one is dropped when no search uses it any more. A search asks for the kind that its transaction
 finds in the gallery's row. What an interrupted run has left, the next one goes on with, or removes.
 """
@@ -16,7 +16,7 @@ from recognition.gallery import rows
 from recognition.gallery.atrest import dimension_of
 from recognition.gallery.models import row_of
 from recognition.gallery.store import Gallery
-from recognition.gallery.tables import DEFAULT_KEY
+from recognition.gallery.tables import DEFAULT_KEY, galleries
 from recognition.gallery.vector_indexes import (
     EF_CONSTRUCTION,
     INDEXED_FROM,
@@ -30,8 +30,8 @@ from recognition.gallery.vector_indexes import (
     run_alone,
     wished_half,
 )
-from recognition.gallery.vector_rows import searched
-from serving.errors import InvalidRequest
+from recognition.gallery.vector_rows import Vectors, searched
+from serving.errors import InvalidRequest, NotFound
 
 _DEFINITION = sa.text(
     "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indexrelid = to_regclass(:name) AND indisvalid"
@@ -67,7 +67,8 @@ def reindex(gallery: Gallery) -> Reindexed | None:
         raise InvalidRequest("The gallery is empty: there is nothing to index.")
     if few:
         with gallery.writing() as (connection, _):  # where it was dropped, it comes by itself again
-            connection.execute(rows.this_gallery(connection).values(indexed=None))
+            dropped = rows.this_gallery(connection).where(galleries.c.indexed == NONE)
+            connection.execute(dropped.values(indexed=None))
         return None
     if not indexable(engine, dimension):
         most = MOST_DIMENSIONS[half]
@@ -78,19 +79,34 @@ def reindex(gallery: Gallery) -> Reindexed | None:
     if left is None or not _is_as_wished(left, dimension, half):
         make_beside(engine, key, vectors, dimension, half=half, name=beside)
     run_alone(engine, f"DROP INDEX CONCURRENTLY IF EXISTS {replaced}")
-    with gallery.writing() as (connection, _):
-        row = row_of(connection)
-        ours = connection.execute(_DEFINITION, {"name": beside}).scalar() is not None
-        if same := ours and (row.key, row.second, row.fingerprint) == (key, vectors.second, fingerprint):
-            connection.execute(rows.this_gallery(connection).values(indexed=dimension, half=half))
-            connection.exec_driver_sql(f"ALTER INDEX IF EXISTS {name} RENAME TO {replaced}")
-            connection.exec_driver_sql(f"ALTER INDEX {beside} RENAME TO {name}")
+    try:
+        same = _changed_over(gallery, vectors, fingerprint, dimension, half=half)
+    except NotFound:
+        run_alone(engine, f"DROP INDEX CONCURRENTLY IF EXISTS {beside}")
+        raise
     if not same:
         run_alone(engine, f"DROP INDEX CONCURRENTLY IF EXISTS {beside}")
         raise ChangeStopped("The gallery was emptied, reindexed, or has changed its model, meanwhile.")
     run_alone(engine, f"DROP INDEX CONCURRENTLY IF EXISTS {replaced}")
     with gallery.reading() as (connection, _):
-        return Reindexed(dimension, half, connection.execute(_SIZE, {"name": name}).scalar_one())
+        return Reindexed(dimension, half, connection.execute(_SIZE, {"name": name}).scalar_one() or 0)
+
+
+def _changed_over(
+    gallery: Gallery, vectors: Vectors, fingerprint: str | None, dimension: int, *, half: bool
+) -> bool:
+    """Let the index beside take the other one's place, if it is of what the gallery has now."""
+    with gallery.writing() as (connection, _):
+        row = row_of(connection)
+        name, beside, replaced = names_of(row.key, vectors)
+        there = connection.execute(_DEFINITION, {"name": beside}).scalar()
+        same = there is not None and _is_as_wished(there, dimension, half)
+        same = same and (row.second, row.fingerprint) == (vectors.second, fingerprint)
+        if same:
+            connection.execute(rows.this_gallery(connection).values(indexed=dimension, half=half))
+            connection.exec_driver_sql(f"ALTER INDEX IF EXISTS {name} RENAME TO {replaced}")
+            connection.exec_driver_sql(f"ALTER INDEX {beside} RENAME TO {name}")
+    return same
 
 
 def drop_index(gallery: Gallery) -> None:

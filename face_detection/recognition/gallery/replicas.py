@@ -55,8 +55,10 @@ def origin_of(connection: sa.Connection) -> Origin | None:
     """Tell which database a transaction is in, at the end of it; None: the server does not say."""
     try:
         return Origin._make(connection.execute(_ORIGIN).one())
-    except sa.exc.ProgrammingError:  # a service like PostgreSQL, or one that grants less
-        return None
+    except sa.exc.DBAPIError as e:
+        if e.connection_invalidated:
+            raise
+        return None  # a service like PostgreSQL, or one that grants less
 
 
 class Replicas:

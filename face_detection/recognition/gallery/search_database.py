@@ -28,7 +28,7 @@ from recognition.gallery.tables import (
     samples,
     tombstones,
 )
-from recognition.gallery.vector_indexes import INDEXED, INDEXED_FROM, NONE, drop, indexable, make
+from recognition.gallery.vector_indexes import INDEXED, INDEXED_FROM, NONE, being_made, drop, indexable, make
 from recognition.gallery.vector_rows import FIRST, SECOND, Vectors, searched, with_them
 
 TIMES = 2  # as many candidates as `ef_search` are looked at where the first ones are not near enough
@@ -95,7 +95,8 @@ class DatabaseSearch:
             return
         own = sa.select(galleries.c.indexed, galleries.c.samples).where(galleries.c.key == gallery)
         indexed, number = connection.execute(own).one()
-        if indexed is None and number >= INDEXED_FROM:
+        # While another one is made every row is compared; one of the next enrolments makes this one.
+        if indexed is None and number >= INDEXED_FROM and not being_made(connection):
             check_alone(connection)
             make(connection, searched(connection), dimension)
 

@@ -141,6 +141,7 @@ class Transactions:
                 with self.replicas.reading(self.name, origin, known) as (connection, current):
                     # The standby may not know yet which moments were credible.
                     current = _hiding(current, known.trust.hides_by(moment))
+                    self._check_model(current)  # it may know more than the primary did a moment ago
                     found = look(self._search(), connection, current)
                 self.replicas.served()
                 return found
@@ -250,9 +251,12 @@ class Transactions:
             raise
         atrest.check(connection, current.key_check)
         self._models[self.name] = current.model
+        self._check_model(current)
+        return current
+
+    def _check_model(self, current: State) -> None:
         if self._expected not in (..., current.model):
             raise ModelChanged("The gallery has another model by now.")
-        return current
 
 
 def _hiding(current: State, moment: datetime) -> State:

@@ -34,6 +34,9 @@ CREATE_INDEX = (
 # then (5.7 ms a face, 4.8 with the index, 128 values). An index costs something whenever a sample is stored
 # or a search is planned, in any gallery.
 INDEXED_FROM = 2000
+_BEING_MADE = sa.text(
+    "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database() LIMIT 1"
+)
 NONE = 0  # as `galleries.indexed`: it was dropped, and none is made before somebody asks for one
 
 
@@ -77,8 +80,22 @@ def make(connection: sa.Connection, vectors: Vectors, dimension: int) -> None:
     connection.execute(this_gallery(connection).values(indexed=dimension, half=half))
 
 
+def being_made(connection: sa.Connection) -> bool:
+    """Tell whether an index is made beside those who write, in this database.
+
+    Whoever then wants to make or drop another one waits until that is done, and so does whoever comes next.
+    """
+    return connection.execute(_BEING_MADE).scalar() is not None
+
+
 def drop(connection: sa.Connection, vectors: Vectors) -> None:
-    """Drop the index of the gallery's vectors, if there is one, and what reindexing.py has left of others."""
+    """Drop the index of the gallery's vectors, if there is one, and what reindexing.py has left of others.
+
+    Raises:
+        GalleryUnavailable: at once, where it would have to wait for one that is being made.
+    """
+    if being_made(connection):
+        raise GalleryUnavailable("An index is being made: try again when that is done, or stop it.")
     names = ", ".join(names_of(gallery_of(connection), vectors))
     connection.exec_driver_sql(f"DROP INDEX IF EXISTS {names}")
 
