@@ -168,6 +168,8 @@ def test_nobody_waits_for_one_that_is_made_for_another_gallery(
             enrol(lobby, IDS[2:], SEEDS[2:])  # which is large enough now
             assert NAME + "_2" not in indexes(url)
             assert nearest_ids(lobby, 20) == ["20"]
+            galleries.make(gallery, "vault")
+            enrol(gallery.of("vault"), IDS[:1], SEEDS[:1])
             with pytest.raises(GalleryUnavailable, match="An index is being made"):
                 gallery.clear()
         finally:

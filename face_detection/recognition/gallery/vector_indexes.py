@@ -94,10 +94,16 @@ def drop(connection: sa.Connection, vectors: Vectors) -> None:
     Raises:
         GalleryUnavailable: at once, where it would have to wait for one that is being made.
     """
+    names = [
+        name
+        for name in names_of(gallery_of(connection), vectors)
+        if connection.execute(sa.select(sa.func.to_regclass(name))).scalar() is not None
+    ]
+    if not names:
+        return
     if being_made(connection):
         raise GalleryUnavailable("An index is being made: try again when that is done, or stop it.")
-    names = ", ".join(names_of(gallery_of(connection), vectors))
-    connection.exec_driver_sql(f"DROP INDEX IF EXISTS {names}")
+    connection.exec_driver_sql(f"DROP INDEX {', '.join(names)}")
 
 
 def make_beside(
