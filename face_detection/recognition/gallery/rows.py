@@ -161,6 +161,11 @@ def count(
     return number
 
 
+def total(connection: sa.Connection) -> int:
+    """Return the number of samples in all galleries of the database, with the expired ones."""
+    return sum(connection.execute(sa.select(galleries.c.samples)).scalars())
+
+
 def any_sample(connection: sa.Connection, expired_by: datetime | None = None) -> bool:
     """Tell whether there is one that has not expired."""
     query = unexpired(connection, sa.select(samples.c.key).where(inside(connection)), expired_by)

@@ -18,12 +18,11 @@ from recognition.gallery.atrest import LITTLE_ENDIAN_FLOAT32, cipher_of, dimensi
 from recognition.gallery.database import portions
 from recognition.gallery.index import VectorIndex
 from recognition.gallery.portable import LARGEST
-from recognition.gallery.rows import count, inside
+from recognition.gallery.rows import count, inside, total
 from recognition.gallery.search import Kind, Near, Neighbours
 from recognition.gallery.tables import (
     State,
     faces,
-    galleries,
     gallery_of,
     persons,
     samples,
@@ -241,7 +240,7 @@ def _newer(
 
     expected: how many rows the gallery has; of no effect where it has been read before.
     """
-    if revision < 0 and expected * OF_A_GALLERY >= _rows(connection):
+    if revision < 0 and expected * OF_A_GALLERY >= total(connection):
         # Past those of other galleries; a sum, as in rows.py.
         here = samples.c.gallery + 0 == gallery_of(connection)
         yield from connection.execute(query.where(here).order_by(samples.c.key)).partitions(ROWS_PER_READ)
@@ -256,11 +255,6 @@ def _without_vector(connection: sa.Connection) -> set[int]:
     vectors = searched(connection)
     query = with_them(sa.select(samples.c.key), vectors, outer=True)
     return set(connection.execute(query.where(inside(connection), lacks(vectors))).scalars())
-
-
-def _rows(connection: sa.Connection) -> int:
-    """Return how many samples all galleries have."""
-    return sum(connection.execute(sa.select(galleries.c.samples)).scalars())
 
 
 def _vectors(blobs: Sequence[Any], dimension: int) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

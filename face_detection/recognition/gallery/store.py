@@ -301,9 +301,8 @@ class Gallery(Transactions):
         """
         moment = self.moment()
         with self.of(DEFAULT_NAME).reading() as (connection, current):
-            number = sum(connection.execute(sa.select(galleries.c.samples)).scalars())
-            gone = number_expired(None, current.trust.hides_by(moment))
-            return int(number - connection.execute(gone).scalar_one())
+            gone: int = connection.execute(number_expired(None, current.trust.hides_by(moment))).scalar_one()
+            return rows.total(connection) - gone
 
     def page(
         self, *, limit: int, after: str | None = None, name: str | None = None, person: str | None = None
